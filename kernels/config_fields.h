@@ -1,0 +1,43 @@
+// Binds a family's parameter table to the fields of its configuration struct, so that both are written once.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/configuration.h"
+
+namespace fcsa::kernels {
+
+// One row of a family's table: the parameter and the field of the device-side struct that it sets.
+template <typename Config>
+struct ConfigField {
+  int Config::*field;
+  std::string name;
+  std::vector<int> values;
+  std::string meaning;
+};
+
+template <typename Config>
+std::vector<Parameter> parameters_of(const std::vector<ConfigField<Config>>& fields) {
+  const Config defaults{};
+  std::vector<Parameter> parameters;
+  for (const auto& f : fields) parameters.push_back({f.name, f.values, defaults.*f.field, f.meaning});
+  return parameters;
+}
+
+template <typename Config>
+Config to_struct(const std::vector<ConfigField<Config>>& fields, const Configuration& configuration) {
+  Config config{};
+  for (const auto& f : fields) config.*f.field = configuration.at(f.name);
+  return config;
+}
+
+template <typename Config>
+Configuration from_struct(const std::vector<ConfigField<Config>>& fields, std::string kernel,
+                          const Config& config) {
+  Configuration configuration{std::move(kernel), {}};
+  for (const auto& f : fields) configuration.values.emplace_back(f.name, config.*f.field);
+  return configuration;
+}
+
+}  // namespace fcsa::kernels

@@ -1,0 +1,112 @@
+#include "kernels/family.h"
+
+#include <fmt/format.h>
+
+#include <sstream>
+#include <stdexcept>
+
+#include "kernels/embedded.h"
+
+namespace fcsa::kernels {
+namespace {
+
+const std::string& embedded_text(const std::string& path) {
+  for (const auto& file : embedded_files())
+    if (file.path == path) return file.text;
+  throw std::out_of_range(fmt::format("'{}' is not among the embedded kernel sources", path));
+}
+
+std::string dtype_literal(DType dtype) {
+  return fmt::format("fcsa::kernels::DType::{}", to_text(dtype));
+}
+
+std::string bias_literal(Bias bias) {
+  const char* name = bias == Bias::none ? "none" : bias == Bias::f32 ? "f32" : "same";
+  return fmt::format("fcsa::kernels::Bias::{}", name);
+}
+
+std::string softmax_literal(Softmax softmax) {
+  const char* name = softmax == Softmax::fixed_bound ? "fixed_bound" : "running_maximum";
+  return fmt::format("fcsa::kernels::Softmax::{}", name);
+}
+
+// CPU kernels are called by name: one extern "C" function per instance.
+std::string c_wrapper(const std::string& name, const std::string& instance) {
+  return fmt::format(
+      "extern \"C\" void {}(const fcsa::kernels::Args* args, long long task, void* scratch) {{\n"
+      "  {}(*args, task, scratch);\n}}\n",
+      name, instance);
+}
+
+}  // namespace
+
+KernelSource Family::source(const Problem& problem, const Configuration& configuration) const {
+  const KernelTemplate code = kernel_template(problem.op);
+  KernelSource source{device_kind(), flattened_source(code.source_path), {}};
+  const std::string arguments = fmt::format("<{}, {}>", traits_literal(traits_of(problem)),
+                                            config_literal(code.config_type, configuration));
+  for (std::size_t i = 0; i < code.kernels.size(); ++i) {
+    const std::string instance = code.kernels[i] + arguments;
+    if (device_kind() == DeviceKind::cuda) {
+      source.entries.push_back(instance);
+    } else {
+      source.entries.push_back(fmt::format("fcsa_kernel_{}", i));
+      source.text += c_wrapper(source.entries.back(), instance);
+    }
+  }
+  return source;
+}
+
+std::string kernel_name(const Family& family, Op op) {
+  return fmt::format("{}.{}", family.name(), to_text(op));
+}
+
+std::string to_text(const Family& family, Op op, const Configuration& configuration) {
+  return to_text(configuration, family.parameters(op));
+}
+
+std::string invalid_reason(const Family& family, const Problem& problem, const Configuration& configuration,
+                           const Target& target) {
+  for (const auto& constraint : family.constraints(problem.op))
+    if (!constraint.holds(problem, configuration, target)) return constraint.reason;
+  return {};
+}
+
+std::string traits_literal(const Traits& t) {
+  return fmt::format(
+      "fcsa::kernels::Traits{{.dtype={},.head_dim={},.causal={},.key_mask={},.bias={},.head_scale={},"
+      ".l2norm_qk={},.groups={},.softmax={}}}",
+      dtype_literal(t.dtype), t.head_dim, t.causal, t.key_mask, bias_literal(t.bias), t.head_scale,
+      t.l2norm_qk, t.groups, softmax_literal(t.softmax));
+}
+
+std::string config_literal(const std::string& config_type, const Configuration& configuration) {
+  std::string fields;
+  for (const auto& [name, value] : configuration.values)
+    fields += fmt::format("{}.{}={}", fields.empty() ? "" : ",", name, value);
+  return fmt::format("{}{{{}}}", config_type, fields);
+}
+
+std::string flattened_source(const std::string& path) {
+  std::set<std::string> included;
+  return flattened_source(path, included);
+}
+
+std::string flattened_source(const std::string& path, std::set<std::string>& included) {
+  if (!included.insert(path).second) return {};
+  static const std::string kInclude = "#include \"";
+  std::string text;
+  std::istringstream lines(embedded_text(path));
+  for (std::string line; std::getline(lines, line);) {
+    if (line == "#pragma once") continue;
+    if (line.starts_with(kInclude)) {
+      const auto end = line.find('"', kInclude.size());
+      text += flattened_source(line.substr(kInclude.size(), end - kInclude.size()), included);
+    } else {
+      text += line + "\n";
+    }
+  }
+  return text;
+}
+
+}  // namespace fcsa::kernels

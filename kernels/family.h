@@ -1,0 +1,94 @@
+// A family of kernels: one source template, its tuned parameters and constraints, and how it is launched.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/configuration.h"
+#include "kernels/problem.h"
+#include "kernels/target.h"
+
+namespace fcsa::kernels {
+
+struct Constraint {
+  std::string
+      reason;  // what is violated when it doesn't hold, for the record: "shared memory above the limit"
+  std::function<bool(const Problem&, const Configuration&, const Target&)> holds;
+};
+
+// Where the code of a family is. Kernels are `template <Traits T, Config C>`:
+//   CUDA  __global__ void kernel(const __grid_constant__ Args args)
+//   CPU   void kernel(const Args& args, long long task, void* scratch)       called for each task of
+//   Launch::grid_x
+struct KernelTemplate {
+  std::string source_path;  // "kernels/simt/forward.cuh"; its quoted includes are inlined
+  std::string config_type;  // "fcsa::kernels::simt::ForwardConfig"
+  std::vector<std::string>
+      kernels;  // "fcsa::kernels::simt::forward", in the order that Launch::kernel counts
+};
+
+// What a compiler needs: self-contained text and what to instantiate.
+struct KernelSource {
+  DeviceKind kind = DeviceKind::cpu;
+  std::string text;
+  std::vector<std::string> entries;  // CUDA: name expressions. CPU: names of extern "C" functions
+};
+
+// Rows of q and of k that one block (or task) works on at a time: verification puts lengths around its edges.
+struct Tile {
+  int rows = 1;
+  int keys = 1;
+};
+
+class Family {
+ public:
+  virtual ~Family() = default;
+  virtual std::string name() const = 0;  // "simt"
+  virtual DeviceKind device_kind() const = 0;
+  // Part of what is tuned; false for yardsticks such as the unfused baseline.
+  virtual bool tunable() const { return true; }
+  // Why this family doesn't serve the problem on the target; empty when it does.
+  virtual std::string unsupported(const Problem& problem, const Target& target) const = 0;
+  virtual std::vector<Parameter> parameters(Op op) const = 0;
+  virtual std::vector<Constraint> constraints(Op op) const = 0;
+  // A configuration that is valid for every problem and target served, and good on most.
+  virtual Configuration baseline(const Problem& problem, const Target& target) const = 0;
+  virtual KernelTemplate kernel_template(Op op) const = 0;
+  // Grid, threads, shared memory and workspace for these sizes (pointers in args are not looked at).
+  virtual LaunchPlan plan(const Traits& traits, const Configuration& configuration,
+                          const Args& args) const = 0;
+  virtual Tile tile(const Configuration& configuration) const = 0;
+  // By default the flattened template and its instantiation for traits and configuration. Overridden by test
+  // doubles.
+  virtual KernelSource source(const Problem& problem, const Configuration& configuration) const;
+};
+
+std::string kernel_name(const Family& family, Op op);  // "simt.forward"
+std::string to_text(const Family& family, Op op, const Configuration& configuration);
+// Reason of the first constraint that fails; empty when the configuration may be compiled.
+std::string invalid_reason(const Family& family, const Problem& problem, const Configuration& configuration,
+                           const Target& target);
+
+// C++ spelling of a compile-time value, for name expressions and emitted headers:
+//   fcsa::kernels::Traits{.dtype=fcsa::kernels::DType::f32,.head_dim=64,...}
+std::string traits_literal(const Traits& traits);
+std::string config_literal(const std::string& config_type, const Configuration& configuration);
+
+// Text of an embedded kernel source ("kernels/simt/forward.cuh") with its quoted includes inlined, each once,
+// and
+// `#pragma once` dropped. Throws std::out_of_range for a path that is not embedded.
+std::string flattened_source(const std::string& path);
+// The same, leaving out files already in `included` and adding those it inlines.
+std::string flattened_source(const std::string& path, std::set<std::string>& included);
+
+// All families of this build, in order of preference (kernels/families.cpp).
+const std::vector<std::unique_ptr<Family>>& families();
+// Throws std::invalid_argument listing the names there are.
+const Family& family_named(std::string_view name);
+const Family& family_of_kernel(std::string_view kernel);  // "simt.forward" or "simt.forward{...}"
+
+}  // namespace fcsa::kernels

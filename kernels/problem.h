@@ -1,0 +1,75 @@
+// A problem: one attention operation of fixed shape, the unit that is tuned, verified and reported.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "kernels/common/interface.h"
+
+namespace fcsa::kernels {
+
+enum class Op { forward, backward };
+enum class Layout { bhnd, bnhd };  // order of batch, heads, rows, channels in memory
+
+struct Problem {
+  Op op = Op::forward;
+  DType dtype = DType::f32;
+  int head_dim = 64;
+  int batch = 1;
+  int heads = 1;
+  int kv_heads = 1;
+  int nq = 1;
+  int nk = 1;
+  bool causal = false;
+  bool key_mask = false;
+  Layout layout = Layout::bhnd;
+  float scale = 8.0f;
+  bool l2norm_qk = true;
+  int groups = 1;
+  std::optional<float>
+      logit_bound;  // promised by the caller; otherwise scale * groups when q and k are normalised
+  Bias bias = Bias::none;
+  bool head_scale = false;
+
+  bool operator==(const Problem&) const = default;
+};
+
+// Throws std::invalid_argument naming the field, its value and what is allowed.
+void validate(const Problem& problem);
+
+// Stable text form, the key in the store, defaults of the optional fields left out:
+//   "forward f32 d64 b4 h32 kv32 nq1024 nk1024 bhnd causal mask scale=8"
+std::string to_text(const Problem& problem);
+Problem problem_from_text(std::string_view text);  // throws std::invalid_argument
+
+// The problem without its run-time sizes (batch, heads, kv_heads, nq, nk, layout), as text: problems with the
+// same class share kernels, and a dispatch table chooses within a class.  "forward f32 d64 causal mask
+// scale=8"
+std::string class_text(const Problem& problem);
+
+// The softmax variant that the host can choose before the launch (fixed when q and k are normalised, the
+// scale is a host number, there is no bias and the bound is at most 43 (f32, bf16) or 10 (f16); or when
+// logit_bound is given).
+Softmax softmax_variant(const Problem& problem);
+// Largest magnitude of a logit under the fixed-bound variant.
+float logit_bound(const Problem& problem);
+
+Traits traits_of(const Problem& problem);
+// Sizes, dense strides for the layout, scale and bound; every pointer null.
+Args shape_args(const Problem& problem);
+
+// Of the operation, not of an implementation. Forward 4*B*H*Nq*Nk*D, counting visible pairs only when causal.
+double flops(const Problem& problem);
+// Compulsory traffic: every input read once, every output written once.
+double bytes(const Problem& problem);
+
+std::string_view to_text(Op op);
+std::string_view to_text(DType dtype);
+std::string_view to_text(Layout layout);
+// Throw std::invalid_argument with the accepted values.
+Op op_from_text(std::string_view text);        // fwd, forward, bwd, backward
+DType dtype_from_text(std::string_view text);  // f32, fp32, float32, bf16, bfloat16, f16, fp16, float16, half
+Layout layout_from_text(std::string_view text);  // bhnd, bnhd
+
+}  // namespace fcsa::kernels

@@ -1,0 +1,119 @@
+// The simt family: search space, constraints, baseline.
+#include "kernels/config_fields.h"
+#include "kernels/families.h"
+#include "kernels/simt/config.h"
+
+namespace fcsa::kernels {
+namespace {
+
+using simt::ForwardConfig;
+
+const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
+  static const std::vector<ConfigField<ForwardConfig>> fields = {
+      {&ForwardConfig::warps, "warps", {2, 4, 8}, "warps of a block"},
+      {&ForwardConfig::lanes_m, "lanes_m", {2, 4, 8}, "rows of the lane grid; 32 / lanes_m columns"},
+      {&ForwardConfig::thread_m, "thread_m", {2, 4, 8, 12, 16}, "query rows per lane"},
+      {&ForwardConfig::thread_n, "thread_n", {4, 8, 12, 16}, "keys per lane"},
+      {&ForwardConfig::stages, "stages", {1, 2, 3}, "K and V tiles in flight"},
+      {&ForwardConfig::unroll, "unroll", {1, 2, 4}, "unrolling of the inner loops, in steps of 4 channels"},
+      {&ForwardConfig::norm_prepass, "norm_prepass", {0, 1}, "1: key norms by a kernel of their own"},
+      {&ForwardConfig::min_blocks,
+       "min_blocks",
+       {1, 2, 3, 4},
+       "blocks per multiprocessor to leave registers for"},
+      {&ForwardConfig::longest_first, "longest_first", {0, 1}, "causal: longest tiles start first"},
+  };
+  return fields;
+}
+
+ForwardConfig config_of(const Configuration& configuration) {
+  return to_struct(forward_fields(), configuration);
+}
+
+class SimtFamily final : public Family {
+ public:
+  std::string name() const override { return "simt"; }
+  DeviceKind device_kind() const override { return DeviceKind::cuda; }
+
+  std::string unsupported(const Problem& problem, const Target& target) const override {
+    if (target.kind != DeviceKind::cuda) return "simt runs on CUDA devices";
+    if (target.compute_capability < 75) return "simt needs compute capability 7.5 or later";
+    if (problem.op != Op::forward) return "simt has no backward pass yet";
+    if (problem.head_dim > 128) return "simt serves head dimensions up to 128";
+    if (problem.bias != Bias::none) return "simt has no additive bias yet";
+    if (problem.head_scale) return "simt has no per-head scale yet";
+    if (problem.groups != 1) return "simt has no grouped normalisation yet";
+    return {};
+  }
+
+  std::vector<Parameter> parameters(Op) const override { return parameters_of(forward_fields()); }
+
+  std::vector<Constraint> constraints(Op) const override {
+    using P = const Problem&;
+    using V = const Configuration&;
+    using D = const Target&;
+    return {
+        {"more shared memory than a block may have",
+         [](P p, V c, D d) {
+           return static_cast<std::size_t>(config_of(c).smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
+         }},
+        {"shared memory of min_blocks blocks above what a multiprocessor has",
+         [](P p, V c, D d) {
+           const std::size_t block = config_of(c).smem_bytes(traits_of(p)) + 1024;
+           return config_of(c).min_blocks * block <= d.smem_per_block_bytes + 1024;
+         }},
+        {"accumulators above the registers that min_blocks leaves a thread",
+         [](P p, V c, D) {
+           const int registers = 65536 / (config_of(c).min_blocks * config_of(c).threads());
+           return config_of(c).register_estimate(traits_of(p)) <= (registers < 255 ? registers : 255);
+         }},
+        {"tile of fewer than 16 or more than 256 rows",
+         [](P, V c, D) { return config_of(c).block_m() >= 16 && config_of(c).block_m() <= 256; }},
+        {"tile of more than 128 keys", [](P, V c, D) { return config_of(c).block_n() <= 128; }},
+        {"tile order matters only when causal",
+         [](P p, V c, D) { return p.causal || config_of(c).longest_first == ForwardConfig{}.longest_first; }},
+        {"nothing to normalise", [](P p, V c, D) { return p.l2norm_qk || config_of(c).norm_prepass; }},
+        {"asynchronous stages need sm_80",
+         [](P, V c, D d) { return d.compute_capability >= 80 || config_of(c).stages == 1; }},
+    };
+  }
+
+  // The largest micro-tile whose registers and shared memory every target has: 2 blocks in 64 KB on sm_75.
+  Configuration baseline(const Problem& problem, const Target& target) const override {
+    ForwardConfig config;
+    if (target.compute_capability < 80) config.stages = 1;
+    if (problem.head_dim > 64) config.min_blocks = 1;
+    if (target.smem_per_block_bytes < 100 * 1024) config.min_blocks = 1, config.thread_m = 4;
+    while (config.thread_m > 2 && !valid(problem, config, target)) config.thread_m /= 2;
+    return from_struct(forward_fields(), kernel_name(*this, problem.op), config);
+  }
+
+  KernelTemplate kernel_template(Op) const override {
+    return {"kernels/simt/forward.cuh",
+            "fcsa::kernels::simt::ForwardConfig",
+            {"fcsa::kernels::simt::forward", "fcsa::kernels::simt::key_norms"}};
+  }
+
+  LaunchPlan plan(const Traits& traits, const Configuration& configuration, const Args& args) const override {
+    return config_of(configuration).plan(traits, args);
+  }
+
+  Tile tile(const Configuration& configuration) const override {
+    const ForwardConfig config = config_of(configuration);
+    return {config.block_m(), config.block_n()};
+  }
+
+ private:
+  bool valid(const Problem& problem, const ForwardConfig& config, const Target& target) const {
+    const auto configuration = from_struct(forward_fields(), kernel_name(*this, problem.op), config);
+    return invalid_reason(*this, problem, configuration, target).empty();
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Family> make_simt_family() {
+  return std::make_unique<SimtFamily>();
+}
+
+}  // namespace fcsa::kernels

@@ -1,0 +1,122 @@
+// What holds for every family of the build.
+#include "kernels/family.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <stdexcept>
+
+namespace fcsa::kernels {
+namespace {
+
+std::vector<Problem> problems() {
+  std::vector<Problem> list;
+  for (DType dtype : {DType::f32, DType::bf16, DType::f16})
+    for (int head_dim : {16, 32, 64, 80, 96, 128})
+      for (bool causal : {false, true})
+        for (bool mask : {false, true}) {
+          Problem p;
+          p.dtype = dtype, p.head_dim = head_dim, p.causal = causal, p.key_mask = mask;
+          p.batch = 2, p.heads = 4, p.kv_heads = 2, p.nq = 300, p.nk = 500;
+          list.push_back(p);
+        }
+  return list;
+}
+
+std::vector<Target> targets(DeviceKind kind) {
+  std::vector<Target> list;
+  if (kind == DeviceKind::cuda)
+    for (const char* arch : {"sm_75", "sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120a"})
+      list.push_back(target_for_arch(arch));
+  else
+    for (const char* arch : {"avx512", "avx2", "generic"}) list.push_back(target_for_arch(arch));
+  return list;
+}
+
+TEST(EveryFamily, HasAValidBaselineForEveryProblemAndTarget) {
+  for (const auto& family : families())
+    for (const Target& target : targets(family->device_kind()))
+      for (const Problem& problem : problems()) {
+        ASSERT_EQ(family->unsupported(problem, target), "") << family->name() << " " << to_text(problem);
+        const Configuration baseline = family->baseline(problem, target);
+        EXPECT_EQ(invalid_reason(*family, problem, baseline, target), "")
+            << to_text(*family, problem.op, baseline) << " on " << target.arch << " for " << to_text(problem);
+      }
+}
+
+TEST(EveryFamily, RefusesTheOtherKindOfDeviceAndSaysWhy) {
+  for (const auto& family : families()) {
+    const bool cuda = family->device_kind() == DeviceKind::cuda;
+    EXPECT_NE(family->unsupported(problems()[0], target_for_arch(cuda ? "generic" : "sm_90a")), "");
+  }
+}
+
+TEST(EveryFamily, HasAscendingDistinctParameterValuesThatContainTheDefault) {
+  for (const auto& family : families())
+    for (const Parameter& parameter : family->parameters(Op::forward)) {
+      const std::set<int> distinct(parameter.values.begin(), parameter.values.end());
+      EXPECT_TRUE(std::is_sorted(parameter.values.begin(), parameter.values.end())) << parameter.name;
+      EXPECT_EQ(distinct.size(), parameter.values.size()) << family->name() << " " << parameter.name;
+      EXPECT_TRUE(distinct.contains(parameter.default_value)) << family->name() << " " << parameter.name;
+    }
+}
+
+TEST(EveryFamily, PlansWithinWhatItsConstraintsPromise) {
+  for (const auto& family : families())
+    for (const Target& target : targets(family->device_kind()))
+      for (const Problem& problem : problems()) {
+        const LaunchPlan plan =
+            family->plan(traits_of(problem), family->baseline(problem, target), shape_args(problem));
+        ASSERT_GE(plan.count, 1);
+        const auto kernels = family->kernel_template(problem.op).kernels.size();
+        for (int i = 0; i < plan.count; ++i) {
+          EXPECT_LT(static_cast<std::size_t>(plan.steps[i].kernel), kernels);
+          EXPECT_GE(plan.steps[i].grid_x, 1u);
+          if (target.kind != DeviceKind::cuda) continue;
+          EXPECT_LE(plan.steps[i].threads, static_cast<unsigned>(target.max_threads_per_block));
+          EXPECT_LE(plan.steps[i].smem_bytes, target.smem_per_block_bytes);
+        }
+      }
+}
+
+TEST(EveryFamily, SourceIsSelfContainedAndInstantiatesEveryKernel) {
+  for (const auto& family : families()) {
+    const Problem problem = problems()[0];
+    const Target target = targets(family->device_kind())[0];
+    const KernelSource source = family->source(problem, family->baseline(problem, target));
+    EXPECT_EQ(source.text.find("#include \""), std::string::npos) << family->name();
+    EXPECT_EQ(source.text.find("#pragma once"), std::string::npos) << family->name();
+    EXPECT_EQ(source.entries.size(), family->kernel_template(Op::forward).kernels.size());
+  }
+}
+
+TEST(Families, AreFoundByNameAndByTheTextOfAConfiguration) {
+  EXPECT_EQ(&family_of_kernel("simt.forward{warps=8}"), &family_named("simt"));
+  EXPECT_THROW(family_named("nope"), std::invalid_argument);
+}
+
+TEST(FlattenedSource, InlinesEveryFileOnceAndHonoursWhatIsIncludedAlready) {
+  const std::string text = flattened_source("kernels/simt/forward.cuh");
+  const std::string traits = "struct Traits {";
+  const auto first = text.find(traits);
+  ASSERT_NE(first, std::string::npos);
+  EXPECT_EQ(text.find(traits, first + 1), std::string::npos);
+  std::set<std::string> included = {"kernels/common/interface.h"};
+  EXPECT_EQ(flattened_source("kernels/simt/forward.cuh", included).find(traits), std::string::npos);
+  EXPECT_TRUE(included.contains("kernels/simt/config.h"));
+  EXPECT_THROW(flattened_source("kernels/none.cuh"), std::out_of_range);
+}
+
+TEST(Literals, SpellCompileTimeValues) {
+  Traits traits;
+  traits.dtype = DType::f16, traits.causal = true;
+  EXPECT_EQ(
+      traits_literal(traits),
+      "fcsa::kernels::Traits{.dtype=fcsa::kernels::DType::f16,.head_dim=64,.causal=true,.key_mask=false,"
+      ".bias=fcsa::kernels::Bias::none,.head_scale=false,.l2norm_qk=true,.groups=1,"
+      ".softmax=fcsa::kernels::Softmax::fixed_bound}");
+  EXPECT_EQ(config_literal("Toy", {"toy.forward", {{"a", 1}, {"b", -2}}}), "Toy{.a=1,.b=-2}");
+}
+
+}  // namespace
+}  // namespace fcsa::kernels
