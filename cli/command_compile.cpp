@@ -1,0 +1,138 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/table.h"
+#include "runner/process_evaluator.h"
+#include "tuner/space.h"
+
+namespace fcsa::cli {
+namespace {
+
+struct CompileOptions {
+  std::string arch = "sm_75,sm_80,sm_86,sm_89,sm_90a,sm_100a,sm_120a";
+  std::string family, dtype = "f32,bf16,f16", head_dim = "16,32,64,80,96,128";
+  int jobs = 0, sample = 0;
+  std::uint64_t seed = 1;
+  bool all = false, json = false;
+};
+
+// The kinds of kernel that differ in code: full with the fixed bound, causal, and everything at once with the
+// running maximum.
+std::vector<kernels::Problem> variants(kernels::DType dtype, int head_dim) {
+  kernels::Problem full;
+  full.dtype = dtype, full.head_dim = head_dim, full.batch = 2, full.heads = full.kv_heads = 16;
+  full.nq = full.nk = 4096;
+  kernels::Problem causal = full;
+  causal.causal = true;
+  kernels::Problem masked = causal;
+  masked.key_mask = true;
+  masked.scale = 100.0f;
+  return {full, causal, masked};
+}
+
+std::vector<kernels::Configuration> configurations(const CompileOptions& options,
+                                                   const kernels::Family& family,
+                                                   const kernels::Problem& problem,
+                                                   const kernels::Target& target) {
+  if (!options.all && options.sample == 0) return {family.baseline(problem, target)};
+  auto valid = tuner::Space(family, problem, target).valid();
+  if (options.all) return valid;
+  std::mt19937_64 random(options.seed);
+  std::shuffle(valid.begin(), valid.end(), random);
+  valid.resize(std::min(valid.size(), static_cast<std::size_t>(options.sample)));
+  return valid;
+}
+
+std::vector<runner::CompileJob> make_jobs(const CompileOptions& options) {
+  std::vector<runner::CompileJob> jobs;
+  for (const auto& arch : parse_words("--arch", options.arch)) {
+    const kernels::Target target = kernels::target_for_arch(arch);
+    for (const auto& family : kernels::families()) {
+      if (family->device_kind() != target.kind ||
+          (!options.family.empty() && family->name() != options.family))
+        continue;
+      for (const auto& dtype : parse_words("--dtype", options.dtype))
+        for (int head_dim : parse_sizes("--head-dim", options.head_dim))
+          for (const auto& problem : variants(kernels::dtype_from_text(dtype), head_dim)) {
+            if (!family->unsupported(problem, target).empty()) continue;
+            for (auto& configuration : configurations(options, *family, problem, target))
+              jobs.push_back({{problem, family.get(), std::move(configuration)}, target});
+          }
+    }
+  }
+  if (jobs.empty())
+    throw UsageError("nothing to compile: no family serves these architectures, dtypes and head dims");
+  return jobs;
+}
+
+// A spill in a baseline is a failure; in a sampled configuration it only disqualifies the candidate.
+bool is_failure(const CompileOptions& options, const tuner::Evaluation& evaluation) {
+  const bool searching = options.all || options.sample > 0;
+  return evaluation.status != tuner::Status::ok && !(searching && evaluation.status == tuner::Status::pruned);
+}
+
+void compile(const CompileOptions& options, Context& context) {
+  if (!options.family.empty()) kernels::family_named(options.family);
+  const auto jobs = make_jobs(options);
+  const auto started = std::chrono::steady_clock::now();
+  runner::CompileOnlyOptions compile_options;
+  compile_options.executable = executable_path();
+  compile_options.compile_jobs = options.jobs;
+  std::size_t failed = 0, disqualified = 0;
+  const auto done = [&](std::size_t index, const tuner::Evaluation& evaluation) {
+    if (evaluation.status == tuner::Status::ok) return;
+    const auto& [candidate, target] = jobs[index];
+    ++(is_failure(options, evaluation) ? failed : disqualified);
+    fmt::print(stderr, "{} {} {}: {}: {}\n", target.arch, kernels::class_text(candidate.problem),
+               kernels::to_text(*candidate.family, candidate.problem.op, candidate.configuration),
+               tuner::to_text(evaluation.status), evaluation.message);
+  };
+  const auto results = runner::compile_all(jobs, compile_options, done);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+
+  Table table{{"arch", "problem", "configuration", "status", "registers", "spill bytes", "smem bytes"}, {}};
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    const auto& [candidate, target] = jobs[i];
+    const auto& resources = results[i].resources;
+    table.rows.push_back({target.arch, kernels::class_text(candidate.problem),
+                          kernels::to_text(*candidate.family, candidate.problem.op, candidate.configuration),
+                          std::string(tuner::to_text(results[i].status)), std::to_string(resources.registers),
+                          std::to_string(resources.spill_bytes), std::to_string(resources.smem_bytes)});
+  }
+  print(table, options.json);
+  if (!options.json)
+    fmt::print("{} kernels in {:.1f} s ({:.1f} a second): {} failed, {} disqualified\n", jobs.size(), seconds,
+               static_cast<double>(jobs.size()) / seconds, failed, disqualified);
+  if (failed > 0) context.exit_status = 1;
+}
+
+}  // namespace
+
+void add_compile(CLI::App& app, Context& context) {
+  auto* command = app.add_subcommand("compile", "Compiles CUDA kernels with NVRTC; needs no GPU");
+  auto options = std::make_shared<CompileOptions>();
+  command->add_option("--arch", options->arch, "Architectures")->capture_default_str();
+  command->add_option("--family", options->family, "Only this kernel family");
+  command->add_option("--dtype", options->dtype, "Storage types")->capture_default_str();
+  command->add_option("--head-dim", options->head_dim, "Head dimensions")->capture_default_str();
+  command->add_option("--sample", options->sample,
+                      "N random configurations of every space instead of its baseline");
+  command->add_flag("--all", options->all, "Every valid configuration");
+  command->add_option("--seed", options->seed, "Of the sample")->capture_default_str();
+  command->add_option("--jobs", options->jobs, "Compile processes [one per core]");
+  command->add_flag("--json", options->json, "Print JSON");
+  command->callback([options, &context] {
+    try {
+      compile(*options, context);
+    } catch (const std::invalid_argument& error) {
+      throw UsageError(error.what());
+    }
+  });
+}
+
+}  // namespace fcsa::cli

@@ -1,0 +1,168 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/sessions.h"
+#include "cli/table.h"
+#include "cli/tuning_progress.h"
+#include "runner/process_evaluator.h"
+#include "tuner/store.h"
+#include "tuner/strategy.h"
+#include "tuner/tuning.h"
+
+namespace fcsa::cli {
+namespace {
+
+struct TuneOptions {
+  ProblemOptions problems;
+  std::string device = "auto", family, strategy = "auto", budget = "10m", shard, db, cache = "warm",
+              cache_directory;
+  int evaluations = 0, jobs = 0;
+  std::uint64_t seed = 1;
+  bool json = false, quiet = false;
+};
+
+std::vector<const kernels::Family*> chosen_families(const TuneOptions& options,
+                                                    const kernels::DeviceInfo& device) {
+  std::vector<const kernels::Family*> chosen;
+  for (const auto& family : kernels::families()) {
+    if (family->device_kind() != device.target.kind) continue;
+    if (options.family.empty() || !family->tunable() || family->name() == options.family)
+      chosen.push_back(family.get());
+  }
+  return chosen;
+}
+
+// Problems of this shard that a tunable family serves. A problem that none serves is wrong usage: it says
+// why.
+std::vector<kernels::Problem> chosen_problems(const TuneOptions& options, const Shard& shard,
+                                              const std::vector<const kernels::Family*>& families,
+                                              const kernels::Target& target) {
+  std::vector<kernels::Problem> chosen;
+  int index = 0;
+  for (const auto& problem : options.problems.problems(target.kind)) {
+    std::string reasons;
+    bool served = false;
+    for (const auto* family : families) {
+      if (!family->tunable()) continue;
+      const std::string reason = family->unsupported(problem, target);
+      served = served || reason.empty();
+      if (!reason.empty()) reasons += (reasons.empty() ? "" : "; ") + reason;
+    }
+    if (!served)
+      throw UsageError(fmt::format("no kernel serves '{}': {}", kernels::to_text(problem), reasons));
+    if (index++ % shard.count == shard.index) chosen.push_back(problem);
+  }
+  if (chosen.empty())
+    throw UsageError(fmt::format("shard {}/{} has no problem to tune", shard.index, shard.count));
+  return chosen;
+}
+
+Table outcome_table(const tuner::TuningOutcome& outcome) {
+  Table table{
+      {"problem", "configuration", "ms", "TFLOP/s", "over baseline", "over unfused", "trials", "note"}, {}};
+  const auto ratio = [](double other, double best) {
+    return other > 0 && best > 0 ? fmt::format("{:.2f}", other / best) : std::string("-");
+  };
+  for (const auto& p : outcome.problems) {
+    const bool found = !p.best.empty() && p.best_ms > 0;
+    table.rows.push_back({kernels::to_text(p.problem), found ? p.best : "-",
+                          found ? fmt::format("{:.4f}", p.best_ms) : "-",
+                          found ? fmt::format("{:.3f}", kernels::flops(p.problem) / p.best_ms / 1e9) : "-",
+                          ratio(p.baseline_ms, p.best_ms), ratio(p.unfused_ms, p.best_ms),
+                          std::to_string(p.measured + p.reused), p.message.empty() ? "-" : p.message});
+  }
+  return table;
+}
+
+runner::ProcessEvaluatorOptions evaluator_options(const TuneOptions& options, const std::string& device) {
+  runner::ProcessEvaluatorOptions result;
+  result.executable = executable_path();
+  result.device = device;
+  result.compile_jobs = options.jobs;
+  result.cache_directory = options.cache_directory;
+  result.measurement.cache = tuner::cache_state_from_text(options.cache);
+  result.seed = options.seed;
+  return result;
+}
+
+void tune(const TuneOptions& options, Context& context) {
+  const Shard shard = parse_shard(options.shard);
+  tuner::TuningOptions tuning;
+  tuning.strategy = options.strategy;
+  tuning.budget = parse_duration("--budget", options.budget);
+  tuning.max_evaluations = static_cast<std::size_t>(options.evaluations);
+  tuning.seed = options.seed;
+  if (options.cache != "warm" && options.cache != "cold")
+    throw UsageError(fmt::format("--cache: '{}' is not warm or cold", options.cache));
+  if (!options.family.empty()) kernels::family_named(options.family);
+  const std::string selector = resolve_device(options.device, shard);
+  // Wrong usage is reported before anything is started or created.
+  options.problems.problems(selector == "cpu" ? kernels::DeviceKind::cpu : kernels::DeviceKind::cuda);
+
+  runner::ProcessEvaluator evaluator(evaluator_options(options, selector));
+  const auto families = chosen_families(options, evaluator.device());
+  const auto problems = chosen_problems(options, shard, families, evaluator.device().target);
+  const auto file = options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db);
+  tuner::Store store(file, tuner::Store::Mode::read_write);
+  store.begin_session(new_session(evaluator.device(), command_line(), options.seed));
+  if (!options.json)
+    fmt::print("{} ({}): {} problems, budget {:.0f} s, database {}\n", evaluator.device().name, selector,
+               problems.size(), tuning.budget.count(), file.string());
+
+  ProgressPrinter printer(stderr);
+  const auto outcome = tuner::tune(
+      problems, families, evaluator, store, tuning,
+      [&](const tuner::Progress& progress) {
+        if (!options.quiet) printer(progress);
+      },
+      *context.stop);
+  printer.finish();
+  print(outcome_table(outcome), options.json);
+  if (!options.json) {
+    fmt::print("{:.1f} s, of which the tuner's own work {:.1f}%{}\n", outcome.total_s,
+               100 * (outcome.total_s - outcome.evaluating_s) / outcome.total_s,
+               outcome.interrupted ? "; interrupted: run the same command again to go on" : "");
+  }
+  const bool all_found = std::all_of(outcome.problems.begin(), outcome.problems.end(),
+                                     [](const auto& problem) { return !problem.best.empty(); });
+  if (!all_found || outcome.interrupted) context.exit_status = 1;
+}
+
+}  // namespace
+
+void add_tune(CLI::App& app, Context& context) {
+  auto* command = app.add_subcommand("tune", "Finds the fastest configuration for every problem of a grid");
+  auto options = std::make_shared<TuneOptions>();
+  command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  options->problems.add_to(*command);
+  command->add_option("--family", options->family, "Only this kernel family");
+  command->add_option("--strategy", options->strategy, "auto, exhaustive, random or local")
+      ->capture_default_str();
+  command->add_option("--budget", options->budget, "Wall time, such as 90s, 10m or 1.5h")
+      ->capture_default_str();
+  command->add_option("--evals", options->evaluations, "Most trials per problem [no limit]")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--jobs", options->jobs, "Compile processes [one per core]")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--seed", options->seed, "Of the search and of the inputs")->capture_default_str();
+  command->add_option("--cache", options->cache, "Measure with a warm or a cold cache")
+      ->capture_default_str();
+  command->add_option("--shard", options->shard,
+                      "i/n: only every n-th problem [from srun, mpirun, torchrun]");
+  command->add_option("--db", options->db, "Database [~/.local/share/fcsa/tuning.db]");
+  command->add_option("--cache-dir", options->cache_directory, "Compiled kernels [~/.cache/fcsa]");
+  command->add_flag("--quiet", options->quiet, "No progress");
+  command->add_flag("--json", options->json, "Print the outcome as JSON");
+  command->callback([options, &context] {
+    try {
+      tune(*options, context);
+    } catch (const std::invalid_argument& error) {
+      throw UsageError(error.what());
+    }
+  });
+}
+
+}  // namespace fcsa::cli

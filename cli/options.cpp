@@ -1,0 +1,213 @@
+#include "cli/options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+
+#include "runner/process_evaluator.h"
+
+namespace fcsa::cli {
+namespace {
+
+int parse_int(const std::string& option, std::string_view text, int least) {
+  int value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size())
+    throw UsageError(fmt::format("{}: '{}' is not a whole number", option, text));
+  if (value < least) throw UsageError(fmt::format("{}: {} is below {}", option, value, least));
+  return value;
+}
+
+void append_range(const std::string& option, const std::string& word, std::vector<int>& sizes) {
+  const auto colon = word.find(':');
+  const int first = parse_int(option, std::string_view(word).substr(0, colon), 1);
+  const int last = parse_int(option, std::string_view(word).substr(colon + 1), 1);
+  if (first > last) throw UsageError(fmt::format("{}: the range {} is empty", option, word));
+  for (long long size = first; size <= last; size *= 2) sizes.push_back(static_cast<int>(size));
+}
+
+// "yes", "no" or "both".
+std::vector<bool> parse_switch(const std::string& option, const std::string& text) {
+  if (text == "both") return {false, true};
+  if (text == "yes" || text == "true" || text == "1") return {true};
+  if (text == "no" || text == "false" || text == "0") return {false};
+  throw UsageError(fmt::format("{}: '{}' is not yes, no or both", option, text));
+}
+
+template <typename Parse>
+auto parse_each(const std::string& option, const std::string& text, Parse parse) {
+  std::vector<decltype(parse(std::string()))> values;
+  for (const auto& word : parse_words(option, text)) {
+    try {
+      values.push_back(parse(word));
+    } catch (const std::invalid_argument& error) {
+      throw UsageError(fmt::format("{}: {}", option, error.what()));
+    }
+  }
+  return values;
+}
+
+std::pair<const char*, const char*> rank_variables() {
+  const std::pair<const char*, const char*> known[] = {{"RANK", "WORLD_SIZE"},
+                                                       {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
+                                                       {"SLURM_PROCID", "SLURM_NTASKS"}};
+  for (const auto& [rank, size] : known)
+    if (std::getenv(rank) && std::getenv(size)) return {rank, size};
+  return {nullptr, nullptr};
+}
+
+int local_rank() {
+  for (const char* name : {"LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"})
+    if (const char* value = std::getenv(name)) return parse_int(name, value, 0);
+  return -1;
+}
+
+}  // namespace
+
+std::vector<std::string> parse_words(const std::string& option, const std::string& text) {
+  std::vector<std::string> words;
+  std::size_t begin = 0;
+  while (begin <= text.size()) {
+    const auto comma = std::min(text.find(',', begin), text.size());
+    words.push_back(text.substr(begin, comma - begin));
+    if (words.back().empty())
+      throw UsageError(fmt::format("{}: '{}' is not a list: something is missing at a comma", option, text));
+    begin = comma + 1;
+  }
+  return words;
+}
+
+std::vector<int> parse_sizes(const std::string& option, const std::string& text) {
+  std::vector<int> sizes;
+  for (const auto& word : parse_words(option, text)) {
+    if (word.find(':') != std::string::npos)
+      append_range(option, word, sizes);
+    else
+      sizes.push_back(parse_int(option, word, 1));
+  }
+  return sizes;
+}
+
+std::chrono::duration<double> parse_duration(const std::string& option, const std::string& text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string unit(end, text.data() + text.size());
+  const double seconds = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+  if (error != std::errc{} || seconds == 0 || !(value > 0) || !std::isfinite(value))
+    throw UsageError(fmt::format("{}: '{}' is not a duration such as 90s, 10m or 1.5h", option, text));
+  return std::chrono::duration<double>(value * seconds);
+}
+
+Shard parse_shard(const std::string& text) {
+  Shard shard;
+  shard.local_rank = local_rank();
+  if (!text.empty()) {
+    const auto slash = text.find('/');
+    if (slash == std::string::npos)
+      throw UsageError(fmt::format("--shard: '{}' is not i/n, such as 0/8", text));
+    shard.index = parse_int("--shard", std::string_view(text).substr(0, slash), 0);
+    shard.count = parse_int("--shard", std::string_view(text).substr(slash + 1), 1);
+  } else if (const auto [rank, size] = rank_variables(); rank) {
+    shard.index = parse_int(rank, std::getenv(rank), 0);
+    shard.count = parse_int(size, std::getenv(size), 1);
+  }
+  if (shard.index >= shard.count)
+    throw UsageError(fmt::format("--shard: part {} of {}: parts count from 0", shard.index, shard.count));
+  return shard;
+}
+
+void ProblemOptions::add_to(CLI::App& app) {
+  app.add_option("--op", op, "Operations: fwd, bwd")->capture_default_str();
+  app.add_option("--dtype", dtype, "Storage types: f32, bf16, f16")->capture_default_str();
+  app.add_option("--head-dim", head_dim, "Head dimensions")->capture_default_str();
+  app.add_option("--seq", seq, "Lengths, nq = nk: 512,1024 or 512:16384 (doubling)");
+  app.add_option("--nq", nq, "Query lengths, each with every --nk");
+  app.add_option("--nk", nk, "Key lengths");
+  app.add_option("--batch", batch, "Batch sizes [tokens / longest length]");
+  app.add_option("--heads", heads, "Query heads [2048 / head dim on a GPU, 512 / head dim on a CPU]");
+  app.add_option("--kv-heads", kv_heads, "Key/value heads [as many as query heads]");
+  app.add_option("--causal", causal, "yes, no or both")->capture_default_str();
+  app.add_option("--mask", mask, "Key padding mask: yes, no or both")->capture_default_str();
+  app.add_option("--layout", layout, "Order of batch, heads, rows, channels: bhnd, bnhd")
+      ->capture_default_str();
+  app.add_option("--scale", scale, "Scale of the logits")->capture_default_str();
+  app.add_flag("--no-l2norm", raw, "Inputs are not normalised by the kernel");
+}
+
+std::vector<kernels::Problem> ProblemOptions::problems(kernels::DeviceKind kind) const {
+  const bool gpu = kind == kernels::DeviceKind::cuda;
+  const int tokens = gpu ? 16384 : 4096, hidden = gpu ? 2048 : 512;
+  if (nq.empty() != nk.empty()) throw UsageError("--nq and --nk are given together, or use --seq");
+  if (!seq.empty() && !nq.empty()) throw UsageError("--seq excludes --nq and --nk");
+
+  std::vector<std::pair<int, int>> lengths;
+  if (nq.empty()) {
+    const std::string text = !seq.empty() ? seq : gpu ? "512:16384" : "512:4096";
+    for (int n : parse_sizes("--seq", text)) lengths.emplace_back(n, n);
+  } else {
+    for (int q : parse_sizes("--nq", nq))
+      for (int k : parse_sizes("--nk", nk)) lengths.emplace_back(q, k);
+  }
+  const auto sizes_or = [](const char* option, const std::string& text, int otherwise) {
+    return text.empty() ? std::vector<int>{otherwise} : parse_sizes(option, text);
+  };
+
+  std::vector<kernels::Problem> list;
+  std::set<std::string> seen;
+  kernels::Problem p;
+  p.scale = scale;
+  p.l2norm_qk = !raw;
+  for (kernels::Op each_op : parse_each("--op", op, kernels::op_from_text))
+    for (kernels::DType each_dtype : parse_each("--dtype", dtype, kernels::dtype_from_text))
+      for (int d : parse_sizes("--head-dim", head_dim))
+        for (bool is_causal : parse_switch("--causal", causal))
+          for (bool is_masked : parse_switch("--mask", mask))
+            for (kernels::Layout each_layout : parse_each("--layout", layout, kernels::layout_from_text))
+              for (const auto& [q, k] : lengths)
+                for (int b : sizes_or("--batch", batch, std::max(1, tokens / std::max(q, k))))
+                  for (int h : sizes_or("--heads", heads, std::max(1, hidden / d)))
+                    for (int g : sizes_or("--kv-heads", kv_heads, h)) {
+                      p.op = each_op;
+                      p.dtype = each_dtype;
+                      p.layout = each_layout;
+                      p.head_dim = d, p.batch = b, p.heads = h, p.kv_heads = g, p.nq = q, p.nk = k;
+                      p.causal = is_causal, p.key_mask = is_masked;
+                      try {
+                        kernels::validate(p);
+                      } catch (const std::invalid_argument& error) {
+                        throw UsageError(error.what());
+                      }
+                      if (seen.insert(kernels::to_text(p)).second) list.push_back(p);
+                    }
+  return list;
+}
+
+std::string resolve_device(const std::string& selector, const Shard& shard) {
+  if (selector == "cpu") return selector;
+  if (selector.starts_with("cuda:")) {
+    parse_int("--device", std::string_view(selector).substr(5), 0);
+    return selector;
+  }
+  if (selector != "auto" && selector != "cuda")
+    throw UsageError(fmt::format("--device: '{}' is not auto, cpu, cuda or cuda:N", selector));
+  const runner::Inventory inventory = runner::inventory_from_child(executable_path());
+  std::vector<std::string> gpus;
+  for (const auto& device : inventory.devices)
+    if (device.usable && device.info.target.kind == kernels::DeviceKind::cuda)
+      gpus.push_back(device.info.selector());
+  if (!gpus.empty()) return gpus[shard.local_rank < 0 ? 0 : shard.local_rank % gpus.size()];
+  if (selector == "cuda")
+    throw std::runtime_error("no usable CUDA device: `fcsa devices` says what is missing");
+  return "cpu";
+}
+
+std::string executable_path() {
+  return std::filesystem::read_symlink("/proc/self/exe").string();
+}
+
+}  // namespace fcsa::cli

@@ -1,0 +1,61 @@
+#include "cli/tuning_progress.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+namespace fcsa::cli {
+namespace {
+
+std::string minutes(double seconds) {
+  const int whole = static_cast<int>(seconds + 0.5);
+  return fmt::format("{}:{:02}", whole / 60, whole % 60);
+}
+
+std::string summary(const tuner::Progress& p) {
+  std::string text = fmt::format("[{}/{}] trial {}/{}", p.problem, p.problems, p.evaluation, p.evaluations);
+  if (p.best_ms > 0) text += fmt::format("  best {:.4g} ms", p.best_ms);
+  if (p.best_ms > 0 && p.baseline_ms > 0)
+    text += fmt::format(" ({:.2f}x baseline)", p.baseline_ms / p.best_ms);
+  return text + fmt::format("  {} gone, {} left", minutes(p.elapsed_s), minutes(p.remaining_s));
+}
+
+std::string result_text(const tuner::Progress& p) {
+  const auto& evaluation = *p.evaluation_result;
+  if (evaluation.status == tuner::Status::ok)
+    return fmt::format("{:.4g} ms{}", evaluation.measurement.median_ms, p.reused ? " (known)" : "");
+  return fmt::format("{}{}", tuner::to_text(evaluation.status), p.reused ? " (known)" : "");
+}
+
+int terminal_width(std::FILE* stream) {
+  winsize size{};
+  return ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+}  // namespace
+
+ProgressPrinter::ProgressPrinter(std::FILE* stream)
+    : stream_(stream), terminal_(isatty(fileno(stream)) != 0) {}
+
+void ProgressPrinter::operator()(const tuner::Progress& p) {
+  if (p.candidate == nullptr) return;
+  const std::string configuration =
+      kernels::to_text(*p.candidate->family, p.candidate->problem.op, p.candidate->configuration);
+  if (!terminal_) {
+    fmt::print(stream_, "{}  {}: {}: {}\n", summary(p), kernels::to_text(p.candidate->problem), configuration,
+               p.evaluation_result ? result_text(p) : "started");
+    return;
+  }
+  std::string line = summary(p) + "  " + configuration;
+  line.resize(std::min<std::size_t>(line.size(), terminal_width(stream_) - 1));
+  fmt::print(stream_, "\r\033[K{}", line);
+  std::fflush(stream_);
+  line_open_ = true;
+}
+
+void ProgressPrinter::finish() {
+  if (line_open_) fmt::print(stream_, "\r\033[K");
+  line_open_ = false;
+}
+
+}  // namespace fcsa::cli

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# From a fresh machine to a tuned header and a report: installs what is missing, builds, and runs tune, emit and report
+# on the best device there is (the CPU when there is no GPU).
+#   scripts/quickstart.sh [DIR]      DIR (default fcsa-quickstart) receives tuning.db, include/ and report/
+set -euo pipefail
+
+out=$(realpath -m "${1:-fcsa-quickstart}")
+cd "$(dirname "$0")/.."
+scripts/install_dependencies.sh
+
+cmake --preset release -DFCSA_TESTS=OFF
+cmake --build --preset release
+fcsa=build/release/cli/fcsa
+
+mkdir -p "$out"
+"$fcsa" devices
+"$fcsa" tune --device auto --head-dim 64 --seq 256:4096 --causal both --budget 75s --db "$out/tuning.db"
+"$fcsa" emit --db "$out/tuning.db" --out "$out/include"
+"$fcsa" report --db "$out/tuning.db" --out "$out/report"
+echo "Done: open $out/report/index.html; the header is in $out/include."

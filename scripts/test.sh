@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test: formatting, unit and end-to-end tests, every CUDA baseline for
+# every architecture, and the whole again under the address and undefined-behaviour sanitizers.
+#   scripts/test.sh
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+scripts/install_dependencies.sh --tests
+jobs=$(nproc)
+
+stage() { printf '\n== %s\n' "$1"; }
+
+stage "Formatting"
+# One version of clang-format, from PyPI: another one would format differently.
+if [ ! -x build/format/bin/clang-format ]; then
+  python3 -m venv build/format
+  build/format/bin/pip install --quiet clang-format==14.0.6
+fi
+git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs build/format/bin/clang-format --dry-run -Werror
+
+stage "Build"
+cmake --preset dev
+cmake --build --preset dev
+
+stage "Tests"
+ctest --preset dev -j "$jobs"
+
+stage "Every CUDA baseline through NVRTC"
+# A message goes to standard error for every kernel that fails or spills; the table is for people who look for it.
+build/dev/cli/fcsa compile --arch sm_75,sm_80,sm_86,sm_89,sm_90a,sm_100a,sm_120a > build/dev/compile.txt || {
+  tail -n 1 build/dev/compile.txt
+  exit 1
+}
+tail -n 1 build/dev/compile.txt
+
+if nvidia-smi -L >/dev/null 2>&1; then
+  stage "Tests on the GPU"
+  ctest --test-dir build/dev -L gpu --output-on-failure
+fi
+
+stage "Tests under the sanitizers"
+cmake --preset asan
+cmake --build --preset asan
+ctest --preset asan -j "$jobs"

@@ -1,0 +1,101 @@
+#include "cli/options.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+namespace fcsa::cli {
+namespace {
+
+std::string usage_error(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Sizes, AreListsAndDoublingRanges) {
+  EXPECT_EQ(parse_sizes("--seq", "512,1000"), (std::vector<int>{512, 1000}));
+  EXPECT_EQ(parse_sizes("--seq", "512:4096"), (std::vector<int>{512, 1024, 2048, 4096}));
+  EXPECT_EQ(parse_sizes("--seq", "7,100:250"), (std::vector<int>{7, 100, 200}));
+  EXPECT_EQ(parse_sizes("--seq", "2000000000:2147483647"), (std::vector<int>{2000000000}));
+}
+
+TEST(Sizes, MalformedListsNameTheOptionAndTheWord) {
+  EXPECT_EQ(usage_error([] { parse_sizes("--seq", "512,,64"); }),
+            "--seq: '512,,64' is not a list: something is missing at a comma");
+  EXPECT_EQ(usage_error([] { parse_sizes("--seq", "5x"); }), "--seq: '5x' is not a whole number");
+  EXPECT_EQ(usage_error([] { parse_sizes("--seq", "0"); }), "--seq: 0 is below 1");
+  EXPECT_EQ(usage_error([] { parse_sizes("--seq", "99999999999"); }),
+            "--seq: '99999999999' is not a whole number");
+  EXPECT_EQ(usage_error([] { parse_sizes("--seq", "64:32"); }), "--seq: the range 64:32 is empty");
+  EXPECT_NE(usage_error([] { parse_sizes("--seq", ""); }), "no error");
+  EXPECT_NE(usage_error([] { parse_sizes("--seq", "1:2:3"); }), "no error");
+}
+
+TEST(Duration, TakesSecondsMinutesAndHours) {
+  EXPECT_EQ(parse_duration("--budget", "90").count(), 90);
+  EXPECT_EQ(parse_duration("--budget", "90s").count(), 90);
+  EXPECT_EQ(parse_duration("--budget", "1.5h").count(), 5400);
+  for (const char* text : {"", "m", "-5s", "0", "5 m", "5d", "nan", "inf"})
+    EXPECT_NE(usage_error([&] { parse_duration("--budget", text); }), "no error") << text;
+}
+
+TEST(ShardOption, CountsPartsFromZero) {
+  const Shard shard = parse_shard("2/8");
+  EXPECT_EQ(shard.index, 2);
+  EXPECT_EQ(shard.count, 8);
+  for (const char* text : {"8/8", "3", "a/b", "-1/2", "1/0"})
+    EXPECT_NE(usage_error([&] { parse_shard(text); }), "no error") << text;
+}
+
+TEST(ShardOption, IsReadFromTheEnvironmentOfTorchrun) {
+  setenv("RANK", "3", 1);
+  setenv("WORLD_SIZE", "4", 1);
+  setenv("LOCAL_RANK", "1", 1);
+  const Shard shard = parse_shard("");
+  unsetenv("RANK");
+  unsetenv("WORLD_SIZE");
+  unsetenv("LOCAL_RANK");
+  EXPECT_EQ(shard.index, 3);
+  EXPECT_EQ(shard.count, 4);
+  EXPECT_EQ(shard.local_rank, 1);
+}
+
+TEST(Problems, DefaultToTheTokensAndHeadsOfTheDevice) {
+  ProblemOptions options;
+  options.seq = "1024", options.causal = "no", options.head_dim = "64,128";
+  const auto gpu = options.problems(kernels::DeviceKind::cuda);
+  ASSERT_EQ(gpu.size(), 2u);
+  EXPECT_EQ(kernels::to_text(gpu[0]), "forward f32 d64 b16 h32 kv32 nq1024 nk1024 bhnd scale=8");
+  EXPECT_EQ(kernels::to_text(gpu[1]), "forward f32 d128 b16 h16 kv16 nq1024 nk1024 bhnd scale=8");
+  EXPECT_EQ(options.problems(kernels::DeviceKind::cpu)[0].batch, 4);
+}
+
+TEST(Problems, AreTheProductOfTheOptionsEachOnce) {
+  ProblemOptions options;
+  options.nq = "1,16", options.nk = "1024,1024", options.causal = "both", options.mask = "both";
+  options.kv_heads = "4", options.heads = "8,16", options.batch = "1";
+  EXPECT_EQ(options.problems(kernels::DeviceKind::cpu).size(), 2u * 1 * 2 * 2 * 2);
+}
+
+TEST(Problems, ThatMakeNoSenseAreWrongUsage) {
+  const auto with = [](auto change) {
+    ProblemOptions options;
+    options.seq = "64";
+    change(options);
+    return usage_error([&] { options.problems(kernels::DeviceKind::cpu); });
+  };
+  EXPECT_EQ(with([](auto& o) { o.dtype = "int8"; }), "--dtype: 'int8' is not a dtype: use f32, bf16 or f16");
+  EXPECT_EQ(with([](auto& o) { o.head_dim = "72"; }),
+            "head_dim is 72: it must be a multiple of 16 from 16 to 256");
+  EXPECT_EQ(with([](auto& o) { o.causal = "maybe"; }), "--causal: 'maybe' is not yes, no or both");
+  EXPECT_EQ(with([](auto& o) { o.nq = "5"; }), "--nq and --nk are given together, or use --seq");
+  EXPECT_EQ(with([](auto& o) { o.heads = "6", o.kv_heads = "4"; }),
+            "heads is 6 and kv_heads 4: heads must be a multiple of kv_heads");
+}
+
+}  // namespace
+}  // namespace fcsa::cli

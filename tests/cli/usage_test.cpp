@@ -1,0 +1,74 @@
+// Bad input to the program: exit status 2, and a message that says what was wrong.
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "tests/cli/program.h"
+
+namespace fcsa::cli {
+namespace {
+
+void expect_usage_error(const std::vector<std::string>& arguments, const std::string& message) {
+  const ProgramResult result = run_fcsa(arguments);
+  EXPECT_EQ(result.status, 2) << arguments[0] << ": " << result.err;
+  EXPECT_NE(result.err.find(message), std::string::npos) << result.err;
+}
+
+void expect_failure(const std::vector<std::string>& arguments, const std::string& message) {
+  const ProgramResult result = run_fcsa(arguments);
+  EXPECT_EQ(result.status, 1) << result.err;
+  EXPECT_NE(result.err.find(message), std::string::npos) << result.err;
+}
+
+TEST(Usage, ASubcommandIsRequiredAndHelpLists) {
+  EXPECT_EQ(run_fcsa({}).status, 2);
+  const ProgramResult help = run_fcsa({"--help"});
+  EXPECT_EQ(help.status, 0);
+  for (const char* command : {"devices", "tune", "compile", "verify", "emit", "report", "db"})
+    EXPECT_NE(help.out.find(command), std::string::npos) << command;
+  EXPECT_EQ(run_fcsa({"frobnicate"}).status, 2);
+}
+
+TEST(Usage, UnknownDtypeHeadDimAndDeviceAreNamed) {
+  expect_usage_error({"tune", "--device", "cpu", "--dtype", "fp8"}, "'fp8' is not a dtype");
+  expect_usage_error({"tune", "--device", "cpu", "--head-dim", "63"}, "head_dim is 63");
+  expect_usage_error({"tune", "--device", "tpu"}, "'tpu' is not auto, cpu, cuda or cuda:N");
+  expect_usage_error({"tune", "--device", "cuda:x"}, "'x' is not a whole number");
+  expect_usage_error({"tune", "--device", "cpu", "--op", "bwd"}, "no kernel serves");
+}
+
+TEST(Usage, MalformedListsAndEmptyRangesAreNamed) {
+  expect_usage_error({"tune", "--device", "cpu", "--seq", "64,,128"}, "'64,,128' is not a list");
+  expect_usage_error({"tune", "--device", "cpu", "--seq", "128:64"}, "the range 128:64 is empty");
+  expect_usage_error({"verify", "--device", "cpu", "--nq", "4"}, "--nq and --nk are given together");
+  expect_usage_error({"compile", "--arch", "sm_1"}, "sm_1");
+}
+
+TEST(Usage, UnknownStrategiesFamiliesAndFormatsAreNamed) {
+  const TemporaryFolder folder;
+  const std::string db = folder / "t.db";
+  expect_usage_error({"tune", "--device", "cpu", "--seq", "32", "--strategy", "guess", "--db", db}, "guess");
+  expect_usage_error({"tune", "--device", "cpu", "--seq", "32", "--family", "magic", "--db", db}, "magic");
+  expect_usage_error({"tune", "--device", "cpu", "--budget", "soon"}, "'soon' is not a duration");
+  expect_usage_error({"tune", "--device", "cpu", "--cache", "tepid"}, "'tepid'");
+}
+
+TEST(Usage, ADatabaseThatIsNotOneIsRefusedAndLeftAlone) {
+  const TemporaryFolder folder;
+  const std::string file = folder / "not.db";
+  const std::string text(8192, 'x');
+  std::ofstream(file) << text;
+  expect_failure({"db", "--db", file, "info"}, file);
+  expect_failure({"tune", "--device", "cpu", "--seq", "32", "--db", file}, file);
+  EXPECT_EQ(read_file(file), text);
+}
+
+TEST(Usage, MissingAndUnwritablePathsAreNamed) {
+  const TemporaryFolder folder;
+  expect_failure({"report", "--db", folder / "none.db", "--out", folder / "r"}, "none.db");
+  expect_failure({"emit", "--db", folder / "none.db"}, "none.db");
+  expect_failure({"tune", "--device", "cpu", "--seq", "32", "--db", "/proc/t.db"}, "/proc/t.db");
+}
+
+}  // namespace
+}  // namespace fcsa::cli
