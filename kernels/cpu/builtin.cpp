@@ -1,0 +1,39 @@
+#include "kernels/cpu/builtin.h"
+
+#include <stdexcept>
+
+#include "kernels/cpu/builtin_lookup.h"
+#include "kernels/cpu/instruction_set.h"
+
+namespace fcsa::kernels::cpu {
+namespace {
+
+BuiltinFunctions functions_for(const Traits& traits, std::string_view instruction_set) {
+#if defined(__x86_64__)
+  if (instruction_set == "avx512") return avx512::builtin_functions(traits);
+  if (instruction_set == "avx2") return avx2::builtin_functions(traits);
+#endif
+  if (instruction_set == "generic") return generic::builtin_functions(traits);
+  throw std::invalid_argument("no built-in kernels for instruction set '" + std::string(instruction_set) +
+                              "'");
+}
+
+}  // namespace
+
+BuiltinForward builtin_forward(const Traits& traits, std::string_view instruction_set) {
+  if (traits.bias != Bias::none || traits.head_scale || traits.groups != 1)
+    throw std::invalid_argument("the built-in CPU kernels have no bias, head scale or grouped normalisation");
+  const BuiltinFunctions found = functions_for(traits, instruction_set);
+  if (!found.forward) {
+    throw std::invalid_argument("the built-in CPU kernels have no head dimension " +
+                                std::to_string(traits.head_dim) + ": use 16, 32, 64, 80, 96 or 128");
+  }
+  return {std::string(instruction_set), {found.prepare, found.forward}, found.traits, found.config};
+}
+
+BuiltinForward builtin_forward(const Traits& traits) {
+  const std::string best = host_instruction_set();
+  return builtin_forward(traits, best == "neon" ? "generic" : best);
+}
+
+}  // namespace fcsa::kernels::cpu

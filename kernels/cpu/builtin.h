@@ -1,0 +1,29 @@
+// Forward kernels of the cpu family that are part of the program: for where there is no compiler, and before
+// one has been used. The instruction set is chosen at run time.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/cpu/config.h"
+#include "kernels/cpu/parallel.h"
+
+namespace fcsa::kernels::cpu {
+
+struct BuiltinForward {
+  std::string instruction_set;          // the one it was compiled for
+  std::vector<TaskFunction> functions;  // in the order that Launch::kernel counts
+  Traits traits;  // what the functions are: of those asked for they may differ in mask and softmax variant
+  ForwardConfig config;
+
+  LaunchPlan plan(const Args& args) const { return config.plan(traits, args); }
+};
+
+// Serves every dtype and the head dimensions 16, 32, 64, 80, 96 and 128, without bias, head scale and groups.
+// The contract is that of the kernels that are compiled at run time; `instruction_set` must be one that this
+// processor has. Throws std::invalid_argument for traits that it doesn't serve.
+BuiltinForward builtin_forward(const Traits& traits, std::string_view instruction_set);
+BuiltinForward builtin_forward(const Traits& traits);  // for the best instruction set
+
+}  // namespace fcsa::kernels::cpu

@@ -1,0 +1,5 @@
+// Built-in kernels for any processor of this architecture.
+#define FCSA_CPU_ISA generic
+#include "kernels/cpu/forward.h"
+
+#include "kernels/cpu/builtin_table.h"

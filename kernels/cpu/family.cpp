@@ -1,0 +1,119 @@
+// The cpu family: search space, constraints, baseline.
+#include "kernels/config_fields.h"
+#include "kernels/cpu/baseline.h"
+#include "kernels/families.h"
+
+namespace fcsa::kernels {
+namespace {
+
+using cpu::ForwardConfig;
+
+const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
+  static const std::vector<ConfigField<ForwardConfig>> fields = {
+      {&ForwardConfig::vector_floats, "vector_floats", {4, 8, 16}, "floats in a vector"},
+      {&ForwardConfig::qk_rows, "qk_rows", {4, 5, 6, 8, 12}, "query rows of a register tile of Q K^T"},
+      {&ForwardConfig::qk_vectors, "qk_vectors", {2, 3, 4, 5}, "vectors of keys of a register tile of Q K^T"},
+      {&ForwardConfig::pv_rows, "pv_rows", {4, 5, 6, 8, 12, 24}, "query rows of a register tile of P V"},
+      {&ForwardConfig::pv_vectors,
+       "pv_vectors",
+       {1, 2, 3, 4, 5},
+       "vectors of channels of a register tile of P V"},
+      {&ForwardConfig::row_groups, "row_groups", {4, 8, 16, 24}, "register tiles of query rows in a task"},
+      {&ForwardConfig::key_steps, "key_steps", {1, 2, 4, 8, 16}, "register tiles of keys in a block"},
+      {&ForwardConfig::unroll, "unroll", {1, 2, 4}, "steps of the inner loops that are written out"},
+      {&ForwardConfig::pack_v, "pack_v", {0, 1}, "f32: 1 copies V next to the packed K, 0 reads it in place"},
+  };
+  return fields;
+}
+
+ForwardConfig config_of(const Configuration& configuration) {
+  return to_struct(forward_fields(), configuration);
+}
+
+// Bytes that a task touches again and again while it walks over one block of keys.
+std::size_t working_set_bytes(const Problem& problem, const ForwardConfig& config) {
+  return static_cast<std::size_t>(config.scratch_bytes(traits_of(problem))) +
+         std::size_t{8} * static_cast<std::size_t>(config.block_keys() * problem.head_dim);
+}
+
+class CpuFamily final : public Family {
+ public:
+  std::string name() const override { return "cpu"; }
+  DeviceKind device_kind() const override { return DeviceKind::cpu; }
+
+  std::string unsupported(const Problem& problem, const Target& target) const override {
+    if (target.kind != DeviceKind::cpu) return "cpu runs on CPUs";
+    if (problem.op != Op::forward) return "cpu has no backward pass yet";
+    if (problem.bias != Bias::none) return "cpu has no additive bias yet";
+    if (problem.head_scale) return "cpu has no per-head scale yet";
+    if (problem.groups != 1) return "cpu has no grouped normalisation yet";
+    return {};
+  }
+
+  std::vector<Parameter> parameters(Op) const override { return parameters_of(forward_fields()); }
+
+  std::vector<Constraint> constraints(Op) const override {
+    using P = const Problem&;
+    using V = const Configuration&;
+    using D = const Target&;
+    return {
+        {"vectors wider than the instruction set has, or less than half as wide",
+         [](P, V c, D d) {
+           const int width = cpu::vector_floats_of(d.arch), floats = config_of(c).vector_floats;
+           return floats <= width && 2 * floats >= width;
+         }},
+        {"head dimension is not a multiple of a register tile of P V",
+         [](P p, V c, D) { return p.head_dim % config_of(c).pv_channels() == 0; }},
+        {"register tile of Q K^T above the vector registers",
+         [](P, V c, D d) { return config_of(c).qk_registers() <= cpu::vector_registers_of(d.arch); }},
+        {"register tile of P V above the vector registers",
+         [](P, V c, D d) { return config_of(c).pv_registers() <= cpu::vector_registers_of(d.arch); }},
+        {"register tile of Q K^T leaves most vector registers unused",
+         [](P, V c, D d) { return config_of(c).qk_registers() * 3 >= 2 * cpu::vector_registers_of(d.arch); }},
+        {"register tile of P V leaves most vector registers unused",
+         [](P, V c, D d) { return config_of(c).pv_registers() * 2 >= cpu::vector_registers_of(d.arch); }},
+        {"rows of a task are not a multiple of a register tile of P V",
+         [](P, V c, D) { return config_of(c).block_rows() % config_of(c).pv_rows == 0; }},
+        {"task of fewer than 16 or more than 192 rows",
+         [](P, V c, D) { return config_of(c).block_rows() >= 16 && config_of(c).block_rows() <= 192; }},
+        {"block of fewer than 32 or more than 512 keys",
+         [](P, V c, D) { return config_of(c).block_keys() >= 32 && config_of(c).block_keys() <= 512; }},
+        {"working set above four times the level 2 cache",
+         [](P p, V c, D d) {
+           return d.l2_bytes == 0 || working_set_bytes(p, config_of(c)) <= 4 * d.l2_bytes;
+         }},
+        {"more steps written out than the channels divide into",
+         [](P p, V c, D) { return p.head_dim % config_of(c).unroll == 0; }},
+        {"f16 and bf16 are always packed",
+         [](P p, V c, D) { return p.dtype == DType::f32 || config_of(c).pack_v; }},
+    };
+  }
+
+  Configuration baseline(const Problem& problem, const Target& target) const override {
+    return from_struct(forward_fields(), kernel_name(*this, problem.op),
+                       cpu::baseline_config(target.arch, problem.head_dim));
+  }
+
+  KernelTemplate kernel_template(Op) const override {
+    return {"kernels/cpu/forward.h",
+            "fcsa::kernels::cpu::ForwardConfig",
+            {"fcsa::kernels::cpu::native::prepare", "fcsa::kernels::cpu::native::forward"}};
+  }
+
+  LaunchPlan plan(const Traits& traits, const Configuration& configuration, const Args& args) const override {
+    return config_of(configuration).plan(traits, args);
+  }
+
+  Tile tile(const Configuration& configuration) const override {
+    const ForwardConfig config = config_of(configuration);
+    return {config.block_rows(), config.block_keys()};
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Family> make_cpu_family() {
+  return std::make_unique<CpuFamily>();
+}
+
+}  // namespace fcsa::kernels
