@@ -1,0 +1,292 @@
+#include "tuner/emit.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cmath>
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <limits>
+#include <random>
+#include <sstream>
+
+#include "tests/tuner/compile_run.h"
+#include "tests/tuner/sample_tables.h"
+#include "tuner/emit_plan.h"
+#include "tuner/emit_text.h"
+
+// What emitted headers contain, compiled here as it stands.
+namespace emitted {
+#include "tuner/emitted/attention.h"
+namespace detail {
+inline constexpr char kServes[] = "";
+}
+#include "tuner/emitted/selection.h"
+}  // namespace emitted
+
+namespace fcsa::tuner {
+namespace {
+
+namespace fs = std::filesystem;
+using kernels::DType;
+using kernels::Problem;
+using kernels::Softmax;
+
+std::string contents(const fs::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST(EmitHeader, NamesTheFileAfterTheArchitecture) {
+  EXPECT_EQ(header_name(simt_table("sm_90a")), "fcsa_tuned_sm_90.cuh");
+  EXPECT_EQ(header_name(simt_table("sm_75")), "fcsa_tuned_sm_75.cuh");
+  EXPECT_EQ(header_name(cpu_table()), "fcsa_tuned_cpu.h");
+}
+
+TEST(EmitHeader, WritesTheTextAndLeavesNothingElse) {
+  const ScratchDirectory scratch;
+  const DispatchTable table = simt_table("sm_80");
+  const fs::path path = emit_header(table, scratch.path() / "new" / "include");
+  EXPECT_EQ(path, scratch.path() / "new" / "include" / "fcsa_tuned_sm_80.cuh");
+  EXPECT_EQ(contents(path), header_text(table));
+  EXPECT_EQ(std::distance(fs::directory_iterator(path.parent_path()), fs::directory_iterator{}), 1);
+}
+
+TEST(EmitHeader, SaysWhereItCannotWriteAndWhatToDo) {
+  const ScratchDirectory scratch;
+  std::ofstream(scratch.path() / "file") << "not a directory";
+  try {
+    emit_header(simt_table("sm_80"), scratch.path() / "file");
+    FAIL() << "no exception";
+  } catch (const std::runtime_error& error) {
+    EXPECT_TRUE(contains(error.what(), (scratch.path() / "file").string())) << error.what();
+    EXPECT_TRUE(contains(error.what(), "--out")) << error.what();
+  }
+}
+
+TEST(EmitHeader, LeavesTheOldHeaderWhenTheNewOneCannotBeMade) {
+  const ScratchDirectory scratch;
+  DispatchTable table = simt_table("sm_80");
+  const fs::path path = emit_header(table, scratch.path());
+  const std::string before = contents(path);
+  table.classes.clear();
+  EXPECT_THROW(emit_header(table, scratch.path()), std::runtime_error);
+  EXPECT_EQ(contents(path), before);
+}
+
+TEST(EmitHeader, OpensWithProvenance) {
+  const std::string text = header_text(simt_table("sm_90a"));
+  EXPECT_TRUE(text.starts_with("// SPDX-License-Identifier: MIT\n"));
+  for (const char* part : {"Imaginary GPU", "2026-01-02T03:04:05Z", "within 2.0%", "worst regret 1.5%",
+                           "forward f32 d64 causal", "nvcc -std=c++20"})
+    EXPECT_TRUE(contains(text.substr(0, 3000), part)) << part;
+}
+
+TEST(EmitHeader, IsTheSameForTheSameTable) {
+  EXPECT_EQ(header_text(cpu_table()), header_text(cpu_table()));
+}
+
+TEST(EmitHeader, SaysWhatWasLeftOutAndWhy) {
+  DispatchTable table = simt_table("sm_80");
+  table.classes.push_back(table.classes.front());
+  table.classes.back().class_text = "forward f32 d64 bias scale=8";
+  table.classes.back().traits.bias = kernels::Bias::same;
+  EXPECT_TRUE(
+      contains(header_text(table), "left out: forward f32 d64 bias scale=8: headers have no additive bias"));
+}
+
+TEST(EmitPlan, TunedClassesKeepTheirConfigurationsAndShapes) {
+  const DispatchTable table = simt_table("sm_90a");
+  const EmitPlan plan = plan_emission(table);
+  ASSERT_EQ(plan.tuned_classes, table.classes.size());
+  EXPECT_EQ(plan.tuned_variants, 4u);
+  for (std::size_t i = 0; i < plan.tuned_classes; ++i) {
+    ASSERT_EQ(plan.classes[i].shapes.size(), table.classes[i].entries.size());
+    for (std::size_t j = 0; j < plan.classes[i].shapes.size(); ++j) {
+      const EmittedVariant& variant = plan.variants[plan.classes[i].shapes[j].variant];
+      EXPECT_EQ(kernels::to_text(*variant.family, kernels::Op::forward, variant.configuration),
+                table.classes[i].configurations[table.classes[i].entries[j].choice]);
+      EXPECT_EQ(variant.traits, table.classes[i].traits);
+    }
+  }
+}
+
+TEST(EmitPlan, ServesMasksCausalityAnyScaleAndRawInputsNextToWhatWasTuned) {
+  const EmitPlan plan = plan_emission(cpu_table());
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    for (int bits = 0; bits < 12; ++bits) {
+      kernels::Traits traits{.dtype = dtype, .head_dim = dtype == DType::f32 ? 64 : 32};
+      traits.causal = bits % 2;
+      traits.key_mask = bits / 2 % 2;
+      traits.softmax = bits / 4 == 0 ? Softmax::fixed_bound : Softmax::running_maximum;
+      traits.l2norm_qk = bits / 4 != 2;
+      const auto found = std::count_if(plan.classes.begin(), plan.classes.end(),
+                                       [&](const auto& c) { return c.traits == traits; });
+      EXPECT_EQ(found, 1) << kernels::traits_literal(traits);
+    }
+  }
+}
+
+TEST(EmitPlan, EveryConfigurationIsValidForItsClass) {
+  for (const auto& table : {simt_table("sm_90a"), simt_table("sm_75"), cpu_table()}) {
+    for (const auto& v : plan_emission(table).variants) {
+      Problem problem;
+      problem.dtype = v.traits.dtype;
+      problem.head_dim = v.traits.head_dim;
+      problem.causal = v.traits.causal;
+      problem.key_mask = v.traits.key_mask;
+      problem.l2norm_qk = v.traits.l2norm_qk;
+      problem.scale = v.traits.softmax == Softmax::fixed_bound ? 8.0f : 1000.0f;
+      ASSERT_EQ(kernels::traits_of(problem), v.traits);
+      EXPECT_EQ(kernels::invalid_reason(*v.family, problem, v.configuration, table.device.target), "")
+          << kernels::to_text(*v.family, kernels::Op::forward, v.configuration);
+    }
+  }
+}
+
+TEST(EmitPlan, ClassesThatDifferOnlyInScaleShareKernels) {
+  DispatchTable table = simt_table("sm_80");
+  DispatchClass other = table.classes.front();
+  other.class_text = "forward f32 d64 scale=10";
+  for (auto& entry : other.entries) entry.problem.scale = 10.0f, entry.problem.nq *= 2;
+  table.classes.push_back(other);
+  const EmitPlan plan = plan_emission(table);
+  EXPECT_EQ(plan.tuned_classes, 2u);
+  EXPECT_EQ(plan.tuned_variants, 4u);
+  EXPECT_EQ(plan.classes.front().shapes.size(), 8u);
+}
+
+TEST(EmitPlan, RefusesATableWithNothingToServe) {
+  DispatchTable table = simt_table("sm_80");
+  for (auto& c : table.classes)
+    for (auto& entry : c.entries) entry.problem.op = kernels::Op::backward;
+  try {
+    plan_emission(table);
+    FAIL() << "no exception";
+  } catch (const std::runtime_error& error) {
+    EXPECT_TRUE(contains(error.what(), "forward pass only")) << error.what();
+  }
+}
+
+TEST(HeaderText, MovesSystemIncludesToTheTopWithTheirConditions) {
+  HeaderText text;
+  text.add(
+      "#include <cmath>\n#if A\n#include <x.h>\n#else\n#  include <y.h>\nint b;\n#endif\n#include <cmath>\n");
+  const std::string header = text.str("// comment\n", "GUARD", "a::b", "");
+  const std::string top = header.substr(0, header.find("namespace a::b {"));
+  const std::string inside = header.substr(top.size());
+  EXPECT_TRUE(contains(top, "#include <cmath>\n"));
+  EXPECT_TRUE(contains(top, "#if A\n#include <x.h>\n#endif\n"));
+  EXPECT_TRUE(contains(top, "#if A\n#else\n#  include <y.h>\n#endif\n"));
+  EXPECT_FALSE(contains(inside, "include <"));
+  EXPECT_TRUE(contains(inside, "int b;"));
+}
+
+TEST(HeaderText, RestoresEveryMacroThatItDefines) {
+  HeaderText text;
+  text.add("#define FCSA_ONE 1\n# define FCSA_TWO(x) x\n");
+  const std::string header = text.str("", "GUARD", "a", "");
+  for (const char* macro : {"FCSA_ONE", "FCSA_TWO"}) {
+    const std::string name = macro;
+    EXPECT_LT(header.find("#pragma push_macro(\"" + name + "\")"), header.find("namespace a {"));
+    EXPECT_GT(header.find("#undef " + name + "\n#pragma pop_macro(\"" + name + "\")"),
+              header.find("}  // namespace a"));
+  }
+}
+
+emitted::Attention attention_of(const Problem& p) {
+  emitted::Attention a;
+  static const unsigned char mask = 1;
+  a.dtype = p.dtype;
+  a.head_dim = p.head_dim;
+  a.batch = p.batch;
+  a.heads = p.heads;
+  a.kv_heads = p.kv_heads;
+  a.nq = p.nq;
+  a.nk = p.nk;
+  a.causal = p.causal;
+  a.key_mask = p.key_mask ? &mask : nullptr;
+  a.layout = p.layout == kernels::Layout::bhnd ? emitted::Layout::bhnd : emitted::Layout::bnhd;
+  a.scale = p.scale;
+  a.l2norm_qk = p.l2norm_qk;
+  a.groups = p.groups;
+  a.logit_bound = p.logit_bound.value_or(0.0f);
+  return a;
+}
+
+TEST(EmittedSelection, TakesTheTraitsAndArgumentsThatTheTunerTook) {
+  for (const DType dtype : {DType::f32, DType::f16}) {
+    for (const float scale : {-8.0f, 8.0f, 10.5f, 43.0f, 43.5f, 100.0f}) {
+      for (int bits = 0; bits < 16; ++bits) {
+        Problem p;
+        p.dtype = dtype;
+        p.scale = scale;
+        p.batch = 2, p.heads = 6, p.kv_heads = 3, p.nq = 17, p.nk = 33;
+        p.causal = bits & 1;
+        p.l2norm_qk = bits & 2;
+        if (bits & 4) p.logit_bound = 50.0f;
+        if (bits & 8) p.layout = kernels::Layout::bnhd, p.key_mask = true, p.groups = 2;
+        EXPECT_EQ(emitted::detail::traits_of(attention_of(p)), kernels::traits_of(p)) << kernels::to_text(p);
+        const kernels::Args expected = kernels::shape_args(p),
+                            args = emitted::detail::args_of(attention_of(p));
+        EXPECT_EQ(args.bound, expected.bound);
+        EXPECT_EQ(args.key_mask_stride, expected.key_mask_stride);
+        EXPECT_EQ(args.o_strides.head, expected.o_strides.head);
+        EXPECT_EQ(args.v_strides.batch, expected.v_strides.batch);
+        EXPECT_EQ(args.q_strides.row, expected.q_strides.row);
+      }
+    }
+  }
+}
+
+// A class with shapes all over, each with its own configuration, so that a choice tells the shape.
+TEST(EmittedSelection, ChoosesTheShapeThatTheTunerChooses) {
+  const DispatchTable base = simt_table("sm_80");
+  DispatchTable table = base;
+  table.classes.resize(1);
+  DispatchClass& c = table.classes.front();
+  c.entries.clear();
+  c.configurations.clear();
+  std::mt19937 random(7);
+  const auto size = [&](int largest) {
+    return static_cast<int>(std::exp2(std::log2(largest) * (random() % 1000) / 1000.0));
+  };
+  std::vector<emitted::detail::Shape> shapes;
+  for (int i = 0; i < 40; ++i) {
+    Problem p = base.classes.front().entries.front().problem;
+    p.nq = size(65536), p.nk = size(65536), p.batch = size(64);
+    c.configurations.push_back(std::to_string(i));
+    c.entries.push_back({p, static_cast<std::size_t>(i), 1.0, 1.0, 1.0});
+    shapes.push_back({p.nq, p.nk, p.batch, p.heads, p.kv_heads, emitted::Layout::bhnd, std::log2(p.nq),
+                      std::log2(p.nk), std::log2(p.batch * p.heads), i, 1.0});
+  }
+  const emitted::detail::Class of{c.traits, 0, static_cast<int>(shapes.size()), 0};
+  const emitted::detail::Table emitted_table{&of, 1, shapes.data()};
+  for (int i = 0; i < 500; ++i) {
+    Problem p = c.entries[random() % c.entries.size()].problem;
+    if (i % 2) p.nq = size(65536), p.nk = size(65536), p.batch = size(64);
+    const Choice expected = choose(table, p);
+    const auto choice = emitted::detail::choose(emitted_table, attention_of(p));
+    ASSERT_NE(choice.shape, nullptr);
+    EXPECT_EQ(std::to_string(choice.variant), expected.configuration) << kernels::to_text(p);
+  }
+}
+
+TEST(EmittedSelection, FallsBackToTheRunningMaximum) {
+  kernels::Traits traits{.softmax = Softmax::running_maximum};
+  const emitted::detail::Class of{traits, 0, 0, 3};
+  const emitted::detail::Table table{&of, 1, nullptr};
+  const auto choice = emitted::detail::choose(table, emitted::Attention{});
+  EXPECT_EQ(choice.of, &of);
+  EXPECT_EQ(choice.variant, 3);
+}
+
+}  // namespace
+}  // namespace fcsa::tuner

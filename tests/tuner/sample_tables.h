@@ -1,0 +1,15 @@
+// Dispatch tables made up for tests: two configurations chosen by length, for each class.
+#pragma once
+
+#include <string>
+
+#include "tuner/dispatch.h"
+
+namespace fcsa::tuner {
+
+// simt, f32, head dim 64, full and causal, on an imaginary device of this architecture ("sm_90a").
+DispatchTable simt_table(const std::string& arch);
+// cpu, on this machine: f32 head dim 64 full and causal, bf16 and f16 head dim 32.
+DispatchTable cpu_table();
+
+}  // namespace fcsa::tuner

@@ -1,0 +1,52 @@
+// Which kernels go into a tuned header: the chosen configurations of what was tuned, and for the problems
+// next to it (causal or not, masked or not, any scale, raw q and k) one configuration each, so that a header
+// serves them too.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "tuner/dispatch.h"
+
+namespace fcsa::tuner {
+
+// A kernel to be compiled.
+struct EmittedVariant {
+  const kernels::Family* family = nullptr;
+  kernels::Traits traits;
+  kernels::Configuration configuration;
+};
+
+struct EmittedShape {
+  kernels::Problem problem;
+  std::size_t variant = 0;  // index into EmitPlan::variants
+  double time_ms = 0;
+};
+
+// Problems with equal traits.
+struct EmittedClass {
+  kernels::Traits traits;
+  std::vector<std::string> tuned_as = {};  // class texts; empty for a class that wasn't tuned
+  std::vector<EmittedShape> shapes = {};   // empty for a class that wasn't tuned
+  std::size_t default_variant = 0;
+  double worst_regret = 0;
+};
+
+struct EmitPlan {
+  std::vector<EmittedVariant> variants;  // those of tuned classes first
+  std::vector<EmittedClass> classes;     // tuned ones first
+  std::size_t tuned_variants = 0, tuned_classes = 0;
+  std::vector<std::string> left_out;  // classes that headers can't serve yet, and why
+};
+
+// Throws std::runtime_error when there is nothing to emit, std::invalid_argument for a configuration of a
+// family that this build doesn't have.
+EmitPlan plan_emission(const DispatchTable& table);
+
+// The same problems for another instruction set of the same device, where nothing was tuned: baselines, and
+// only the running maximum, which serves every bound. Classes that serve what was tuned come first and count
+// as tuned.
+EmitPlan plan_fallback(const EmitPlan& tuned, const kernels::Target& target);
+
+}  // namespace fcsa::tuner

@@ -1,0 +1,63 @@
+#include <cstddef>
+
+using fcsa::kernels::DType;    // f32, bf16, f16
+using fcsa::kernels::Strides;  // .batch, .head, .row: elements between neighbours; channels are contiguous
+
+// Order of the axes in memory: batch, heads, rows, channels; or batch, rows, heads, channels.
+enum class Layout : int { bhnd, bnhd };
+
+// One forward pass:  O = softmax(scale * l2norm(q) l2norm(k)^T) V  over the visible keys. Query head h reads
+// key/value head h / (heads / kv_heads). Pointers are aligned to 16 bytes, strides of q, k, v and o are
+// multiples of 16 bytes.
+struct Attention {
+  const void* q = nullptr;  // [batch, heads, nq, head_dim] of dtype
+  const void* k = nullptr;  // [batch, kv_heads, nk, head_dim]
+  const void* v = nullptr;  // [batch, kv_heads, nk, head_dim]
+  void* o = nullptr;        // [batch, heads, nq, head_dim]; a row that sees no key gives 0
+  float* lse = nullptr;     // [batch, heads, nq] contiguous: natural log of the sum over visible keys of
+                            // exp(S), -inf where there are none. Null: goes to the workspace, unread
+  const unsigned char* key_mask = nullptr;  // [batch, nk], nonzero: visible. Null: every key is
+
+  DType dtype = DType::f32;
+  int batch = 1, heads = 1, kv_heads = 1, nq = 1, nk = 1, head_dim = 64;
+  bool causal = false;    // query i sees key j when j <= i + (nk - nq)
+  bool l2norm_qk = true;  // divide the rows of q and k by their norms (clamped to at least eps)
+  int groups = 1;         // l2norm of each of this many equal parts of the channels
+  float scale = 8.0f;     // of the logits
+  float logit_bound =
+      0.0f;  // when positive, a promise that no |logit| is larger; otherwise worked out from scale
+  float eps = 1e-12f;
+
+  Layout layout = Layout::bhnd;  // of tensors whose strides are left at zero: they are dense
+  Strides q_strides, k_strides, v_strides, o_strides;  // set all three numbers of a tensor, or none
+  long long key_mask_stride = -1;  // elements between batches; -1: dense, 0: one row for all
+};
+
+enum class Code : int {
+  ok,
+  invalid_argument,  // a null or misaligned pointer, a size or a stride that can't be right
+  unsupported,       // this header has no kernel for the problem
+  wrong_device,      // tuned for another GPU architecture, or the processor lacks the instruction set
+  launch_failed      // the CUDA runtime refused; on a CPU: no memory, no threads
+};
+
+struct [[nodiscard]] Status {
+  Code code = Code::ok;
+  char text[256] = "";  // what is wrong and what to do about it; empty when ok
+  bool ok() const { return code == Code::ok; }
+};
+
+enum class Match : int {
+  exact,    // this shape was tuned
+  nearest,  // the configuration of the nearest tuned shape with the same dtype, head_dim, mask and so on
+  default_choice  // nothing like it was tuned: a configuration that is right, and good on most shapes
+};
+
+// What forward() would launch, and why.
+struct Selection {
+  Status status;                   // not ok: nothing; the text says why
+  const char* configuration = "";  // "simt.forward{block_n=32}"
+  Match match = Match::default_choice;
+  int nq = 0, nk = 0, batch_heads = 0;  // the tuned shape that decided; zero for default_choice
+  double time_ms = 0;                   // measured on that shape
+};

@@ -1,0 +1,46 @@
+#include <exception>
+
+namespace detail {
+
+using fcsa::kernels::cpu::TaskFunction;
+
+struct Variant {
+  const char* configuration;
+  LaunchPlan (*plan)(const Args&);
+  const TaskFunction* kernels;  // in the order that Launch::kernel counts
+};
+
+// From the description of a compiled configuration that the tables below have.
+template <typename Compiled>
+constexpr Variant variant() {
+  return {Compiled::text, Compiled::plan, Compiled::kernels};
+}
+
+// What is compiled for one instruction set.
+struct InstructionSet {
+  Isa isa;
+  const char* name;
+  const Table* table;
+  const Variant* variants;
+};
+
+// Throws what starting threads and allocating their scratch throws.
+inline void run(const Variant& variant, const LaunchPlan& plan, const Args& args) {
+  fcsa::kernels::cpu::run_plan(plan, args, variant.kernels);
+}
+
+// Also asks whether the operating system saves the registers.
+inline bool runs_here(Isa isa) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  return isa == Isa::avx512 ? avx512 : isa == Isa::avx2 ? avx2 : true;
+#else
+  return isa == Isa::generic;
+#endif
+}
+
+}  // namespace detail

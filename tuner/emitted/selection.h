@@ -1,0 +1,250 @@
+#include <cmath>
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+
+namespace detail {
+
+using fcsa::kernels::Args;
+using fcsa::kernels::Bias;
+using fcsa::kernels::LaunchPlan;
+using fcsa::kernels::Softmax;
+using fcsa::kernels::Traits;
+
+// A tuned shape. Distances are in log2, so those are kept.
+struct Shape {
+  int nq, nk, batch, heads, kv_heads;
+  Layout layout;
+  double log2_nq, log2_nk, log2_batch_heads;
+  int variant;     // index into the kernels of the instruction set or architecture
+  double time_ms;  // measured
+};
+
+// Problems with equal traits, and the part of the tuned shapes that is theirs.
+struct Class {
+  Traits traits;
+  int first_shape, shapes;
+  int default_variant;  // taken when there are no shapes
+};
+
+struct Table {
+  const Class* classes;
+  int class_count;
+  const Shape* shapes;
+};
+
+struct Choice {
+  const Class* of = nullptr;     // null: no kernel
+  const Shape* shape = nullptr;  // null: default
+  int variant = 0;
+};
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+inline Status
+failure(Code code, const char* format, ...) {
+  Status status;
+  status.code = code;
+  va_list values;
+  va_start(values, format);
+  std::vsnprintf(status.text, sizeof(status.text), format, values);
+  va_end(values);
+  return status;
+}
+
+inline const char* name_of(DType dtype) {
+  return dtype == DType::f32 ? "f32" : dtype == DType::bf16 ? "bf16" : "f16";
+}
+
+inline float bound_of(const Attention& a) {
+  return a.logit_bound > 0 ? a.logit_bound : std::fabs(a.scale) * static_cast<float>(a.groups);
+}
+
+// The largest exponentials fit the arithmetic up to these bounds; beyond them the running maximum is kept.
+inline bool bound_is_known(const Attention& a) {
+  if (a.logit_bound > 0) return true;
+  return a.l2norm_qk && bound_of(a) <= (a.dtype == DType::f16 ? 10.0f : 43.0f);
+}
+
+inline Traits traits_of(const Attention& a) {
+  Traits traits;
+  traits.dtype = a.dtype;
+  traits.head_dim = a.head_dim;
+  traits.causal = a.causal;
+  traits.key_mask = a.key_mask != nullptr;
+  traits.l2norm_qk = a.l2norm_qk;
+  traits.groups = a.groups;
+  traits.softmax = bound_is_known(a) ? Softmax::fixed_bound : Softmax::running_maximum;
+  return traits;
+}
+
+inline Strides strides_or_dense(const Strides& given, Layout layout, int heads, int rows, int channels) {
+  if (given.batch != 0 || given.head != 0 || given.row != 0) return given;
+  const long long h = heads, n = rows, d = channels;
+  if (layout == Layout::bhnd) return {h * n * d, n * d, d};
+  return {n * h * d, d, h * d};
+}
+
+inline Args args_of(const Attention& a) {
+  Args args;
+  args.q = a.q;
+  args.k = a.k;
+  args.v = a.v;
+  args.o = a.o;
+  args.lse = a.lse;
+  args.key_mask = a.key_mask;
+  args.q_strides = strides_or_dense(a.q_strides, a.layout, a.heads, a.nq, a.head_dim);
+  args.k_strides = strides_or_dense(a.k_strides, a.layout, a.kv_heads, a.nk, a.head_dim);
+  args.v_strides = strides_or_dense(a.v_strides, a.layout, a.kv_heads, a.nk, a.head_dim);
+  args.o_strides = strides_or_dense(a.o_strides, a.layout, a.heads, a.nq, a.head_dim);
+  args.key_mask_stride = a.key_mask_stride < 0 ? a.nk : a.key_mask_stride;
+  args.batch = a.batch;
+  args.heads = a.heads;
+  args.kv_heads = a.kv_heads;
+  args.nq = a.nq;
+  args.nk = a.nk;
+  args.scale = a.scale;
+  args.bound = bound_of(a);
+  args.eps = a.eps;
+  return args;
+}
+
+inline Status check_sizes(const Attention& a) {
+  const struct {
+    const char* name;
+    int value;
+  } sizes[] = {{"batch", a.batch}, {"heads", a.heads},       {"kv_heads", a.kv_heads}, {"nq", a.nq},
+               {"nk", a.nk},       {"head_dim", a.head_dim}, {"groups", a.groups}};
+  for (const auto& size : sizes) {
+    if (size.value < 1)
+      return failure(Code::invalid_argument, "%s is %d: it must be at least 1", size.name, size.value);
+  }
+  if (a.heads % a.kv_heads != 0)
+    return failure(Code::invalid_argument,
+                   "heads is %d and kv_heads %d: heads must be a multiple of kv_heads", a.heads, a.kv_heads);
+  if (!std::isfinite(a.scale))
+    return failure(Code::invalid_argument, "scale is %g: it must be finite", static_cast<double>(a.scale));
+  if (!std::isfinite(a.logit_bound))
+    return failure(Code::invalid_argument, "logit_bound is %g: it must be finite",
+                   static_cast<double>(a.logit_bound));
+  return {};
+}
+
+inline Status check_tensor(const char* name, const void* data, const Strides& strides, DType dtype) {
+  if (data == nullptr) return failure(Code::invalid_argument, "%s is null", name);
+  if (reinterpret_cast<std::uintptr_t>(data) % 16 != 0)
+    return failure(Code::invalid_argument, "%s is not aligned to 16 bytes", name);
+  const long long unit = 16 / fcsa::kernels::element_bytes(dtype);
+  if (strides.batch % unit != 0 || strides.head % unit != 0 || strides.row % unit != 0)
+    return failure(
+        Code::invalid_argument,
+        "%s has strides %lld, %lld, %lld elements (batch, head, row): each must be a multiple of %lld, "
+        "which is 16 bytes",
+        name, strides.batch, strides.head, strides.row, unit);
+  return {};
+}
+
+inline Status check_tensors(const Attention& a, const Args& args) {
+  const struct {
+    const char* name;
+    const void* data;
+    const Strides& strides;
+  } tensors[] = {{"q", args.q, args.q_strides},
+                 {"k", args.k, args.k_strides},
+                 {"v", args.v, args.v_strides},
+                 {"o", args.o, args.o_strides}};
+  for (const auto& tensor : tensors) {
+    const Status status = check_tensor(tensor.name, tensor.data, tensor.strides, a.dtype);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+inline const Class* find_class(const Table& table, Traits traits) {
+  for (int i = 0; i < table.class_count; ++i)
+    if (table.classes[i].traits == traits) return &table.classes[i];
+  // The running maximum is right wherever the fixed bound is.
+  if (traits.softmax == Softmax::running_maximum) return nullptr;
+  traits.softmax = Softmax::running_maximum;
+  return find_class(table, traits);
+}
+
+inline bool same_shape(const Shape& shape, const Attention& a) {
+  return shape.nq == a.nq && shape.nk == a.nk && shape.batch == a.batch && shape.heads == a.heads &&
+         shape.kv_heads == a.kv_heads && shape.layout == a.layout;
+}
+
+// This shape where it was tuned; else the nearest in log2 of nq, nk and batch * heads, the first of several.
+inline const Shape* nearest_shape(const Table& table, const Class& of, const Attention& a) {
+  const double nq = std::log2(static_cast<double>(a.nq)), nk = std::log2(static_cast<double>(a.nk)),
+               batch_heads = std::log2(static_cast<double>(a.batch) * a.heads);
+  const Shape* nearest = nullptr;
+  double least = 0;
+  for (int i = 0; i < of.shapes; ++i) {
+    const Shape& shape = table.shapes[of.first_shape + i];
+    if (same_shape(shape, a)) return &shape;
+    const double dq = shape.log2_nq - nq, dk = shape.log2_nk - nk, dh = shape.log2_batch_heads - batch_heads;
+    const double distance = dq * dq + dk * dk + dh * dh;
+    if (nearest == nullptr || distance < least) {
+      nearest = &shape;
+      least = distance;
+    }
+  }
+  return nearest;
+}
+
+inline Choice choose(const Table& table, const Attention& a) {
+  Choice choice;
+  choice.of = find_class(table, traits_of(a));
+  if (choice.of == nullptr) return choice;
+  choice.shape = nearest_shape(table, *choice.of, a);
+  choice.variant = choice.shape != nullptr ? choice.shape->variant : choice.of->default_variant;
+  return choice;
+}
+
+inline Status no_kernel(const Attention& a) {
+  return failure(Code::unsupported, "no kernel for %s, head_dim %d, groups %d%s%s%s; this header serves %s",
+                 name_of(a.dtype), a.head_dim, a.groups, a.causal ? ", causal" : "",
+                 a.key_mask ? ", key_mask" : "", a.l2norm_qk ? "" : ", without l2norm_qk", kServes);
+}
+
+inline Selection selection_of(const Choice& choice, const Attention& a, const char* configuration) {
+  Selection selection;
+  selection.configuration = configuration;
+  if (const Shape* shape = choice.shape; shape != nullptr) {
+    selection.match = same_shape(*shape, a) ? Match::exact : Match::nearest;
+    selection.nq = shape->nq;
+    selection.nk = shape->nk;
+    selection.batch_heads = shape->batch * shape->heads;
+    selection.time_ms = shape->time_ms;
+  }
+  return selection;
+}
+
+inline std::size_t round_up_256(long long bytes) {
+  return (static_cast<std::size_t>(bytes) + 255) / 256 * 256;
+}
+
+// The kernels' own workspace, then lse when the caller has no use for it.
+inline std::size_t workspace_of(const Attention& a, const LaunchPlan& plan) {
+  if (a.lse != nullptr) return static_cast<std::size_t>(plan.workspace_bytes);
+  return round_up_256(plan.workspace_bytes) + sizeof(float) * a.batch * a.heads * a.nq;
+}
+
+inline Status place_workspace(const Attention& a, const LaunchPlan& plan, void* workspace, Args& args) {
+  const std::size_t bytes = workspace_of(a, plan);
+  if (bytes == 0) return {};
+  if (workspace == nullptr)
+    return failure(Code::invalid_argument, "workspace is null: this problem needs %zu bytes%s", bytes,
+                   a.lse == nullptr ? " (less when lse is given)" : "");
+  if (reinterpret_cast<std::uintptr_t>(workspace) % 256 != 0)
+    return failure(Code::invalid_argument, "workspace is not aligned to 256 bytes");
+  args.workspace = workspace;
+  if (a.lse == nullptr)
+    args.lse =
+        reinterpret_cast<float*>(static_cast<unsigned char*>(workspace) + round_up_256(plan.workspace_bytes));
+  return {};
+}
+
+}  // namespace detail
