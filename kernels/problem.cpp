@@ -149,10 +149,9 @@ std::string class_text(const Problem& p) {
 }
 
 Softmax softmax_variant(const Problem& p) {
-  if (p.logit_bound) return Softmax::fixed_bound;
   const float limit = p.dtype == DType::f16 ? kLargestBoundF16 : kLargestBound;
-  const bool bounded = p.l2norm_qk && !p.head_scale && p.bias == Bias::none && logit_bound(p) <= limit;
-  return bounded ? Softmax::fixed_bound : Softmax::running_maximum;
+  const bool known = p.logit_bound || (p.l2norm_qk && !p.head_scale && p.bias == Bias::none);
+  return known && logit_bound(p) <= limit ? Softmax::fixed_bound : Softmax::running_maximum;
 }
 
 float logit_bound(const Problem& p) {

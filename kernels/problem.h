@@ -48,9 +48,9 @@ Problem problem_from_text(std::string_view text);  // throws std::invalid_argume
 // scale=8"
 std::string class_text(const Problem& problem);
 
-// The softmax variant that the host can choose before the launch (fixed when q and k are normalised, the
-// scale is a host number, there is no bias and the bound is at most 43 (f32, bf16) or 10 (f16); or when
-// logit_bound is given).
+// The variant that the host can choose before the launch: fixed when a bound is known (stated as logit_bound;
+// or q and k are normalised, the scale is a host number and there is no bias) and is at most 43 (f32, bf16)
+// or 10 (f16), beyond which P would leave the range of the dtype.
 Softmax softmax_variant(const Problem& problem);
 // Largest magnitude of a logit under the fixed-bound variant.
 float logit_bound(const Problem& problem);

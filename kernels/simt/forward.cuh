@@ -9,7 +9,10 @@ namespace fcsa::kernels::simt {
 
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
-constexpr float kMinusInfinity = -__builtin_huge_valf();
+
+FCSA_DEVICE float minus_infinity() {
+  return __uint_as_float(0xff800000u);
+}
 
 FCSA_DEVICE float4 multiply(float4 a, float b) {
   return {a.x * b, a.y * b, a.z * b, a.w * b};
@@ -149,7 +152,7 @@ struct Forward {
 #pragma unroll
     for (int i = 0; i < C.thread_m; ++i) {
       row_sum[i] = 0;
-      row_max[i] = kMinusInfinity;
+      row_max[i] = minus_infinity();
 #pragma unroll
       for (int c = 0; c < kChannelChunks; ++c) o[i][c] = {0, 0, 0, 0};
     }
@@ -280,7 +283,7 @@ struct Forward {
       for (int i = 0; i < C.thread_m; ++i) {
         const int row = first_row + warp_row + lane_m + C.lanes_m * i;
         const bool visible = in_range && (!T.causal || key <= row + args.nk - args.nq);
-        if (!visible) s[i][j] = kMinusInfinity;
+        if (!visible) s[i][j] = minus_infinity();
       }
     }
   }
@@ -314,7 +317,7 @@ struct Forward {
         tile_max = fmaxf(tile_max, __shfl_xor_sync(0xffffffffu, tile_max, lane));
       const float raised = fmaxf(row_max[i], tile_max);
       const float reference =
-          raised == kMinusInfinity ? 0.0f : raised;  // no key seen yet: keep exp2 away from inf - inf
+          raised == minus_infinity() ? 0.0f : raised;  // no key seen yet: keep exp2 away from inf - inf
       const float rescale = ptx::exp2_approximate(row_max[i] - reference);
       row_max[i] = raised;
       row_sum[i] *= rescale;
@@ -420,7 +423,7 @@ struct Forward {
       if (row >= args.nq) continue;
       const float inverse = row_sum[i] > 0 ? 1.0f / row_sum[i] : 0.0f;
       const float top = kFixed ? offset : row_max[i];
-      const float lse = row_sum[i] > 0 ? (log2f(row_sum[i]) + top) * kLn2 : kMinusInfinity;
+      const float lse = row_sum[i] > 0 ? (log2f(row_sum[i]) + top) * kLn2 : minus_infinity();
       if (lane_n == 0) args.lse[(static_cast<long long>(batch) * args.heads + head) * args.nq + row] = lse;
 #pragma unroll
       for (int c = 0; c < kChannelChunks; ++c) {

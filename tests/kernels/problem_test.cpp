@@ -96,6 +96,8 @@ TEST(SoftmaxVariant, IsRunningMaximumForAnythingUnboundedUnlessTheCallerPromises
     p.logit_bound = 20.0f;
     EXPECT_EQ(softmax_variant(p), Softmax::fixed_bound);
     EXPECT_EQ(logit_bound(p), 20.0f);
+    p.logit_bound = 50.0f;  // P would overflow
+    EXPECT_EQ(softmax_variant(p), Softmax::running_maximum);
   }
 }
 
