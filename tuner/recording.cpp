@@ -1,0 +1,106 @@
+#include "tuner/recording.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <ctime>
+#include <random>
+#include <stdexcept>
+
+namespace fcsa::tuner {
+namespace {
+
+bool worth_reusing(Status status) {
+  return status != Status::launch_failed && status != Status::out_of_memory;
+}
+
+std::string new_race_id() {
+  std::random_device entropy;
+  return fmt::format("{:08x}{:08x}", entropy(), entropy());
+}
+
+std::string identity(const Candidate& candidate) {
+  return kernels::to_text(candidate.problem) + '\n' + configuration_text(candidate);
+}
+
+}  // namespace
+
+std::string configuration_text(const Candidate& candidate) {
+  return kernels::to_text(*candidate.family, candidate.problem.op, candidate.configuration);
+}
+
+std::string timestamp() {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+}
+
+RecordingEvaluator::RecordingEvaluator(Evaluator& evaluator, TrialSink& sink, std::uint64_t seed, Clock clock)
+    : evaluator_(evaluator), sink_(sink), seed_(seed), clock_(std::move(clock)) {}
+
+// Only compiling and measuring count: hashing sources is the tuner's own work.
+template <typename Call>
+auto RecordingEvaluator::timed(double& seconds, Call&& call) {
+  const auto start = clock_();
+  auto result = call();
+  seconds += std::chrono::duration<double>(clock_() - start).count();
+  return result;
+}
+
+const RecordingEvaluator::Known& RecordingEvaluator::look_up(const Candidate& candidate) {
+  const auto [entry, inserted] = known_.try_emplace(identity(candidate));
+  if (inserted) {
+    Known& known = entry->second;
+    known.source_hash = evaluator_.source_hash(candidate);
+    const TrialKey key{
+        evaluator_.device().uuid,      evaluator_.device().driver, kernels::to_text(candidate.problem),
+        configuration_text(candidate), known.source_hash,          evaluator_.cache_state()};
+    if (auto trial = sink_.find(key); trial && worth_reusing(trial->evaluation.status)) {
+      known.earlier = std::move(trial->evaluation);
+    }
+  }
+  return entry->second;
+}
+
+RecordingEvaluator::Result RecordingEvaluator::evaluate(const Candidate& candidate) {
+  if (const auto& known = look_up(candidate); known.earlier) return {*known.earlier, true};
+  Evaluation evaluation = timed(evaluating_s_, [&] { return evaluator_.evaluate(candidate); });
+  record(candidate, Phase::search, "", evaluation);
+  known_.at(identity(candidate)).earlier = evaluation;
+  return {std::move(evaluation), false};
+}
+
+void RecordingEvaluator::prefetch(std::span<const Candidate> candidates) {
+  std::vector<Candidate> wanted;
+  for (const auto& candidate : candidates) {
+    const auto& known = look_up(candidate);
+    if (!known.earlier && prefetched_.insert(known.source_hash).second) wanted.push_back(candidate);
+  }
+  if (!wanted.empty()) evaluator_.prefetch(wanted);
+}
+
+std::vector<Evaluation> RecordingEvaluator::race(std::span<const Candidate> candidates) {
+  for (const auto& candidate : candidates) look_up(candidate);
+  auto evaluations = timed(racing_s_, [&] { return evaluator_.race(candidates); });
+  if (evaluations.size() != candidates.size()) {
+    throw std::logic_error(
+        fmt::format("race of {} candidates returned {} evaluations", candidates.size(), evaluations.size()));
+  }
+  const std::string race_id = new_race_id();
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    record(candidates[i], Phase::confirm, race_id, evaluations[i]);
+  }
+  return evaluations;
+}
+
+void RecordingEvaluator::record(const Candidate& candidate, Phase phase, const std::string& race_id,
+                                const Evaluation& evaluation) {
+  sink_.record({.problem = candidate.problem,
+                .configuration = configuration_text(candidate),
+                .source_hash = look_up(candidate).source_hash,
+                .phase = phase,
+                .race_id = race_id,
+                .finished_at = timestamp(),
+                .seed = seed_,
+                .evaluation = evaluation});
+}
+
+}  // namespace fcsa::tuner

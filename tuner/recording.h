@@ -1,0 +1,67 @@
+// Evaluates candidates through the sink: what it already has is not measured again, what is new is kept at
+// once.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "tuner/evaluator.h"
+
+namespace fcsa::tuner {
+
+using Clock = std::function<std::chrono::steady_clock::time_point()>;
+
+class RecordingEvaluator {
+ public:
+  RecordingEvaluator(Evaluator& evaluator, TrialSink& sink, std::uint64_t seed, Clock clock);
+
+  struct Result {
+    Evaluation evaluation;
+    bool reused = false;
+  };
+  // The sink's latest trial with the same key, or a new one. Failures are reused too, except launch_failed
+  // and out_of_memory, which depend on what else the device is doing.
+  Result evaluate(const Candidate& candidate);
+  // Asks for compilation of those that are neither in the sink nor asked for before.
+  void prefetch(std::span<const Candidate> candidates);
+  // Measures them interleaved and records every result as one confirmation; races are never reused.
+  std::vector<Evaluation> race(std::span<const Candidate> candidates);
+
+  const kernels::DeviceInfo& device() const { return evaluator_.device(); }
+  double evaluating_s() const { return evaluating_s_ + racing_s_; }
+  double racing_s() const { return racing_s_; }
+
+ private:
+  struct Known {
+    std::string source_hash;
+    std::optional<Evaluation> earlier;
+  };
+  const Known& look_up(const Candidate& candidate);
+  void record(const Candidate& candidate, Phase phase, const std::string& race_id,
+              const Evaluation& evaluation);
+  template <typename Call>
+  auto timed(double& seconds, Call&& call);
+
+  Evaluator& evaluator_;
+  TrialSink& sink_;
+  std::uint64_t seed_;
+  Clock clock_;
+  double evaluating_s_ = 0;
+  double racing_s_ = 0;
+  std::unordered_map<std::string, Known> known_;  // by problem and configuration
+  std::unordered_set<std::string> prefetched_;    // source hashes
+};
+
+// "simt.forward{...}" of the candidate.
+std::string configuration_text(const Candidate& candidate);
+// Now, ISO 8601, UTC: "2025-01-31T12:00:00Z".
+std::string timestamp();
+
+}  // namespace fcsa::tuner

@@ -1,0 +1,150 @@
+#include "tuner/space.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace fcsa::tuner {
+namespace {
+
+std::uint64_t checked_product(const kernels::Family& family,
+                              const std::vector<kernels::Parameter>& parameters) {
+  std::uint64_t product = 1;
+  for (const auto& parameter : parameters) {
+    product *= parameter.values.size();
+    if (product > Space::kLargestProduct) {
+      throw std::invalid_argument("family " + family.name() + " has more than " +
+                                  std::to_string(Space::kLargestProduct) +
+                                  " combinations of parameter values: leave out values or parameters");
+    }
+  }
+  return product;
+}
+
+}  // namespace
+
+Space::Space(const kernels::Family& family, const kernels::Problem& problem, const kernels::Target& target)
+    : family_(&family),
+      kernel_(kernels::kernel_name(family, problem.op)),
+      parameters_(family.parameters(problem.op)),
+      weights_(parameters_.size(), 1),
+      total_(checked_product(family, parameters_)) {
+  for (std::size_t i = parameters_.size(); i-- > 1;) {
+    weights_[i - 1] = weights_[i] * parameters_[i].values.size();
+  }
+  if (total_ > 0) enumerate(problem, target);
+}
+
+// One configuration is reused for the whole product, and constraints are asked directly: a rejected
+// combination costs no allocation.
+void Space::enumerate(const kernels::Problem& problem, const kernels::Target& target) {
+  const auto constraints = family_->constraints(problem.op);
+  std::vector<std::size_t> pruned(constraints.size(), 0);
+  std::vector<std::size_t> digits(parameters_.size(), 0);
+  kernels::Configuration configuration = decode(0);
+  for (std::uint64_t code = 0; code < total_; ++code) {
+    std::size_t failed = 0;
+    while (failed < constraints.size() && constraints[failed].holds(problem, configuration, target)) ++failed;
+    if (failed == constraints.size()) {
+      codes_.push_back(code);
+    } else {
+      ++pruned[failed];
+    }
+    for (std::size_t i = parameters_.size(); i-- > 0;) {
+      const auto& values = parameters_[i].values;
+      digits[i] = digits[i] + 1 == values.size() ? 0 : digits[i] + 1;
+      configuration.values[i].second = values[digits[i]];
+      if (digits[i] != 0) break;
+    }
+  }
+  for (std::size_t i = 0; i < constraints.size(); ++i) {
+    if (pruned[i] > 0) pruned_by_[constraints[i].reason] += pruned[i];
+  }
+}
+
+kernels::Configuration Space::at(std::size_t position) const {
+  return decode(codes_.at(position));
+}
+
+std::optional<std::size_t> Space::find(const kernels::Configuration& configuration) const {
+  const auto code = encode(configuration);
+  return code ? position_of(*code) : std::nullopt;
+}
+
+std::vector<kernels::Configuration> Space::valid() const {
+  std::vector<kernels::Configuration> all;
+  all.reserve(codes_.size());
+  for (const auto code : codes_) all.push_back(decode(code));
+  return all;
+}
+
+std::vector<int> Space::digits(std::size_t position) const {
+  const std::uint64_t code = codes_.at(position);
+  std::vector<int> digits;
+  digits.reserve(parameters_.size());
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    digits.push_back(static_cast<int>(code / weights_[i] % parameters_[i].values.size()));
+  }
+  return digits;
+}
+
+std::vector<kernels::Configuration> Space::neighbours(const kernels::Configuration& configuration,
+                                                      bool any_step) const {
+  std::vector<kernels::Configuration> found;
+  const auto code = encode(configuration);
+  if (!code) return found;
+  for (const auto position : neighbours_of_code(*code, any_step)) found.push_back(at(position));
+  return found;
+}
+
+std::vector<std::size_t> Space::neighbours(std::size_t position, bool any_step) const {
+  return neighbours_of_code(codes_.at(position), any_step);
+}
+
+std::vector<std::size_t> Space::neighbours_of_code(std::uint64_t code, bool any_step) const {
+  std::vector<std::size_t> found;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const auto count = static_cast<std::int64_t>(parameters_[i].values.size());
+    const auto digit = static_cast<std::int64_t>(code / weights_[i]) % count;
+    const std::int64_t first = any_step ? 0 : std::max<std::int64_t>(digit - 1, 0);
+    const std::int64_t last = any_step ? count - 1 : std::min(digit + 1, count - 1);
+    for (std::int64_t other = first; other <= last; ++other) {
+      if (other == digit) continue;
+      const std::int64_t shift = (other - digit) * static_cast<std::int64_t>(weights_[i]);
+      if (const auto position = position_of(code + static_cast<std::uint64_t>(shift)))
+        found.push_back(*position);
+    }
+  }
+  return found;
+}
+
+std::optional<std::uint64_t> Space::encode(const kernels::Configuration& configuration) const {
+  if (configuration.kernel != kernel_ || configuration.values.size() != parameters_.size())
+    return std::nullopt;
+  std::uint64_t code = 0;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const auto& [name, value] = configuration.values[i];
+    const auto& values = parameters_[i].values;
+    const auto at = std::find(values.begin(), values.end(), value);
+    if (name != parameters_[i].name || at == values.end()) return std::nullopt;
+    code += weights_[i] * static_cast<std::uint64_t>(at - values.begin());
+  }
+  return code;
+}
+
+kernels::Configuration Space::decode(std::uint64_t code) const {
+  kernels::Configuration configuration{kernel_, {}};
+  configuration.values.reserve(parameters_.size());
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const auto& values = parameters_[i].values;
+    configuration.values.emplace_back(parameters_[i].name, values[code / weights_[i] % values.size()]);
+  }
+  return configuration;
+}
+
+std::optional<std::size_t> Space::position_of(std::uint64_t code) const {
+  const auto at = std::lower_bound(codes_.begin(), codes_.end(), code);
+  if (at == codes_.end() || *at != code) return std::nullopt;
+  return static_cast<std::size_t>(at - codes_.begin());
+}
+
+}  // namespace fcsa::tuner

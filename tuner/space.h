@@ -1,0 +1,58 @@
+// The valid configurations of one family for one problem on one target.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/family.h"
+
+namespace fcsa::tuner {
+
+// Enumerated once, when made; each valid configuration then costs 8 bytes. A position counts the valid
+// configurations in lexicographic order of the parameter values.
+class Space {
+ public:
+  // Throws std::invalid_argument when the product of the parameters is above kLargestProduct.
+  Space(const kernels::Family& family, const kernels::Problem& problem, const kernels::Target& target);
+
+  static constexpr std::uint64_t kLargestProduct = 1'000'000'000;
+
+  const kernels::Family& family() const { return *family_; }
+  const std::vector<kernels::Parameter>& parameters() const { return parameters_; }
+  std::size_t size() const { return codes_.size(); }
+  kernels::Configuration at(std::size_t position) const;  // throws std::out_of_range
+  std::optional<std::size_t> find(const kernels::Configuration& configuration) const;
+  bool contains(const kernels::Configuration& configuration) const { return find(configuration).has_value(); }
+  std::vector<kernels::Configuration> valid() const;  // all of them: a copy, use size() and at() in loops
+  std::size_t total() const { return total_; }        // before pruning
+  // Number of configurations removed by each constraint.
+  const std::map<std::string, std::size_t>& pruned_by() const { return pruned_by_; }
+  // For each parameter the index of its value in Parameter::values.
+  std::vector<int> digits(std::size_t position) const;
+  // Valid configurations that differ in one parameter by one step of its list, or, when `any_step`, in one
+  // parameter by any amount. None for a configuration with a value outside the lists.
+  std::vector<kernels::Configuration> neighbours(const kernels::Configuration& configuration,
+                                                 bool any_step) const;
+  std::vector<std::size_t> neighbours(std::size_t position, bool any_step) const;
+
+ private:
+  void enumerate(const kernels::Problem& problem, const kernels::Target& target);
+  std::optional<std::uint64_t> encode(const kernels::Configuration& configuration) const;
+  kernels::Configuration decode(std::uint64_t code) const;
+  std::optional<std::size_t> position_of(std::uint64_t code) const;
+  std::vector<std::size_t> neighbours_of_code(std::uint64_t code, bool any_step) const;
+
+  const kernels::Family* family_;
+  std::string kernel_;
+  std::vector<kernels::Parameter> parameters_;
+  std::vector<std::uint64_t>
+      weights_;  // of each parameter in a code: a mixed-radix number, first parameter first
+  std::vector<std::uint64_t> codes_;  // of the valid configurations, ascending
+  std::size_t total_ = 0;
+  std::map<std::string, std::size_t> pruned_by_;
+};
+
+}  // namespace fcsa::tuner
