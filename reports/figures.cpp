@@ -1,0 +1,242 @@
+#include "reports/figures.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <optional>
+#include <utility>
+
+#include "reports/axes.h"
+#include "reports/quantities.h"
+#include "reports/search_figure.h"
+
+namespace fcsa::reports {
+namespace {
+
+using kernels::DeviceKind;
+using tuner::Measurement;
+
+constexpr double kCrossesTop = 0.93;
+constexpr double kCrossesBottom = 0.04;
+constexpr double kCrossesStep = 0.08;  // between the rows of different roles
+
+const Measurement& measurement_of(const Entry& entry) {
+  return entry.trial->trial.evaluation.measurement;
+}
+
+Curve empty_curve(Role role) {
+  Curve curve;
+  curve.label = to_text(role);
+  switch (role) {
+    case Role::tuned:
+      curve.colour = Colour::tuned;
+      curve.width = 2;
+      break;
+    case Role::baseline:
+      curve.colour = Colour::baseline;
+      curve.marker = Marker::square;
+      break;
+    case Role::unfused:
+      curve.colour = Colour::unfused;
+      curve.marker = Marker::triangle;
+      curve.dashed = true;
+      break;
+  }
+  return curve;
+}
+
+std::vector<double> heights(const std::vector<const Point*>& points, const Quantity& quantity) {
+  std::vector<double> values;
+  for (const Point* point : points) {
+    for (const Role role : quantity.roles) {
+      const auto sample = quantity.sample(*point, role);
+      if (sample) values.insert(values.end(), {sample->low, sample->y, sample->high});
+    }
+  }
+  return values;
+}
+
+bool any_out_of_memory(const std::vector<const Point*>& points, const Quantity& quantity) {
+  return std::any_of(points.begin(), points.end(), [&](const Point* point) {
+    return std::any_of(quantity.roles.begin(), quantity.roles.end(),
+                       [&](Role role) { return point->of(role).out_of_memory(); });
+  });
+}
+
+Axis shared_axis(const Section& section, const std::vector<DeviceResults>& devices, const Quantity& quantity,
+                 DeviceKind kind) {
+  std::vector<double> values;
+  bool crosses = false;
+  for (std::size_t d = 0; d < devices.size(); ++d) {
+    if (quantity.per_kind && devices[d].device.target.kind != kind) continue;
+    const std::vector<double> more = heights(section.by_device[d], quantity);
+    values.insert(values.end(), more.begin(), more.end());
+    crosses = crosses || any_out_of_memory(section.by_device[d], quantity);
+  }
+  return quantity.axis(values, crosses && !quantity.crosses_at_bottom);
+}
+
+Axis shared_lengths(const Section& section) {
+  std::vector<int> lengths;
+  for (const auto& points : section.by_device) {
+    for (const Point* point : points) lengths.push_back(point->problem.nk);
+  }
+  return length_axis(lengths);
+}
+
+std::string cell_text(const Point& point, Role role, const Quantity& quantity) {
+  const Entry& entry = point.of(role);
+  const auto sample = quantity.sample(point, role);
+  if (!sample) {
+    std::string status = entry.measured() ? "" : entry.status_text();
+    std::replace(status.begin(), status.end(), '_', ' ');
+    return status;
+  }
+  std::string text = quantity.text(sample->y);
+  if (sample->low < sample->high) {
+    text += fmt::format(" [{}, {}]", quantity.text(sample->low), quantity.text(sample->high));
+  }
+  return sample->open ? text + " (unconfirmed)" : text;
+}
+
+Table numbers_table(const std::vector<const Point*>& points, const Quantity& quantity) {
+  Table table{{"N"}, {}};
+  const std::vector<Role> roles(quantity.roles.rbegin(), quantity.roles.rend());
+  for (const Role role : roles) table.header.push_back(quantity.label_prefix + std::string(to_text(role)));
+  for (const Point* point : points) {
+    std::vector<std::string>& row = table.rows.emplace_back();
+    row.push_back(fmt::format("{}", point->problem.nk));
+    for (const Role role : roles) row.push_back(cell_text(*point, role, quantity));
+  }
+  return table;
+}
+
+// "tuned 1.02 at 512 to 3.4 at 8k; ..."
+std::string in_words(const std::vector<Curve>& curves, const std::function<std::string(double)>& text) {
+  std::string words;
+  for (auto curve = curves.rbegin(); curve != curves.rend(); ++curve) {
+    if (curve->samples.empty()) continue;
+    const Sample &first = curve->samples.front(), &last = curve->samples.back();
+    words += fmt::format("{}{} {} at {}", words.empty() ? "" : "; ", curve->label, text(first.y),
+                         length_text(static_cast<int>(first.x)));
+    if (curve->samples.size() > 1)
+      words += fmt::format(" to {} at {}", text(last.y), length_text(static_cast<int>(last.x)));
+  }
+  return words;
+}
+
+void add_crosses(Plot& plot, const std::vector<const Point*>& points, const Quantity& quantity) {
+  for (const Role role : quantity.roles) {
+    Crosses crosses{.label = "out of memory", .colour = empty_curve(role).colour, .x = {}};
+    for (const Point* point : points) {
+      if (point->of(role).out_of_memory()) crosses.x.push_back(point->problem.nk);
+    }
+    if (crosses.x.empty()) continue;
+    const double offset = kCrossesStep * static_cast<double>(plot.crosses.size());
+    crosses.height = quantity.crosses_at_bottom ? kCrossesBottom + offset : kCrossesTop - offset;
+    plot.crosses.push_back(std::move(crosses));
+  }
+}
+
+Figure make_figure(const Section& section, const DeviceResults& device, std::size_t index,
+                   const Quantity& quantity) {
+  const std::vector<const Point*>& points = section.by_device[index];
+  Figure figure{
+      .title = quantity.title, .device = index, .note = quantity.note, .text = {}, .numbers = {}, .plot = {}};
+  Plot& plot = figure.plot;
+  plot.unit = quantity.unit;
+  plot.x_label = "sequence length N";
+  plot.reference = quantity.reference;
+  bool unconfirmed = false;
+  for (const Role role : quantity.roles) {
+    Curve curve = empty_curve(role);
+    curve.label = quantity.label_prefix + curve.label;
+    if (role == Role::baseline) curve.width = quantity.baseline_width;
+    for (const Point* point : points) {
+      const auto sample = quantity.sample(*point, role);
+      if (sample) curve.samples.push_back(*sample);
+      unconfirmed = unconfirmed || (sample && sample->open);
+    }
+    plot.curves.push_back(std::move(curve));
+  }
+  add_crosses(plot, points, quantity);
+  if (unconfirmed)
+    figure.note += (figure.note.empty() ? "" : " ") +
+                   std::string("Hollow markers: unconfirmed, measured alone during the search.");
+  figure.text.title =
+      fmt::format("{} against sequence length: {} on {}", quantity.title, section.title, device.device.name);
+  figure.text.description = fmt::format("{}: {}", quantity.unit, in_words(plot.curves, quantity.text));
+  if (!plot.crosses.empty()) figure.text.description += "; some lengths run out of memory (crosses)";
+  figure.numbers = numbers_table(points, quantity);
+  return figure;
+}
+
+// A logarithmic axis has no zero: it is drawn at the axis' lower end, which has that label.
+void show_zeros(Plot& plot) {
+  if (!plot.y.logarithmic) return;
+  for (Curve& curve : plot.curves) {
+    for (Sample& sample : curve.samples) {
+      if (sample.y == 0) sample.y = sample.low = sample.high = plot.y.low;
+    }
+  }
+}
+
+FigureRow quantity_row(const Section& section, const std::vector<DeviceResults>& devices,
+                       const std::function<Quantity(DeviceKind)>& quantity_for) {
+  FigureRow row;
+  const Axis lengths = shared_lengths(section);
+  for (std::size_t d = 0; d < devices.size(); ++d) {
+    if (section.by_device[d].empty()) continue;
+    const DeviceKind kind = devices[d].device.target.kind;
+    const Quantity quantity = quantity_for(kind);
+    Figure figure = make_figure(section, devices[d], d, quantity);
+    figure.plot.x = lengths;
+    figure.plot.y = shared_axis(section, devices, quantity, kind);
+    show_zeros(figure.plot);
+    row.push_back(std::move(figure));
+  }
+  return row;
+}
+
+}  // namespace
+
+double flops_per_second(const Point& point, const Measurement& measurement) {
+  return kernels::flops(point.problem) * 1e3 / measurement.median_ms;
+}
+
+SpeedUnit speed_unit(const Section& section, const std::vector<DeviceResults>& devices, DeviceKind kind) {
+  double fastest = 0;
+  for (std::size_t d = 0; d < devices.size(); ++d) {
+    if (devices[d].device.target.kind != kind) continue;
+    for (const Point* point : section.by_device[d]) {
+      for (const Role role : kRoles) {
+        if (!point->of(role).measured()) continue;
+        fastest = std::max(fastest, flops_per_second(*point, measurement_of(point->of(role))));
+      }
+    }
+  }
+  return fastest > 0 && fastest < 1e12 ? SpeedUnit{1e9, "GFLOP/s"} : SpeedUnit{};
+}
+
+std::vector<FigureRow> make_figures(const Section& section, const std::vector<DeviceResults>& devices) {
+  const auto same_for_all = [](const Quantity& quantity) {
+    return [quantity](DeviceKind) { return quantity; };
+  };
+  const auto speed = [&](DeviceKind kind) { return speed_quantity(speed_unit(section, devices, kind)); };
+  std::vector<FigureRow> rows;
+  rows.push_back(quantity_row(section, devices, speed));
+  rows.push_back(quantity_row(section, devices, same_for_all(time_quantity())));
+  rows.push_back(quantity_row(section, devices, same_for_all(speedup_quantity())));
+  rows.push_back(quantity_row(
+      section, devices, same_for_all(memory_quantity("Peak memory", &Measurement::peak_memory_bytes, ""))));
+  rows.push_back(
+      quantity_row(section, devices,
+                   same_for_all(memory_quantity("Extra memory", &Measurement::extra_memory_bytes,
+                                                "Beyond inputs and outputs: workspace and scratch."))));
+  rows.push_back(search_figures(section, devices));
+  return rows;
+}
+
+}  // namespace fcsa::reports

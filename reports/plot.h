@@ -1,0 +1,87 @@
+// What a plot shows, and the gnuplot commands that draw it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fcsa::reports {
+
+// Drawn as a CSS variable of the page, so that plots follow its light and dark colours.
+enum class Colour {
+  ink,
+  faint,
+  grid,
+  panel,
+  tuned,
+  baseline,
+  unfused,
+  ramp1,
+  ramp2,
+  ramp3,
+  ramp4,
+  ramp5,
+  ramp6,
+  ramp7,
+  ramp8
+};
+inline constexpr int kRampColours = 8;
+std::string_view css_variable(Colour colour);  // "--tuned"
+// How the colour is spelled in a gnuplot script; svg.h turns it back.
+std::string gnuplot_colour(Colour colour);  // "rgb \"#050505\""
+std::optional<Colour> colour_of_grey(int level);
+
+struct Tick {
+  double at = 0;
+  std::string label;
+};
+
+struct Axis {
+  bool logarithmic = false;
+  double low = 0, high = 1;
+  std::vector<Tick> ticks;  // empty: chosen by gnuplot
+};
+
+struct Sample {
+  double x = 0, y = 0;
+  double low = 0, high = 0;  // error bar; equal to y for none
+  bool open = false;         // hollow marker
+};
+
+enum class Marker { circle, square, triangle, none };
+
+struct Curve {
+  std::string label;  // empty: not in the legend
+  Colour colour = Colour::ink;
+  Marker marker = Marker::circle;
+  bool dashed = false;
+  double width = 1.6;
+  bool steps = false;
+  std::vector<Sample> samples;
+};
+
+// A row of crosses for what could not be measured, labelled once.
+struct Crosses {
+  std::string label;
+  Colour colour = Colour::ink;
+  std::vector<double> x;
+  double height = 1;  // fraction of the plot's height
+};
+
+struct Plot {
+  std::string unit;  // written above the y axis
+  std::string x_label;
+  Axis x, y;
+  std::vector<Curve> curves;
+  std::vector<Crosses> crosses;
+  std::optional<double> reference;  // a thin horizontal line
+  bool key_beside = false;          // legend right of the plot, one entry a line
+
+  bool empty() const;  // nothing to draw
+};
+
+// Commands that draw one SVG into `output`.
+std::string gnuplot_script(const Plot& plot, std::string_view output);
+
+}  // namespace fcsa::reports

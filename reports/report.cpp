@@ -1,0 +1,141 @@
+#include "reports/report.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include "reports/gnuplot.h"
+#include "reports/html.h"
+#include "reports/tables.h"
+
+namespace fcsa::reports {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void cannot_write(const fs::path& path, const std::string& why) {
+  throw std::runtime_error(
+      fmt::format("cannot write the report to {}: {}; choose another folder with --out", path.string(), why));
+}
+
+// A file under a temporary name that is removed unless it was renamed to the final one.
+class PendingFile {
+ public:
+  explicit PendingFile(const fs::path& target) : target_(target), temporary_(target.string() + ".XXXXXX") {
+    descriptor_ = mkstemp(temporary_.data());
+    if (descriptor_ < 0) cannot_write(target_, std::strerror(errno));
+  }
+  ~PendingFile() {
+    if (descriptor_ >= 0) close(descriptor_);
+    if (!temporary_.empty()) unlink(temporary_.c_str());
+  }
+  PendingFile(const PendingFile&) = delete;
+  PendingFile& operator=(const PendingFile&) = delete;
+
+  void write(std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t written = ::write(descriptor_, text.data(), text.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) cannot_write(target_, std::strerror(errno));
+      text.remove_prefix(static_cast<std::size_t>(written));
+    }
+  }
+
+  void commit() {
+    constexpr mode_t kReadableByAll = 0644;
+    const bool failed = fchmod(descriptor_, kReadableByAll) != 0 ||
+                        close(std::exchange(descriptor_, -1)) != 0 ||
+                        rename(temporary_.c_str(), target_.c_str()) != 0;
+    if (failed) cannot_write(target_, std::strerror(errno));
+    temporary_.clear();
+  }
+
+ private:
+  fs::path target_;
+  std::string temporary_;
+  int descriptor_ = -1;
+};
+
+fs::path write_file(const fs::path& directory, const char* name, std::string_view text) {
+  fs::path path = directory / name;
+  PendingFile file(path);
+  file.write(text);
+  file.commit();
+  return path;
+}
+
+void make_directory(const fs::path& directory) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) cannot_write(directory, error.message());
+  if (!fs::is_directory(directory, error)) cannot_write(directory, "it is not a folder");
+}
+
+std::vector<std::string> data_notes(const std::vector<DeviceResults>& devices) {
+  if (devices.empty()) return {"The database holds no trials yet: run fcsa tune first."};
+  std::vector<std::string> notes;
+  for (const DeviceResults& results : devices) {
+    std::size_t unconfirmed = 0, unsolved = 0;
+
+    for (const Point& point : results.points) {
+      const Entry& tuned = point.of(Role::tuned);
+      unsolved += tuned.measured() ? 0 : 1;
+      unconfirmed += tuned.measured() && !tuned.confirmed ? 1 : 0;
+    }
+    const std::string problems = count_text(results.points.size(), "problem", "problems");
+    if (unconfirmed > 0) {
+      notes.push_back(
+          fmt::format("{}: {} of {} not confirmed (the tuning was interrupted): shown from the search, "
+                      "without speed-ups. Run the same fcsa tune again to finish.",
+                      results.device.name, unconfirmed, problems));
+    }
+    if (unsolved > 0) {
+      notes.push_back(fmt::format("{}: nothing worked on {} of {}; see Failures.", results.device.name,
+                                  unsolved, problems));
+    }
+  }
+  return notes;
+}
+
+std::vector<Plot> all_plots(const std::vector<std::vector<FigureRow>>& figures) {
+  std::vector<Plot> plots;
+  for (const auto& rows : figures) {
+    for (const FigureRow& row : rows) {
+      for (const Figure& figure : row) plots.push_back(figure.plot);
+    }
+  }
+  return plots;
+}
+
+}  // namespace
+
+ReportResult write_report(const std::vector<tuner::StoredTrial>& trials, const fs::path& directory) {
+  make_directory(directory);
+  const std::vector<DeviceResults> devices = collect(trials);
+  const std::vector<Section> sections = make_sections(devices);
+  Page page{
+      .devices = devices, .sections = sections, .figures = {}, .svgs = {}, .notes = data_notes(devices)};
+  for (const Section& section : sections) page.figures.push_back(make_figures(section, devices));
+  RenderedPlots rendered = render_plots(all_plots(page.figures));
+  page.svgs = std::move(rendered.svgs);
+  if (!rendered.problem.empty())
+    page.notes.push_back("There are no plots, only tables: " + rendered.problem + ".");
+
+  ReportResult result;
+  result.files.push_back(write_file(directory, "index.html", page_html(page)));
+  result.files.push_back(
+      write_file(directory, "summary.md", summary_markdown(sections, devices, page.notes)));
+  result.files.push_back(write_file(directory, "speed.csv", speed_csv(devices)));
+  result.files.push_back(write_file(directory, "memory.csv", memory_csv(devices)));
+  result.notes = page.notes;
+  return result;
+}
+
+}  // namespace fcsa::reports

@@ -1,0 +1,23 @@
+// Speed and memory against sequence length, from a tuning database.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "tuner/store.h"
+
+namespace fcsa::reports {
+
+struct ReportResult {
+  std::vector<std::filesystem::path> files;
+  std::vector<std::string> notes;  // what is missing and why: no gnuplot, no confirmed problem, ...
+};
+
+// Writes index.html (self-contained, SVG plots), summary.md, speed.csv and memory.csv into `directory`, each
+// to a temporary name and renamed. Works on an empty, a partial and a many-device database. Throws
+// std::runtime_error when the directory can't be written.
+ReportResult write_report(const std::vector<tuner::StoredTrial>& trials,
+                          const std::filesystem::path& directory);
+
+}  // namespace fcsa::reports
