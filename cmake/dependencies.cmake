@@ -1,6 +1,12 @@
 # Third-party libraries, from the distribution's packages (scripts/install_dependencies.sh names them).
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
+# The header-only variant compiles slower, and needs no shared library on the machine that the program is carried to.
+if(FCSA_PORTABLE)
+  add_library(fcsa_fmt ALIAS fmt::fmt-header-only)
+else()
+  add_library(fcsa_fmt ALIAS fmt::fmt)
+endif()
 find_package(nlohmann_json REQUIRED)
 find_package(SQLiteCpp REQUIRED)
 find_package(CLI11 REQUIRED)

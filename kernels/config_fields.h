@@ -1,7 +1,9 @@
 // Binds a family's parameter table to the fields of its configuration struct, so that both are written once.
 #pragma once
 
+#include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/configuration.h"
@@ -28,7 +30,11 @@ std::vector<Parameter> parameters_of(const std::vector<ConfigField<Config>>& fie
 template <typename Config>
 Config to_struct(const std::vector<ConfigField<Config>>& fields, const Configuration& configuration) {
   Config config{};
-  for (const auto& f : fields) config.*f.field = configuration.at(f.name);
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    // Configurations are in the family's order: the search below is only for those made by hand.
+    const bool in_order = i < configuration.values.size() && configuration.values[i].first == fields[i].name;
+    config.*fields[i].field = in_order ? configuration.values[i].second : configuration.at(fields[i].name);
+  }
   return config;
 }
 

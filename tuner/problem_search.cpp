@@ -60,6 +60,8 @@ void note(ProblemSearch& search, ProblemSearch::PerFamily& per_family, const Can
           const RecordingEvaluator::Result& result) {
   auto& outcome = search.outcome;
   ++per_family.evaluations;
+  per_family.compile_failures =
+      result.evaluation.status == Status::compile_failed ? per_family.compile_failures + 1 : 0;
   ++(result.reused ? outcome.reused : outcome.measured);
   if (result.evaluation.status == Status::pruned) ++outcome.pruned;
   if (result.evaluation.status != Status::ok) {

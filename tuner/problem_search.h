@@ -19,6 +19,10 @@ struct ProblemSearch {
     Candidate baseline;
     std::optional<double> baseline_ms = std::nullopt;  // none when it failed or wasn't measured yet
     std::size_t evaluations = 0;                       // measured or reused, the baseline included
+    std::size_t compile_failures = 0;                  // of the latest evaluations, one after the other
+
+    // Nothing compiles: the source or the compiler is broken, not the candidates.
+    bool hopeless() const { return compile_failures >= 16; }
   };
 
   kernels::Problem problem;

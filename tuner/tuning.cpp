@@ -111,7 +111,7 @@ class Tuning {
     auto start = warm_start(std::span(searches_).first(current_), search, space);
     untried_ = space.size() - (space.contains(per_family.baseline.configuration) ? 1 : 0);
     search_until_s_ = until_s;
-    while (!stopping() && now_s() < until_s && evaluations_left(per_family) > 0) {
+    while (!stopping() && now_s() < until_s && evaluations_left(per_family) > 0 && !per_family.hopeless()) {
       const auto coming = coming_candidates(per_family, start, *strategy);
       if (coming.empty()) break;
       evaluator_.prefetch(coming);

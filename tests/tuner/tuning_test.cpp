@@ -206,6 +206,13 @@ TEST(Tuning, SaysWhyNothingWorked) {
             std::string::npos);
 }
 
+TEST(Tuning, GivesUpOnAFamilyOfWhichNothingCompiles) {
+  Bench bench;
+  bench.evaluator.on_evaluate = [](const Candidate&) { return failed(Status::compile_failed); };
+  bench.run();
+  EXPECT_EQ(bench.evaluator.evaluated.size(), 16u);
+}
+
 TEST(Tuning, SaysWhyNoFamilyServesAProblem) {
   Bench bench;
   bench.toy.not_served = "toys don't do this";
