@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace fcsa::cli {
@@ -11,7 +12,7 @@ namespace {
 
 bool is_number(const std::string& cell, double& value) {
   const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
-  return error == std::errc{} && end == cell.data() + cell.size();
+  return error == std::errc{} && end == cell.data() + cell.size() && std::isfinite(value);
 }
 
 nlohmann::ordered_json json_cell(const std::string& cell) {

@@ -166,21 +166,6 @@ std::vector<std::string> find_ties(const Trials& race, const StoredTrial* winner
   return ties;
 }
 
-// The tuner doesn't try a yardstick that can't fit; that it would fit a larger device tells this from other
-// reasons.
-void note_beyond_memory(Point& point, const kernels::Target& target) {
-  kernels::Target unlimited = target;
-  unlimited.memory_bytes = 0;
-  for (const auto& family : kernels::families()) {
-    if (family->tunable() || family->device_kind() != target.kind) continue;
-    if (family->unsupported(point.problem, target).empty()) continue;
-    if (!family->unsupported(point.problem, unlimited).empty()) continue;
-    point.of(Role::unfused).beyond_memory = true;
-    point.of(Role::unfused).configuration = kernels::kernel_name(*family, point.problem.op);
-    return;
-  }
-}
-
 Point make_point(tuner::CacheState cache, Trials trials) {
   Point point;
   point.problem = trials.front()->trial.problem;
@@ -199,9 +184,6 @@ Point make_point(tuner::CacheState cache, Trials trials) {
   const StoredTrial* yardstick = find_yardstick(race);
   fill_entry(point, Role::unfused, yardstick != nullptr ? yardstick : find_yardstick(latest),
              yardstick != nullptr);
-  if (point.of(Role::unfused).trial == nullptr) {
-    note_beyond_memory(point, point.trials.back()->session.device.target);
-  }
   return point;
 }
 
@@ -266,13 +248,12 @@ bool Entry::measured() const {
 }
 
 bool Entry::out_of_memory() const {
-  if (beyond_memory) return true;
   return trial != nullptr && trial->trial.evaluation.status == Status::out_of_memory;
 }
 
 std::string Entry::status_text() const {
   if (trial != nullptr) return std::string(tuner::to_text(trial->trial.evaluation.status));
-  return std::string(beyond_memory ? tuner::to_text(Status::out_of_memory) : "not_measured");
+  return "not_measured";
 }
 
 std::optional<Ratio> speedup(const Point& point, Role of, Role over) {

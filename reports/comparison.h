@@ -23,10 +23,9 @@ struct Entry {
       nullptr;  // the measurement shown, or why there is none; null: never tried
   const tuner::Measurement* memory = nullptr;  // where peak memory was measured; null: unknown
   bool confirmed = false;                      // measured in the confirmation race
-  bool beyond_memory = false;                  // never tried, because the device's memory can't hold it
 
-  bool measured() const;            // tried and ok, so that trial has times
-  bool out_of_memory() const;       // it failed with that, or was never tried for that reason
+  bool measured() const;  // tried and ok, so that trial has times
+  bool out_of_memory() const;
   std::string status_text() const;  // tuner's status, "not_measured" when never tried
 };
 

@@ -35,7 +35,7 @@ PointType point_type(Marker marker) {
 }
 
 // Labels are ours (numbers, lengths, role names), but a quote must never end the string early.
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string result = "'";
   for (const char c : text) result += c == '\'' ? std::string("''") : std::string(1, c);
   return result + "'";
@@ -48,7 +48,7 @@ std::string axis_commands(std::string_view name, const Axis& axis) {
   if (axis.ticks.empty()) return text + fmt::format("set {}tics autofreq\n", name);
   text += fmt::format("set {}tics (", name);
   for (std::size_t i = 0; i < axis.ticks.size(); ++i) {
-    text += fmt::format("{}{} {:.9g}", i > 0 ? ", " : "", quoted(axis.ticks[i].label), axis.ticks[i].at);
+    text += fmt::format("{}{} {:.9g}", i > 0 ? ", " : "", in_quotes(axis.ticks[i].label), axis.ticks[i].at);
   }
   return text + ")\n";
 }
@@ -111,7 +111,7 @@ void add_curve(Commands& commands, const Curve& curve) {
   const PointType type = point_type(curve.marker);
   const std::string kind =
       curve.marker == Marker::none ? "lines" : fmt::format("linespoints pt {} ps {}", type.filled, type.size);
-  commands.legend.push_back(fmt::format("NaN with {} {} title {}", kind, look, quoted(curve.label)));
+  commands.legend.push_back(fmt::format("NaN with {} {} title {}", kind, look, in_quotes(curve.label)));
 }
 
 double x_position(const Plot& plot, double x) {
@@ -136,7 +136,7 @@ std::string cross_commands(const Plot& plot, const Crosses& crosses) {
   const double room = left ? first : 1 - last;
   const bool below = room < 0.33;
   const double at = below ? 0.5 : left ? first - kGap : last + kGap;
-  return text + fmt::format("set label {} at graph {:.4f},{:.4f} {} textcolor {}\n", quoted(crosses.label),
+  return text + fmt::format("set label {} at graph {:.4f},{:.4f} {} textcolor {}\n", in_quotes(crosses.label),
                             at, crosses.height - (below ? 0.075 : 0.0),
                             below  ? "center"
                             : left ? "right"
@@ -150,9 +150,9 @@ std::string decoration(const Plot& plot) {
   std::string text = fmt::format("set border 3 lc {} lw 1\n", faint);
   text += fmt::format("set grid xtics ytics back lt 1 lc {0} lw 0.8, lt 1 lc {0} lw 0.8\n", grid);
   text += fmt::format("set tics nomirror out scale 0.4,0 textcolor {}\n", ink);
-  text += fmt::format("set xlabel {} offset 0,0.3 textcolor {}\n", quoted(plot.x_label), ink);
+  text += fmt::format("set xlabel {} offset 0,0.3 textcolor {}\n", in_quotes(plot.x_label), ink);
   text += fmt::format("set label {} at graph 0, graph 1 offset -5,1.05 left textcolor {}\n",
-                      quoted(plot.unit), ink);
+                      in_quotes(plot.unit), ink);
   text += plot.key_beside
               ? fmt::format(
                     "set key at graph 1.03,1 left top vertical Left reverse samplen 1.2 spacing 1.1 "
@@ -191,7 +191,7 @@ bool Plot::empty() const {
 std::string gnuplot_script(const Plot& plot, std::string_view output) {
   std::string text = fmt::format(
       "reset\nset terminal svg size 420,285 noenhanced font 'sans-serif,12' rounded\nset output {}\n",
-      quoted(output));
+      in_quotes(output));
   text += decoration(plot) + axis_commands("x", plot.x) + axis_commands("y", plot.y);
   Commands commands;
   for (const Crosses& crosses : plot.crosses) text += cross_commands(plot, crosses);

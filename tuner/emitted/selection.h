@@ -63,8 +63,8 @@ inline float bound_of(const Attention& a) {
 
 // The largest exponentials fit the arithmetic up to these bounds; beyond them the running maximum is kept.
 inline bool bound_is_known(const Attention& a) {
-  if (a.logit_bound > 0) return true;
-  return a.l2norm_qk && bound_of(a) <= (a.dtype == DType::f16 ? 10.0f : 43.0f);
+  const bool known = a.logit_bound > 0 || a.l2norm_qk;
+  return known && bound_of(a) <= (a.dtype == DType::f16 ? 10.0f : 43.0f);
 }
 
 inline Traits traits_of(const Attention& a) {
