@@ -8,6 +8,10 @@ else()
   add_library(fcsa_fmt ALIAS fmt::fmt)
 endif()
 find_package(nlohmann_json REQUIRED)
+if(FCSA_PORTABLE)
+  # FindSQLite3, which SQLiteCpp calls, takes the archive when it is already found.
+  find_library(SQLite3_LIBRARY NAMES libsqlite3.a sqlite3)
+endif()
 find_package(SQLiteCpp REQUIRED)
 find_package(CLI11 REQUIRED)
 

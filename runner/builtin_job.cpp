@@ -1,0 +1,29 @@
+#include "runner/builtin_job.h"
+
+#include <stdexcept>
+
+#include "kernels/cpu/builtin.h"
+
+namespace fcsa::runner {
+
+std::optional<CandidateJob> builtin_job(const tuner::Candidate& candidate, const kernels::Target& target,
+                                        std::uint64_t seed) {
+  const auto& [problem, family, configuration] = candidate;
+  if (family->name() != "cpu" || problem.op != kernels::Op::forward) return std::nullopt;
+  if (!(configuration == family->baseline(problem, target))) return std::nullopt;
+  try {
+    const auto builtin = kernels::cpu::builtin_forward(kernels::traits_of(problem));
+    CandidateJob job;
+    job.binary.path = "builtin:" + kernels::to_text(problem);
+    job.checks = small_checks(*family, problem, configuration, seed);
+    job.target = full_check(*family, problem, configuration, seed);
+    // The built-in instance may be one for more general traits, with a plan of its own.
+    for (auto& check : job.checks) check.plan = builtin.plan(kernels::shape_args(check.problem));
+    job.target.plan = builtin.plan(kernels::shape_args(problem));
+    return job;
+  } catch (const std::invalid_argument&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace fcsa::runner

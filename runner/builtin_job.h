@@ -1,0 +1,17 @@
+// What can be run where there is no compiler: the CPU kernels that are part of the program.
+#pragma once
+
+#include <optional>
+
+#include "kernels/target.h"
+#include "runner/job.h"
+#include "tuner/trial.h"
+
+namespace fcsa::runner {
+
+// The job of a candidate of the cpu family that is the baseline for the target and built in; nothing for
+// others.
+std::optional<CandidateJob> builtin_job(const tuner::Candidate& candidate, const kernels::Target& target,
+                                        std::uint64_t seed);
+
+}  // namespace fcsa::runner

@@ -1,0 +1,158 @@
+#include "runner/comparison.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <span>
+#include <tuple>
+
+namespace fcsa::runner {
+namespace {
+
+using kernels::DType;
+using kernels::Problem;
+using kernels::RowIndex;
+using kernels::RowResults;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+double norm(std::span<const double> row) {
+  double squares = 0;
+  for (const double x : row) squares += x * x;
+  return std::sqrt(squares);
+}
+
+double distance(std::span<const double> a, std::span<const double> b) {
+  double squares = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) squares += (a[i] - b[i]) * (a[i] - b[i]);
+  return std::sqrt(squares);
+}
+
+// The largest, with NaN counting as infinite.
+template <typename Error>
+Worst worst_of(std::size_t rows, const Error& error) {
+  Worst worst;
+  for (std::size_t i = 0; i < rows; ++i) {
+    const double e = error(i);
+    if (e <= worst.error) continue;
+    worst.error = e;
+    worst.row = i;
+    if (std::isfinite(e)) continue;
+    worst.error = kInfinity;
+    break;
+  }
+  return worst;
+}
+
+// Largest logit there can be, or where raw q and k have no bound, the largest that there was (lse is close to
+// it).
+double logit_range(const HostInputs& inputs, const RowResults& reference) {
+  const Problem& p = inputs.problem;
+  if (p.l2norm_qk && p.bias == kernels::Bias::none) return double{std::fabs(p.scale)} * p.groups;
+  double largest = 0;
+  for (const double lse : reference.lse)
+    if (std::isfinite(lse)) largest = std::max(largest, std::fabs(lse));
+  return largest;
+}
+
+// Half the spacing of numbers in [1, 2).
+double unit_roundoff(DType dtype) {
+  return dtype == DType::f32 ? 0x1p-24 : dtype == DType::bf16 ? 0x1p-9 : 0x1p-12;
+}
+
+struct Floors {
+  double o = 0, lse = 0;
+};
+
+// f32: the argument of exp2 is up to 40 + log2(e) * bound in magnitude under a fixed bound, so it is rounded
+// by up to 1.9e-6, which is 1.3e-6 of P; ex2.approx adds 2^-22. Approximate reciprocal square roots (2^-22
+// each) and the order of the dot product put 2e-7 of a logit on it. Beyond logits of 64 only what the plain
+// implementation shows counts. 16 bits: P is rounded before its product with v though its sum is not, and
+// then o is: two units of roundoff, where the plain implementation can be exact (all weight on one key).
+Floors floors(DType dtype, double range) {
+  const double logits = std::min(range, 64.0);
+  const Floors f32{2e-6 + 2e-7 * logits, 4e-6 + 4e-7 * logits};
+  if (dtype == DType::f32) return f32;
+  const double u = unit_roundoff(dtype);
+  return {2 * u + f32.o, u + f32.lse};
+}
+
+}  // namespace
+
+Worst worst_o(const RowResults& actual, const RowResults& reference) {
+  const std::size_t rows = reference.lse.size();
+  if (rows == 0) return {};
+  const std::size_t dim = reference.o.size() / rows;
+  const auto row = [dim](const RowResults& r, std::size_t i) { return std::span(r.o).subspan(i * dim, dim); };
+  double squares = 0;
+  std::size_t seeing = 0;
+  for (std::size_t i = 0; i < rows; ++i) {
+    if (std::isinf(reference.lse[i])) continue;
+    squares += std::pow(norm(row(reference, i)), 2);
+    ++seeing;
+  }
+  const double rms = seeing == 0 ? 0 : std::sqrt(squares / static_cast<double>(seeing));
+  return worst_of(rows, [&](std::size_t i) {
+    const double off = distance(row(actual, i), row(reference, i));
+    if (off == 0) return 0.0;
+    if (std::isinf(reference.lse[i])) return kInfinity;
+    return off / std::max(norm(row(reference, i)), rms);
+  });
+}
+
+Worst worst_lse(const RowResults& actual, const RowResults& reference) {
+  return worst_of(reference.lse.size(), [&](std::size_t i) {
+    const double expected = reference.lse[i];
+    if (actual.lse[i] == expected) return 0.0;
+    if (std::isinf(expected)) return kInfinity;
+    return std::fabs(actual.lse[i] - expected) / std::max(1.0, std::fabs(expected));
+  });
+}
+
+std::vector<RowIndex> rows_to_check(const Problem& p, double flops, std::uint64_t seed) {
+  std::vector<RowIndex> rows;
+  const double per_row = 4.0 * p.nk * p.head_dim;
+  const bool all = per_row * p.nq * p.heads * p.batch <= flops;
+  for (int batch = 0; batch < p.batch; ++batch)
+    for (int head = 0; head < p.heads; ++head)
+      for (int row = 0; row < p.nq; row += all ? 1 : std::max(1, p.nq - 1))
+        rows.push_back({batch, head, row});
+  if (all) return rows;
+
+  std::mt19937_64 random(seed);
+  const auto below = [&random](int n) { return static_cast<int>(random() % static_cast<std::uint64_t>(n)); };
+  constexpr auto kTiles = std::to_array({16, 32, 48, 64, 80, 96, 128, 160, 192, 256});
+  for (const int tile : kTiles) {
+    const int tiles = p.nq / tile;
+    if (tiles == 0) continue;
+    for (const int edge : {(1 + below(tiles)) * tile, tiles * tile})
+      for (const int row : {edge - 1, edge})
+        if (row < p.nq) rows.push_back({below(p.batch), below(p.heads), row});
+  }
+  const auto affordable = static_cast<std::size_t>(flops / per_row);
+  while (rows.size() < affordable) rows.push_back({below(p.batch), below(p.heads), below(p.nq)});
+
+  const auto key = [](const RowIndex& r) { return std::tie(r.batch, r.head, r.row); };
+  std::sort(rows.begin(), rows.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
+  rows.erase(
+      std::unique(rows.begin(), rows.end(), [&](const auto& a, const auto& b) { return key(a) == key(b); }),
+      rows.end());
+  return rows;
+}
+
+Expectation expect_rows(const HostInputs& inputs, std::vector<RowIndex> rows) {
+  const kernels::Traits traits = kernels::traits_of(inputs.problem);
+  const kernels::Args args = inputs.args();
+  Expectation expected;
+  expected.reference = kernels::reference_rows(traits, args, rows);
+  expected.rows = std::move(rows);
+  const RowResults plain = kernels::plain_rows(traits, args, expected.rows);
+  const Floors least = floors(inputs.problem.dtype, logit_range(inputs, expected.reference));
+  expected.o_tolerance = std::max(2 * worst_o(plain, expected.reference).error, least.o);
+  expected.lse_tolerance = std::max(2 * worst_lse(plain, expected.reference).error, least.lse);
+  return expected;
+}
+
+}  // namespace fcsa::runner

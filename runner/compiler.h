@@ -1,0 +1,44 @@
+// Source to binary. Runs in compile processes only (the parent never loads NVRTC).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/family.h"
+#include "tuner/trial.h"
+
+namespace fcsa::runner {
+
+struct CompileResult {
+  bool ok = false;
+  std::string log;                   // the compiler's output, whole
+  std::string message;               // first error line when not ok
+  std::vector<std::string> symbols;  // lowered names, in the order of KernelSource::entries
+  std::string binary;                // bytes of the cubin or of the shared object
+  tuner::Resources resources;
+  std::vector<std::string> warnings;  // ptxas findings that disqualify a candidate: C7508, C7512, C7517
+};
+
+class Compiler {
+ public:
+  virtual ~Compiler() = default;
+  // "NVRTC 13.0", "g++ (Debian 12.2.0-14) 12.2.0": part of the cache key.
+  virtual std::string version() const = 0;
+  // Compile options for the target, without the file names: part of the cache key.
+  virtual std::vector<std::string> options(const kernels::Target& target) const = 0;
+  // Bad source is a result, not an exception.
+  virtual CompileResult compile(const kernels::KernelSource& source, const kernels::Target& target) = 0;
+};
+
+// Of a compiler's output: the first line that reports an error, else the first that isn't empty, else empty.
+std::string first_error_line(std::string_view log);
+
+// Throw std::runtime_error that says what is missing, where it was looked for and how to get it.
+std::unique_ptr<Compiler>
+make_nvrtc_compiler();  // runner/cuda/nvrtc_compiler.cpp; FCSA_NVRTC overrides the search
+std::unique_ptr<Compiler>
+make_system_compiler();  // runner/cpu/system_compiler.cpp; FCSA_CXX, CXX, c++, g++, clang++
+
+}  // namespace fcsa::runner

@@ -1,0 +1,118 @@
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <utility>
+
+#include "runner/compiler.h"
+#include "runner/cuda/nvrtc_library.h"
+#include "runner/cuda/ptxas_log.h"
+
+namespace fcsa::runner {
+namespace {
+
+using cuda::NvrtcLibrary;
+
+// An NVRTC program, destroyed at the end of its scope.
+class Program {
+ public:
+  Program(const NvrtcLibrary& nvrtc, const std::string& text) : nvrtc_(nvrtc) {
+    const nvrtcResult result =
+        nvrtc_.create_program(&program_, text.c_str(), "kernel.cu", 0, nullptr, nullptr);
+    check(result, "nvrtcCreateProgram");
+  }
+  ~Program() { nvrtc_.destroy_program(&program_); }
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  nvrtcProgram get() const { return program_; }
+
+  void check(nvrtcResult result, const char* call) const {
+    if (result == NVRTC_SUCCESS) return;
+    throw std::runtime_error(fmt::format("{}: {}", call, nvrtc_.get_error_string(result)));
+  }
+
+  std::string log() const {
+    std::size_t bytes = 0;
+    check(nvrtc_.get_program_log_size(program_, &bytes), "nvrtcGetProgramLogSize");
+    std::string log(bytes, '\0');
+    check(nvrtc_.get_program_log(program_, log.data()), "nvrtcGetProgramLog");
+    while (!log.empty() && log.back() == '\0') log.pop_back();
+    return log;
+  }
+
+  std::string cubin() const {
+    std::size_t bytes = 0;
+    check(nvrtc_.get_cubin_size(program_, &bytes), "nvrtcGetCUBINSize");
+    std::string cubin(bytes, '\0');
+    check(nvrtc_.get_cubin(program_, cubin.data()), "nvrtcGetCUBIN");
+    return cubin;
+  }
+
+  std::string lowered_name(const std::string& expression) const {
+    const char* name = nullptr;
+    check(nvrtc_.get_lowered_name(program_, expression.c_str(), &name), "nvrtcGetLoweredName");
+    return name;
+  }
+
+ private:
+  const NvrtcLibrary& nvrtc_;
+  nvrtcProgram program_ = nullptr;
+};
+
+class NvrtcCompiler final : public Compiler {
+ public:
+  explicit NvrtcCompiler(NvrtcLibrary nvrtc) : nvrtc_(std::move(nvrtc)) {}
+
+  std::string version() const override { return nvrtc_.version().text(); }
+
+  std::vector<std::string> options(const kernels::Target& target) const override {
+    return {"-std=c++20", "-default-device", "--gpu-architecture=" + target.arch, "--ptxas-options=-v"};
+  }
+
+  CompileResult compile(const kernels::KernelSource& source, const kernels::Target& target) override {
+    const Program program(nvrtc_, source.text);
+    for (const auto& entry : source.entries) {
+      program.check(nvrtc_.add_name_expression(program.get(), entry.c_str()), "nvrtcAddNameExpression");
+    }
+    const std::vector<std::string> texts = options(target);
+    std::vector<const char*> pointers;
+    pointers.reserve(texts.size());
+    for (const auto& text : texts) pointers.push_back(text.c_str());
+    const nvrtcResult status =
+        nvrtc_.compile_program(program.get(), static_cast<int>(pointers.size()), pointers.data());
+    CompileResult result;
+    result.log = program.log();
+    auto findings = cuda::parse_ptxas_log(result.log);
+    result.resources = findings.resources;
+    result.warnings = std::move(findings.warnings);
+    if (status != NVRTC_SUCCESS) {
+      result.message = failure_message(status, result.log, target);
+      return result;
+    }
+    for (const auto& entry : source.entries) result.symbols.push_back(program.lowered_name(entry));
+    result.binary = program.cubin();
+    result.ok = true;
+    return result;
+  }
+
+ private:
+  std::string failure_message(nvrtcResult status, const std::string& log,
+                              const kernels::Target& target) const {
+    const std::string line = first_error_line(log);
+    if (status == NVRTC_ERROR_INVALID_OPTION) {
+      return fmt::format("{} can't compile for {} ({})", version(), target.arch,
+                         line.empty() ? nvrtc_.get_error_string(status) : line);
+    }
+    return line.empty() ? nvrtc_.get_error_string(status) : line;
+  }
+
+  NvrtcLibrary nvrtc_;
+};
+
+}  // namespace
+
+std::unique_ptr<Compiler> make_nvrtc_compiler() {
+  return std::make_unique<NvrtcCompiler>(NvrtcLibrary::find(cuda::default_nvrtc_search()));
+}
+
+}  // namespace fcsa::runner

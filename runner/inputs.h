@@ -1,0 +1,65 @@
+// Inputs of a problem: made on the host from a seed, then placed on the device between guard regions.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/problem.h"
+#include "runner/device.h"
+
+namespace fcsa::runner {
+
+// How the values of q, k and v are drawn. normal is what is timed; the others are adversarial.
+enum class Values {
+  normal,        // standard normal
+  dominant_key,  // one key per head points along a query: a softmax with all its weight in one place
+  tiny_rows,     // rows of magnitude 1e-3
+  large_rows,    // rows of magnitude 1e3
+  zero_rows,     // some rows of q and k are zero vectors
+};
+std::string_view to_text(Values values);
+
+// Host copy of every input, dense in the problem's layout, in the problem's dtype.
+struct HostInputs {
+  kernels::Problem problem;
+  std::vector<unsigned char> q, k, v, key_mask, bias;
+  std::vector<float> head_scale;
+
+  // Arguments that point into these vectors; o, lse and workspace null. Valid while this object lives and is
+  // not moved.
+  kernels::Args args() const;
+};
+
+// Equal problem, values and seed give equal bytes on every machine. The key mask leaves about 3/4 of the keys
+// visible, at least one per batch.
+HostInputs make_inputs(const kernels::Problem& problem, Values values, std::uint64_t seed);
+
+// Inputs and outputs of a problem on a device. Every buffer has a guard region on both sides.
+class DeviceTensors {
+ public:
+  DeviceTensors(Device& device, const HostInputs& inputs);
+  ~DeviceTensors();
+  DeviceTensors(DeviceTensors&&) noexcept;
+
+  // Device pointers; workspace of at least `workspace_bytes`, allocated on first use and kept.
+  kernels::Args args(std::size_t workspace_bytes);
+  // Fills o, lse and workspace with a NaN pattern.
+  void poison_outputs();
+  // Host copies, dense in the problem's layout.
+  std::vector<unsigned char> download_o() const;
+  std::vector<float> download_lse() const;
+  // Name of the first buffer whose guard was written to ("o", "lse", "workspace", "q", ...); empty when
+  // intact.
+  std::string damaged_guard() const;
+  std::size_t bytes() const;            // inputs, outputs and guards
+  std::size_t workspace_bytes() const;  // currently allocated
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fcsa::runner

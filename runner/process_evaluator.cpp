@@ -1,0 +1,204 @@
+#include "runner/process_evaluator.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <stdexcept>
+
+#include "runner/builtin_job.h"
+#include "runner/compile_pool.h"
+#include "runner/pruning.h"
+#include "runner/worker_client.h"
+
+namespace fcsa::runner {
+namespace {
+
+using tuner::Candidate;
+using tuner::Evaluation;
+using tuner::Status;
+
+// Slower than anything worth waiting for; a job may take as long as this much arithmetic does.
+constexpr double kSlowGpuFlops = 1e12;
+constexpr double kSlowCoreFlops = 2e10;
+// Verification, warm-up and the samples that are taken whatever they cost.
+constexpr double kLaunchesPerJob = 8;
+constexpr double kHostBytesPerSecond = 5e7;  // drawing inputs and comparing outputs
+
+// The compilations of this machine's cores would be measured along with a CPU kernel.
+class CompilationPause {
+ public:
+  CompilationPause(CompilePool& pool, kernels::DeviceKind kind) {
+    if (kind != kernels::DeviceKind::cpu) return;
+    pool_ = &pool;
+    pool.pause();
+  }
+  CompilationPause(const CompilationPause&) = delete;
+  CompilationPause& operator=(const CompilationPause&) = delete;
+  ~CompilationPause() {
+    if (pool_ != nullptr) pool_->resume();
+  }
+
+ private:
+  CompilePool* pool_ = nullptr;
+};
+
+CompilePoolOptions pool_options(const ProcessEvaluatorOptions& options, kernels::DeviceKind kind) {
+  return {.executable = options.executable,
+          .kind = kind == kernels::DeviceKind::cuda ? "nvrtc" : "system",
+          .jobs = options.compile_jobs,
+          .cache_directory =
+              options.cache_directory.empty() ? default_cache_directory() : options.cache_directory,
+          .deadline = options.compile_deadline};
+}
+
+}  // namespace
+
+struct ProcessEvaluator::Impl {
+  explicit Impl(ProcessEvaluatorOptions given)
+      : options(std::move(given)),
+        worker(options.executable, options.device),
+        device(worker.describe()),
+        pool(pool_options(options, device.target.kind)) {
+    try {
+      compiler = pool.describe(device.target);
+      device.compiler = compiler.version;
+    } catch (const NoCompiler& error) {
+      if (device.target.kind == kernels::DeviceKind::cuda) throw;
+      no_compiler = error.what();
+      compiler.version = device.compiler = "built into fcsa " FCSA_VERSION;
+    }
+  }
+
+  CompileRequest request(const Candidate& candidate) const {
+    auto source = candidate.family->source(candidate.problem, candidate.configuration);
+    auto key = runner::source_hash(source, device.target, compiler);
+    return {std::move(source), device.target, std::move(key)};
+  }
+
+  CandidateJob job(const Candidate& candidate, const Binary& binary) const {
+    return {binary, small_checks(*candidate.family, candidate.problem, candidate.configuration, options.seed),
+            full_check(*candidate.family, candidate.problem, candidate.configuration, options.seed)};
+  }
+
+  std::vector<Evaluation> run(std::span<const Candidate> candidates, bool measure) {
+    std::vector<Evaluation> evaluations(candidates.size());
+    Job job{.candidates = {}, .measurement = options.measurement, .measure = measure};
+    const auto entrants = compile(candidates, evaluations, job);
+    if (entrants.empty()) return evaluations;
+    const CompilationPause pause(pool, device.target.kind);
+    const auto results = worker.run(job, limits(candidates));
+    for (std::size_t i = 0; i < entrants.size(); ++i) {
+      Evaluation& compiled = evaluations[entrants[i]];
+      const auto resources = compiled.resources;
+      const double compile_ms = compiled.compile_ms;
+      compiled = results[i];
+      compiled.resources = resources;
+      compiled.compile_ms = compile_ms;
+    }
+    return evaluations;
+  }
+
+  // Fills in what is decided before anything runs and adds the rest to the job. Positions of those in the
+  // job.
+  std::vector<std::size_t> compile(std::span<const Candidate> candidates,
+                                   std::vector<Evaluation>& evaluations, Job& work) {
+    std::vector<std::optional<CompileRequest>> requests(candidates.size());
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      evaluations[i] = pruned(reason_not_to_compile(candidates[i], device.target));
+      if (!evaluations[i].message.empty()) continue;
+      requests[i] = request(candidates[i]);
+      if (no_compiler.empty()) pool.submit(*requests[i]);
+    }
+    std::vector<std::size_t> entrants;
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      if (!requests[i]) continue;
+      auto ready = no_compiler.empty() ? compiled(candidates[i], *requests[i], evaluations[i])
+                                       : built_in(candidates[i], evaluations[i]);
+      if (!ready) continue;
+      work.candidates.push_back(std::move(*ready));
+      entrants.push_back(i);
+    }
+    return entrants;
+  }
+
+  std::optional<CandidateJob> compiled(const Candidate& candidate, const CompileRequest& request,
+                                       Evaluation& evaluation) {
+    const Compilation compilation = pool.wait(request);
+    evaluation = judge(candidate, compilation);
+    if (evaluation.status != Status::ok) return std::nullopt;
+    return job(candidate, compilation.cached.binary);
+  }
+
+  std::optional<CandidateJob> built_in(const Candidate& candidate, Evaluation& evaluation) const {
+    evaluation = {};
+    auto ready = builtin_job(candidate, device.target, options.seed);
+    if (ready) return ready;
+    evaluation.status = Status::compile_failed;
+    evaluation.message = no_compiler;
+    return std::nullopt;
+  }
+
+  StageLimits limits(std::span<const Candidate> candidates) const {
+    const auto& target = device.target;
+    const double rate =
+        target.kind == kernels::DeviceKind::cuda ? kSlowGpuFlops : kSlowCoreFlops * target.multiprocessors;
+    double seconds = 0;
+    for (const auto& candidate : candidates) {
+      const double compute = kLaunchesPerJob * kernels::flops(candidate.problem) / rate;
+      seconds = std::max(seconds, compute + kernels::bytes(candidate.problem) / kHostBytesPerSecond);
+    }
+    const std::chrono::duration<double> one =
+        options.evaluate_deadline + std::chrono::duration<double>(seconds);
+    const double sampling = options.measurement.max_seconds + seconds;
+    return {one, one + std::chrono::duration<double>(static_cast<double>(candidates.size()) * sampling)};
+  }
+
+  const ProcessEvaluatorOptions options;
+  WorkerClient worker;
+  kernels::DeviceInfo device;
+  CompilePool pool;
+  CompilerDescription compiler;
+  std::string no_compiler;  // why there is none; empty when there is one
+};
+
+ProcessEvaluator::ProcessEvaluator(ProcessEvaluatorOptions options)
+    : impl_(std::make_unique<Impl>(std::move(options))) {}
+
+ProcessEvaluator::~ProcessEvaluator() = default;
+
+const kernels::DeviceInfo& ProcessEvaluator::device() const {
+  return impl_->device;
+}
+
+tuner::CacheState ProcessEvaluator::cache_state() const {
+  return impl_->options.measurement.cache;
+}
+
+std::string ProcessEvaluator::source_hash(const Candidate& candidate) {
+  return impl_->request(candidate).key;
+}
+
+void ProcessEvaluator::prefetch(std::span<const Candidate> candidates) {
+  if (!impl_->no_compiler.empty()) return;
+  for (const auto& candidate : candidates)
+    if (reason_not_to_compile(candidate, impl_->device.target).empty())
+      impl_->pool.submit(impl_->request(candidate));
+}
+
+Evaluation ProcessEvaluator::evaluate(const Candidate& candidate) {
+  return impl_->run({&candidate, 1}, true).front();
+}
+
+std::vector<Evaluation> ProcessEvaluator::race(std::span<const Candidate> candidates) {
+  for (const auto& candidate : candidates)
+    if (!(candidate.problem == candidates.front().problem))
+      throw std::invalid_argument("only candidates of one problem can be raced");
+  return impl_->run(candidates, true);
+}
+
+Evaluation ProcessEvaluator::verify(const Candidate& candidate) {
+  return impl_->run({&candidate, 1}, false).front();
+}
+
+}  // namespace fcsa::runner

@@ -1,0 +1,72 @@
+// The Evaluator that does it for real: compile processes, a worker process per device, a cache of binaries.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "runner/measurement.h"
+#include "tuner/evaluator.h"
+
+namespace fcsa::runner {
+
+struct ProcessEvaluatorOptions {
+  std::string executable;      // the fcsa program, started as `fcsa __worker ...` and `fcsa __compile ...`
+  std::string device = "cpu";  // selector
+  int compile_jobs = 0;        // 0: one per core
+  std::filesystem::path cache_directory;  // empty: $XDG_CACHE_HOME/fcsa or ~/.cache/fcsa
+  std::chrono::duration<double> compile_deadline{120};
+  std::chrono::duration<double> evaluate_deadline{
+      60};  // of a job in the worker, on top of what its size needs
+  MeasurementOptions measurement;
+  std::uint64_t seed = 1;
+};
+
+class ProcessEvaluator final : public tuner::Evaluator {
+ public:
+  // Starts a worker and asks it what the device is. Throws std::runtime_error (no such device, no compiler).
+  explicit ProcessEvaluator(ProcessEvaluatorOptions options);
+  ~ProcessEvaluator() override;
+
+  const kernels::DeviceInfo& device() const override;
+  tuner::CacheState cache_state() const override;
+  std::string source_hash(const tuner::Candidate& candidate) override;
+  void prefetch(std::span<const tuner::Candidate> candidates) override;
+  tuner::Evaluation evaluate(const tuner::Candidate& candidate) override;
+  std::vector<tuner::Evaluation> race(std::span<const tuner::Candidate> candidates) override;
+  // Compile and verify, no timing: `fcsa verify`.
+  tuner::Evaluation verify(const tuner::Candidate& candidate);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Compiles without a device: `fcsa compile`. One Evaluation per candidate and target (ok, pruned,
+// compile_failed, timed_out or crashed, with resources), reported as they finish; results in order.
+struct CompileOnlyOptions {
+  std::string executable;
+  int compile_jobs = 0;
+  std::filesystem::path cache_directory;
+  std::chrono::duration<double> deadline{120};
+};
+struct CompileJob {
+  tuner::Candidate candidate;
+  kernels::Target target;
+};
+std::vector<tuner::Evaluation> compile_all(
+    std::span<const CompileJob> jobs, const CompileOnlyOptions& options,
+    const std::function<void(std::size_t, const tuner::Evaluation&)>& done);
+
+// Entry points of the child processes, called by main for `fcsa __worker DEVICE` and `fcsa __compile KIND`;
+// and `fcsa __inventory`, which prints take_inventory() as JSON. Each returns the exit status.
+int worker_main(const std::string& device);
+int compile_main(const std::string& kind);
+int inventory_main();
+// Runs `fcsa __inventory` in a child process and parses it. Throws std::runtime_error when the child dies.
+Inventory inventory_from_child(const std::string& executable);
+
+}  // namespace fcsa::runner

@@ -1,0 +1,58 @@
+// Is a kernel right? Nothing is timed before it has passed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/family.h"
+#include "runner/inputs.h"
+
+namespace fcsa::runner {
+
+// One problem to run and compare. The plan is made by the parent, so a worker needs no family.
+struct Check {
+  kernels::Problem problem;
+  kernels::LaunchPlan plan = {};
+  Values values = Values::normal;
+  std::uint64_t seed = 1;
+};
+
+// Small adversarial problems with the traits of `problem` (so that one binary serves them all): lengths at
+// tile +-1 and off, Nq != Nk both ways (also rows that see no key when causal), grouped heads, every kind of
+// Values, both layouts.
+std::vector<Check> small_checks(const kernels::Family& family, const kernels::Problem& problem,
+                                const kernels::Configuration& configuration, std::uint64_t seed);
+// The tuned shape itself.
+Check full_check(const kernels::Family& family, const kernels::Problem& problem,
+                 const kernels::Configuration& configuration, std::uint64_t seed);
+
+struct CheckResult {
+  bool ok = false;
+  double error = 0;      // max over rows of ||out - ref|| / max(||ref||, rms row norm)
+  double tolerance = 0;  // twice the error of a plain implementation with the same roundings, and a floor
+  std::string message;   // which problem, which output, where and by how much; empty when ok
+};
+
+// Runs checks on one device. Keeps the expensive parts (inputs on the device, the fp64 reference, the
+// tolerance) of the latest large problem, so that checking many candidates of one problem computes them once.
+class Verifier {
+ public:
+  explicit Verifier(Device& device);
+  ~Verifier();
+
+  // Poisons the outputs, runs the plan, checks guards, finiteness of every output, and rows against fp64: all
+  // rows where the reference costs under `kFullReferenceFlops`, else a seeded sample that includes the first
+  // and the last rows of every head and the tile boundaries. NaN never passes.
+  CheckResult run(const Module& module, const Check& check);
+  // The tensors of the latest large problem, for measuring on what was verified.
+  DeviceTensors& tensors(const Check& check);
+
+  static constexpr double kFullReferenceFlops = 2e9;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fcsa::runner

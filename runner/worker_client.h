@@ -1,0 +1,52 @@
+// The parent's side of a worker process: sends jobs, notices hangs and deaths, and starts another when
+// needed.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/target.h"
+#include "runner/child_process.h"
+#include "runner/job.h"
+#include "tuner/trial.h"
+
+namespace fcsa::runner {
+
+// How long a worker may be silent in each stage.
+struct StageLimits {
+  std::chrono::duration<double> verifying{60};  // one candidate
+  std::chrono::duration<double> measuring{60};  // all of them
+};
+
+class WorkerClient {
+ public:
+  WorkerClient(std::string executable, std::string device);
+
+  // Asks a worker. Throws std::runtime_error when the device can't be opened.
+  kernels::DeviceInfo describe();
+  // One Evaluation per candidate. A candidate that kills or blocks the worker is timed_out, crashed or
+  // launch_failed and the others are run again without it. Throws std::runtime_error when a worker can't be
+  // started.
+  std::vector<tuner::Evaluation> run(const Job& job, const StageLimits& limits);
+
+ private:
+  struct Attempt {
+    std::vector<tuner::Evaluation> evaluations;  // when it went through
+    tuner::Status status = tuner::Status::ok;    // else: what happened
+    std::string message;
+    std::optional<JobProgress> last;  // what was being done then; nothing: the worker had not begun
+  };
+
+  Attempt attempt(const Job& job, const StageLimits& limits);
+  Attempt ended(std::optional<JobProgress> last);
+  void start();
+
+  std::string executable_;
+  std::string device_;
+  std::unique_ptr<ChildProcess> child_;
+};
+
+}  // namespace fcsa::runner

@@ -1,0 +1,63 @@
+#include <gtest/gtest.h>
+
+#include "runner/compile_pool.h"
+#include "runner/process_evaluator.h"
+#include "runner/temporary_directory.h"
+
+namespace fcsa::runner {
+namespace {
+
+using tuner::Status;
+
+constexpr const char* kBody = "(float* out) { out[threadIdx.x] = 1; }\n";
+
+TEST(CompileNvrtc, MakesACubinWithResources) {
+  const TemporaryDirectory directory;
+  CompilePool pool(
+      {.executable = FCSA_WORKER_PROGRAM, .kind = "nvrtc", .jobs = 1, .cache_directory = directory.path()});
+  const auto target = kernels::target_for_arch("sm_90a");
+  const auto description = pool.describe(target);
+  EXPECT_NE(description.version.find("NVRTC"), std::string::npos);
+  kernels::KernelSource source{
+      kernels::DeviceKind::cuda, std::string("template <int N> __global__ void f") + kBody, {"f<3>"}};
+  const auto key = source_hash(source, target, description);
+  const auto result = pool.wait({source, target, key});
+  ASSERT_EQ(result.status, Status::ok) << result.message;
+  EXPECT_TRUE(result.cached.binary.path.ends_with(".cubin"));
+  EXPECT_EQ(result.cached.binary.symbols, std::vector<std::string>{"_Z1fILi3EEvPf"});
+  EXPECT_GT(result.cached.resources.registers, 0);
+}
+
+TEST(CompileNvrtc, ReportsTheFirstError) {
+  const TemporaryDirectory directory;
+  CompilePool pool(
+      {.executable = FCSA_WORKER_PROGRAM, .kind = "nvrtc", .jobs = 1, .cache_directory = directory.path()});
+  const auto target = kernels::target_for_arch("sm_80");
+  kernels::KernelSource source{kernels::DeviceKind::cuda, "__global__ void f() { nonsense(); }", {"f"}};
+  const auto key = source_hash(source, target, pool.describe(target));
+  const auto result = pool.wait({source, target, key});
+  EXPECT_EQ(result.status, Status::compile_failed);
+  EXPECT_NE(result.message.find("nonsense"), std::string::npos) << result.message;
+}
+
+TEST(CompileNvrtc, CompilesABaselineForTwoArchitecturesWithoutADevice) {
+  const TemporaryDirectory directory;
+  const auto& family = kernels::family_named("simt");
+  kernels::Problem problem;
+  problem.nq = problem.nk = 1024;
+  std::vector<CompileJob> jobs;
+  for (const char* arch : {"sm_75", "sm_90a"}) {
+    const auto target = kernels::target_for_arch(arch);
+    jobs.push_back({{problem, &family, family.baseline(problem, target)}, target});
+  }
+  const auto results = compile_all(
+      jobs, {.executable = FCSA_WORKER_PROGRAM, .compile_jobs = 2, .cache_directory = directory.path()}, {});
+  for (const auto& result : results) {
+    EXPECT_EQ(result.status, Status::ok) << result.message;
+    EXPECT_GT(result.resources.registers, 0);
+    EXPECT_GT(result.resources.smem_bytes, 0);
+  }
+}
+
+}  // namespace
+}  // namespace fcsa::runner

@@ -1,0 +1,66 @@
+// A device in host memory whose launches call a function of the test.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+
+#include "runner/device.h"
+
+namespace fcsa::runner {
+
+class FakeBuffer final : public Buffer {
+ public:
+  explicit FakeBuffer(std::size_t bytes)
+      : bytes_(bytes), data_(std::aligned_alloc(256, (bytes + 255) / 256 * 256), &std::free) {
+    if (!data_) throw OutOfMemory("the test ran out of memory");
+  }
+  void* data() const override { return data_.get(); }
+  std::size_t bytes() const override { return bytes_; }
+
+ private:
+  std::size_t bytes_;
+  std::unique_ptr<void, decltype(&std::free)> data_;
+};
+
+class FakeDevice final : public Device {
+ public:
+  using Kernel = std::function<void(const kernels::LaunchPlan&, const kernels::Args&)>;
+  Kernel kernel = [](const kernels::LaunchPlan&, const kernels::Args&) {};
+  std::size_t allocations = 0;
+  int launches = 0;
+
+  const kernels::DeviceInfo& info() const override { return info_; }
+  std::unique_ptr<Module> load(const Binary&) override { return std::make_unique<Module>(); }
+  std::unique_ptr<Buffer> allocate(std::size_t bytes) override {
+    ++allocations;
+    return std::make_unique<FakeBuffer>(bytes);
+  }
+  void upload(Buffer& to, std::size_t offset, const void* from, std::size_t bytes) override {
+    std::memcpy(static_cast<char*>(to.data()) + offset, from, bytes);
+  }
+  void download(void* to, const Buffer& from, std::size_t offset, std::size_t bytes) override {
+    std::memcpy(to, static_cast<const char*>(from.data()) + offset, bytes);
+  }
+  void fill(Buffer& buffer, std::size_t offset, unsigned char value, std::size_t bytes) override {
+    std::memset(static_cast<char*>(buffer.data()) + offset, value, bytes);
+  }
+  void launch(const Module&, const kernels::LaunchPlan& plan, const kernels::Args& args) override {
+    ++launches;
+    kernel(plan, args);
+  }
+  void synchronize() override {}
+  double time_ms(const std::function<void()>& enqueue) override {
+    enqueue();
+    return 1;
+  }
+  tuner::Clocks clocks() override { return {}; }
+  void reset_peak_memory() override {}
+  std::size_t peak_memory_bytes() override { return 0; }
+
+ private:
+  kernels::DeviceInfo info_;
+};
+
+}  // namespace fcsa::runner

@@ -1,0 +1,227 @@
+#include "runner/inputs.h"
+
+#include <gtest/gtest.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/reference/reference.h"
+#include "tests/runner/fake_device.h"
+
+namespace fcsa::runner {
+namespace {
+
+using kernels::DType;
+using kernels::Problem;
+
+Problem small_problem() {
+  return {.dtype = DType::f32,
+          .head_dim = 32,
+          .batch = 2,
+          .heads = 4,
+          .kv_heads = 2,
+          .nq = 70,
+          .nk = 90,
+          .logit_bound = {}};
+}
+
+double row_norm(const Problem& p, const std::vector<unsigned char>& data, long long row) {
+  double squares = 0;
+  for (int d = 0; d < p.head_dim; ++d)
+    squares += std::pow(kernels::load_element(p.dtype, data.data(), row * p.head_dim + d), 2);
+  return std::sqrt(squares);
+}
+
+// Restricts this thread, and those it starts, to one core; std::thread::hardware_concurrency() follows.
+class OneCore {
+ public:
+  OneCore() {
+    sched_getaffinity(0, sizeof before_, &before_);
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    for (int core = 0; core < CPU_SETSIZE; ++core) {
+      if (!CPU_ISSET(core, &before_)) continue;
+      CPU_SET(core, &one);
+      break;
+    }
+    sched_setaffinity(0, sizeof one, &one);
+  }
+  ~OneCore() { sched_setaffinity(0, sizeof before_, &before_); }
+  OneCore(const OneCore&) = delete;
+  OneCore& operator=(const OneCore&) = delete;
+
+ private:
+  cpu_set_t before_{};
+};
+
+TEST(Inputs, AreEqualOnOneCoreAndOnAll) {
+  Problem p = small_problem();
+  p.nq = p.nk = 1500;
+  const HostInputs all = make_inputs(p, Values::dominant_key, 7);
+  const OneCore one_core;
+  const HostInputs one = make_inputs(p, Values::dominant_key, 7);
+  EXPECT_EQ(all.q, one.q);
+  EXPECT_EQ(all.k, one.k);
+  EXPECT_EQ(all.v, one.v);
+}
+
+TEST(Inputs, NeverChangeBetweenMachinesAndVersions) {
+  const HostInputs inputs = make_inputs(small_problem(), Values::normal, 1);
+  std::uint32_t checksum = 0;
+  for (const auto* tensor : {&inputs.q, &inputs.k, &inputs.v})
+    for (const unsigned char byte : *tensor) checksum = checksum * 31 + byte;
+  EXPECT_EQ(checksum, 4075592058u);
+}
+
+TEST(Inputs, DependOnTheSeed) {
+  const HostInputs a = make_inputs(small_problem(), Values::normal, 1);
+  const HostInputs b = make_inputs(small_problem(), Values::normal, 2);
+  EXPECT_NE(a.q, b.q);
+  EXPECT_NE(a.q, a.k);
+}
+
+TEST(Inputs, AreStandardNormal) {
+  Problem p = small_problem();
+  p.nq = 2000;
+  const HostInputs inputs = make_inputs(p, Values::normal, 3);
+  const auto* q = reinterpret_cast<const float*>(inputs.q.data());
+  const std::size_t count = inputs.q.size() / sizeof(float);
+  double sum = 0, squares = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    sum += q[i];
+    squares += double{q[i]} * q[i];
+  }
+  EXPECT_NEAR(sum / static_cast<double>(count), 0, 0.01);
+  EXPECT_NEAR(squares / static_cast<double>(count), 1, 0.01);
+}
+
+TEST(Inputs, HaveRowsOfTheMagnitudeAskedFor) {
+  const Problem p = small_problem();
+  const HostInputs tiny = make_inputs(p, Values::tiny_rows, 3), large = make_inputs(p, Values::large_rows, 3);
+  const HostInputs zero = make_inputs(p, Values::zero_rows, 3);
+  int tiny_rows = 0, large_rows = 0, zero_rows = 0;
+  const int rows = p.batch * p.heads * p.nq;
+  for (int row = 0; row < rows; ++row) {
+    tiny_rows += row_norm(p, tiny.q, row) < 0.1;
+    large_rows += row_norm(p, large.q, row) > 100;
+    zero_rows += row_norm(p, zero.q, row) == 0;
+  }
+  for (const int count : {tiny_rows, large_rows, zero_rows}) {
+    EXPECT_GT(count, rows / 2);
+    EXPECT_LT(count, rows);
+  }
+}
+
+TEST(Inputs, DominantKeyPointsAlongAQueryOfItsGroup) {
+  Problem p = small_problem();
+  p.layout = kernels::Layout::bnhd;
+  const HostInputs inputs = make_inputs(p, Values::dominant_key, 5);
+  kernels::Traits traits = kernels::traits_of(p);
+  kernels::Args args = inputs.args();
+  args.scale = 1000;
+  // At a scale of 1000 lse is 1000 exactly where some key has a cosine of 1 with the query.
+  std::vector<kernels::RowIndex> rows;
+  for (int batch = 0; batch < p.batch; ++batch)
+    for (int head = 0; head < p.heads; ++head)
+      for (int row = 0; row < p.nq; row += 4) rows.push_back({batch, head, row});
+  for (const double lse : kernels::reference_rows(traits, args, rows).lse) EXPECT_NEAR(lse, 1000, 1e-3);
+}
+
+TEST(Inputs, MaskHidesAQuarterOfTheKeysButNeverAll) {
+  Problem p = small_problem();
+  p.key_mask = true;
+  p.nk = 2000;
+  const HostInputs inputs = make_inputs(p, Values::normal, 1);
+  const auto visible = std::count(inputs.key_mask.begin(), inputs.key_mask.end(), 1);
+  EXPECT_NEAR(static_cast<double>(visible) / static_cast<double>(inputs.key_mask.size()), 0.75, 0.05);
+  p.nk = 1;
+  for (std::uint64_t seed = 0; seed < 20; ++seed)
+    EXPECT_EQ(make_inputs(p, Values::normal, seed).key_mask, std::vector<unsigned char>(2, 1));
+}
+
+TEST(Inputs, AdversarialMaskHidesAWholeRunOfKeys) {
+  Problem p = small_problem();
+  p.key_mask = true;
+  const HostInputs front = make_inputs(p, Values::large_rows, 1), back = make_inputs(p, Values::tiny_rows, 1);
+  EXPECT_TRUE(
+      std::all_of(front.key_mask.begin(), front.key_mask.begin() + p.nk / 4, [](auto m) { return m == 0; }));
+  EXPECT_TRUE(
+      std::all_of(back.key_mask.end() - p.nk / 4, back.key_mask.end(), [](auto m) { return m == 0; }));
+}
+
+TEST(Inputs, OfRawQueriesAndKeysKeepThePromisedBound) {
+  Problem p = small_problem();
+  p.l2norm_qk = false;
+  p.scale = 0.5f;
+  p.logit_bound = 6.0f;
+  p.dtype = DType::bf16;
+  for (const Values values : {Values::normal, Values::dominant_key, Values::large_rows}) {
+    const HostInputs inputs = make_inputs(p, values, 2);
+    double q = 0, k = 0;
+    for (int row = 0; row < p.batch * p.heads * p.nq; ++row) q = std::max(q, row_norm(p, inputs.q, row));
+    for (int row = 0; row < p.batch * p.kv_heads * p.nk; ++row) k = std::max(k, row_norm(p, inputs.k, row));
+    EXPECT_LE(p.scale * q * k, *p.logit_bound);
+    EXPECT_GT(p.scale * q * k, 0.5f * *p.logit_bound);
+  }
+}
+
+TEST(DeviceTensors, HoldTheInputsAlignedTo256Bytes) {
+  FakeDevice device;
+  const HostInputs inputs = make_inputs(small_problem(), Values::normal, 1);
+  DeviceTensors tensors(device, inputs);
+  const kernels::Args args = tensors.args(100);
+  EXPECT_EQ(std::memcmp(args.k, inputs.k.data(), inputs.k.size()), 0);
+  for (const void* pointer : {args.q, args.k, args.v, const_cast<const void*>(args.o)})
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(pointer) % 256, 0u);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(args.workspace) % 256, 0u);
+  EXPECT_EQ(args.key_mask, nullptr);
+  EXPECT_EQ(args.bias, nullptr);
+}
+
+TEST(DeviceTensors, KeepTheWorkspaceUntilALargerOneIsAskedFor) {
+  FakeDevice device;
+  DeviceTensors tensors(device, make_inputs(small_problem(), Values::normal, 1));
+  EXPECT_EQ(tensors.args(0).workspace, nullptr);
+  const void* first = tensors.args(1000).workspace;
+  EXPECT_EQ(tensors.args(10).workspace, first);
+  EXPECT_EQ(tensors.workspace_bytes(), 1000u);
+  tensors.args(5000);
+  EXPECT_EQ(tensors.workspace_bytes(), 5000u);
+}
+
+TEST(DeviceTensors, PoisonedOutputsAreNaN) {
+  FakeDevice device;
+  DeviceTensors tensors(device, make_inputs(small_problem(), Values::normal, 1));
+  tensors.poison_outputs();
+  for (const float x : tensors.download_lse()) EXPECT_TRUE(std::isnan(x));
+  const std::vector<unsigned char> o = tensors.download_o();
+  EXPECT_TRUE(std::isnan(kernels::load_element(DType::f32, o.data(), 17)));
+}
+
+TEST(DeviceTensors, NoticeWritesRightBeforeAndRightBehindABuffer) {
+  FakeDevice device;
+  const Problem p = small_problem();
+  const HostInputs inputs = make_inputs(p, Values::normal, 1);
+  DeviceTensors tensors(device, inputs);
+  const kernels::Args args = tensors.args(777);
+  EXPECT_EQ(tensors.damaged_guard(), "");
+  const auto changes = [&](const void* at, std::ptrdiff_t offset) {
+    auto* byte = const_cast<unsigned char*>(static_cast<const unsigned char*>(at)) + offset;
+    const unsigned char before = *byte;
+    *byte = 0;
+    std::string damaged = tensors.damaged_guard();
+    *byte = before;
+    return damaged;
+  };
+  const auto o_bytes = static_cast<std::ptrdiff_t>(inputs.q.size());
+  EXPECT_EQ(changes(args.o, -1), "o");
+  EXPECT_EQ(changes(args.o, o_bytes), "o");
+  EXPECT_EQ(changes(args.o, o_bytes + 4095), "o");
+  EXPECT_EQ(changes(args.lse, p.batch * p.heads * p.nq * 4), "lse");
+  EXPECT_EQ(changes(args.workspace, 777), "workspace");
+  EXPECT_EQ(changes(args.k, -4), "k");
+}
+
+}  // namespace
+}  // namespace fcsa::runner

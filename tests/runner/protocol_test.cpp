@@ -1,0 +1,138 @@
+#include "runner/protocol.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+namespace fcsa::runner {
+namespace {
+
+using nlohmann::json;
+
+template <typename T>
+T through_the_wire(const T& value) {
+  return decode(encode(json(value))).template get<T>();
+}
+
+TEST(Frame, ComesOutAsItWentInWhateverThePieces) {
+  const std::string payload = "some payload";
+  const std::string bytes = frame_header(payload) + payload + frame_header("") + frame_header("x") + "x";
+  FrameReader reader;
+  std::vector<std::string> frames;
+  for (const char byte : bytes) {
+    reader.append({&byte, 1});
+    while (auto frame = reader.next()) frames.push_back(*frame);
+  }
+  EXPECT_EQ(frames, (std::vector<std::string>{payload, "", "x"}));
+  EXPECT_TRUE(reader.empty());
+}
+
+TEST(Frame, IsRefusedFromTheFirstWrongByte) {
+  FrameReader reader;
+  reader.append("fcsb");
+  EXPECT_THROW(reader.next(), ProtocolError);
+}
+
+TEST(Frame, LargerThanTheLimitIsRefusedBeforeItArrives) {
+  FrameReader reader;
+  reader.append(std::string("fcsa\x01\x00\x00\x04", 8));
+  EXPECT_THROW(reader.next(), ProtocolError);
+}
+
+TEST(Protocol, KeepsBytesThatAreNotUtf8) {
+  CompileResult result;
+  result.log = "caf\xe9 \xff";
+  result.message = "\x80";
+  const auto copy = through_the_wire(result);
+  EXPECT_EQ(copy.log, result.log);
+  EXPECT_EQ(copy.message, result.message);
+}
+
+TEST(Protocol, KeepsNaNAndInfinity) {
+  const tuner::Accuracy accuracy{std::numeric_limits<double>::quiet_NaN(),
+                                 std::numeric_limits<double>::infinity()};
+  const auto copy = through_the_wire(accuracy);
+  EXPECT_TRUE(std::isnan(copy.error));
+  EXPECT_EQ(copy.tolerance, accuracy.tolerance);
+}
+
+TEST(Protocol, CarriesAJob) {
+  Check check;
+  check.problem.head_dim = 32;
+  check.problem.heads = 4;
+  check.problem.kv_heads = 2;
+  check.problem.causal = true;
+  check.plan.count = 2;
+  check.plan.steps[1] = {.kernel = 1, .grid_x = 3, .grid_y = 4, .grid_z = 5, .threads = 6, .smem_bytes = 7};
+  check.plan.workspace_bytes = 1LL << 40;
+  check.values = Values::tiny_rows;
+  check.seed = std::numeric_limits<std::uint64_t>::max();
+  Job job;
+  job.candidates.push_back({{"a.so", {"x", "y"}}, {check}, check});
+  job.measurement.cache = tuner::CacheState::cold;
+  job.measurement.max_seconds = 0.1;
+  const Job copy = through_the_wire(job);
+  const Check& checked = copy.candidates.at(0).checks.at(0);
+  EXPECT_EQ(checked.problem, check.problem);
+  EXPECT_EQ(checked.plan.count, 2);
+  EXPECT_EQ(checked.plan.steps[1].smem_bytes, 7U);
+  EXPECT_EQ(checked.plan.workspace_bytes, 1LL << 40);
+  EXPECT_EQ(checked.values, Values::tiny_rows);
+  EXPECT_EQ(checked.seed, check.seed);
+  EXPECT_EQ(copy.candidates[0].binary.symbols, (std::vector<std::string>{"x", "y"}));
+  EXPECT_EQ(copy.measurement.cache, tuner::CacheState::cold);
+  EXPECT_EQ(copy.measurement.max_seconds, 0.1);
+}
+
+TEST(Protocol, CarriesAnEvaluation) {
+  tuner::Evaluation evaluation;
+  evaluation.status = tuner::Status::wrong_result;
+  evaluation.message = "o[3] is off";
+  evaluation.measurement.samples_ms = {1.5, 0.1};
+  evaluation.measurement.clocks.throttle_reasons = "sw_power_cap";
+  evaluation.resources.registers = 128;
+  const auto copy = through_the_wire(evaluation);
+  EXPECT_EQ(copy.status, evaluation.status);
+  EXPECT_EQ(copy.message, evaluation.message);
+  EXPECT_EQ(copy.measurement.samples_ms, evaluation.measurement.samples_ms);
+  EXPECT_EQ(copy.measurement.clocks.throttle_reasons, "sw_power_cap");
+  EXPECT_EQ(copy.resources.registers, 128);
+}
+
+TEST(Protocol, CarriesAnInventory) {
+  Inventory inventory;
+  auto& device = inventory.devices.emplace_back();
+  device.info.target.arch = "sm_90a";
+  device.info.target.kind = kernels::DeviceKind::cuda;
+  device.info.index = 3;
+  device.missing = "NVRTC";
+  inventory.libraries.push_back({.name = "nvrtc", .version = "13.0", .path = "/x", .problem = ""});
+  const auto copy = through_the_wire(inventory);
+  EXPECT_EQ(copy.devices.at(0).info.target, inventory.devices[0].info.target);
+  EXPECT_EQ(copy.devices[0].info.index, 3);
+  EXPECT_EQ(copy.devices[0].missing, "NVRTC");
+  EXPECT_EQ(copy.libraries.at(0).version, "13.0");
+}
+
+TEST(Protocol, NamesTheMemberThatIsMissing) {
+  try {
+    member<kernels::Target>(json{{"targe", 1}}, "target");
+    FAIL() << "accepted";
+  } catch (const ProtocolError& error) {
+    EXPECT_NE(std::string(error.what()).find("\"target\""), std::string::npos) << error.what();
+  }
+}
+
+TEST(Protocol, RefusesWhatIsNotCbor) {
+  EXPECT_THROW(decode("\xff\xff"), ProtocolError);
+}
+
+TEST(Protocol, RefusesAPlanWithTooManySteps) {
+  json plan;
+  plan["steps"] = std::vector<kernels::Launch>(5);
+  plan["workspace_bytes"] = 0;
+  EXPECT_THROW(plan.get<kernels::LaunchPlan>(), std::out_of_range);
+}
+
+}  // namespace
+}  // namespace fcsa::runner

@@ -1,0 +1,408 @@
+#include "runner/verification.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "kernels/families.h"
+#include "kernels/reference/reference.h"
+#include "kernels/reference/unfused_cpu.h"
+#include "runner/comparison.h"
+#include "tests/runner/fake_device.h"
+
+namespace fcsa::runner {
+namespace {
+
+using kernels::Args;
+using kernels::DType;
+using kernels::LaunchPlan;
+using kernels::Problem;
+using kernels::RowIndex;
+using kernels::Traits;
+
+std::vector<RowIndex> all_rows(const Args& args) {
+  std::vector<RowIndex> rows;
+  for (RowIndex row; row.batch < args.batch; ++row.batch)
+    for (row.head = 0; row.head < args.heads; ++row.head)
+      for (row.row = 0; row.row < args.nq; ++row.row) rows.push_back(row);
+  return rows;
+}
+
+void store_rows(const Traits& traits, const Args& args, const std::vector<RowIndex>& rows,
+                const kernels::RowResults& results) {
+  const auto dim = static_cast<std::size_t>(traits.head_dim);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const RowIndex& r = rows[i];
+    const long long first =
+        r.batch * args.o_strides.batch + r.head * args.o_strides.head + r.row * args.o_strides.row;
+    for (std::size_t d = 0; d < dim; ++d)
+      kernels::store_element(traits.dtype, args.o, first + static_cast<long long>(d),
+                             static_cast<float>(results.o[i * dim + d]));
+    args.lse[(static_cast<long long>(r.batch) * args.heads + r.head) * args.nq + r.row] =
+        static_cast<float>(results.lse[i]);
+  }
+}
+
+// The right answer for `read` (which a test may have changed), written where `args` says.
+void attend(const Traits& traits, const Args& read, const Args& args) {
+  const std::vector<RowIndex> rows = all_rows(args);
+  store_rows(traits, args, rows, kernels::reference_rows(traits, read, rows));
+}
+
+Problem base_problem() {
+  return {.dtype = DType::f32,
+          .head_dim = 32,
+          .batch = 2,
+          .heads = 4,
+          .kv_heads = 2,
+          .nq = 33,
+          .nk = 65,
+          .logit_bound = {}};
+}
+
+// What the verifier says of a kernel on one problem.
+CheckResult verdict(const Problem& problem, const FakeDevice::Kernel& kernel, Values values = Values::normal,
+                    const LaunchPlan& plan = {}) {
+  FakeDevice device;
+  device.kernel = kernel;
+  Verifier verifier(device);
+  return verifier.run(Module{}, {.problem = problem, .plan = plan, .values = values, .seed = 11});
+}
+
+TEST(Verifier, AcceptsTheRightAnswerForEveryKindOfProblem) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
+    for (const bool causal : {false, true})
+      for (const Values values :
+           {Values::normal, Values::dominant_key, Values::tiny_rows, Values::large_rows, Values::zero_rows}) {
+        Problem p = base_problem();
+        p.dtype = dtype;
+        p.causal = causal;
+        p.key_mask = causal;
+        p.layout = causal ? kernels::Layout::bnhd : kernels::Layout::bhnd;
+        const Traits traits = kernels::traits_of(p);
+        const CheckResult result = verdict(
+            p, [&](const LaunchPlan&, const Args& args) { attend(traits, args, args); }, values);
+        EXPECT_TRUE(result.ok) << result.message;
+        EXPECT_LT(result.error, result.tolerance);
+      }
+}
+
+TEST(Verifier, RejectsOneNaN) {
+  const Problem p = base_problem();
+  const CheckResult result = verdict(p, [&](const LaunchPlan&, const Args& args) {
+    attend(kernels::traits_of(p), args, args);
+    static_cast<float*>(args.o)[(5 * 33 + 7) * 32 + 3] = std::nanf("");
+  });
+  EXPECT_FALSE(result.ok);
+  EXPECT_NE(result.message.find("o is nan at batch 1 head 1 row 7 channel 3"), std::string::npos)
+      << result.message;
+}
+
+TEST(Verifier, RejectsAKernelThatMissesTheLastKey) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    Problem p = base_problem();
+    p.dtype = dtype;
+    const CheckResult result = verdict(p, [&](const LaunchPlan&, const Args& args) {
+      Args read = args;
+      read.nk -= 1;
+      attend(kernels::traits_of(p), read, args);
+    });
+    EXPECT_FALSE(result.ok);
+    EXPECT_NE(result.message.find("o at batch"), std::string::npos) << result.message;
+    EXPECT_NE(result.message.find("forward"), std::string::npos) << result.message;
+  }
+}
+
+TEST(Verifier, RejectsAKernelWhoseCausalEdgeIsOffByOne) {
+  Problem p = base_problem();
+  p.causal = true;
+  const CheckResult result = verdict(p, [&](const LaunchPlan&, const Args& args) {
+    Args read = args;
+    read.nq -= 1;  // the bottom right corner moves by one
+    std::vector<RowIndex> rows = all_rows(args);
+    std::erase_if(rows, [&](const RowIndex& r) { return r.row == args.nq - 1; });
+    attend(kernels::traits_of(p), args, args);
+    store_rows(kernels::traits_of(p), args, rows, kernels::reference_rows(kernels::traits_of(p), read, rows));
+  });
+  EXPECT_FALSE(result.ok);
+}
+
+TEST(Verifier, RejectsATileLeftUnwritten) {
+  const Problem p = base_problem();
+  const CheckResult result = verdict(p, [&](const LaunchPlan&, const Args& args) {
+    std::vector<RowIndex> rows = all_rows(args);
+    std::erase_if(rows, [](const RowIndex& r) { return r.batch == 1 && r.head == 3 && r.row >= 32; });
+    store_rows(kernels::traits_of(p), args, rows, kernels::reference_rows(kernels::traits_of(p), args, rows));
+  });
+  EXPECT_FALSE(result.ok);
+  EXPECT_NE(result.message.find("o was not written at batch 1 head 3 row 32"), std::string::npos)
+      << result.message;
+}
+
+TEST(Verifier, RejectsATileLeftFromTheLaunchBefore) {
+  const Problem p = base_problem();
+  FakeDevice device;
+  Verifier verifier(device);
+  const Check check{.problem = p};
+  device.kernel = [&](const LaunchPlan&, const Args& args) { attend(kernels::traits_of(p), args, args); };
+  EXPECT_TRUE(verifier.run(Module{}, check).ok);
+  device.kernel = [](const LaunchPlan&, const Args&) {};
+  EXPECT_FALSE(verifier.run(Module{}, check).ok);
+}
+
+TEST(Verifier, RejectsAWriteBehindTheOutput) {
+  const Problem p = base_problem();
+  const CheckResult result = verdict(p, [&](const LaunchPlan&, const Args& args) {
+    attend(kernels::traits_of(p), args, args);
+    static_cast<float*>(args.o)[2 * 4 * 33 * 32] = 0;
+  });
+  EXPECT_FALSE(result.ok);
+  EXPECT_NE(result.message.find("wrote outside of o"), std::string::npos) << result.message;
+}
+
+TEST(Verifier, RejectsAReadBehindTheLastKey) {
+  const Problem p = base_problem();
+  const CheckResult result = verdict(p, [&](const LaunchPlan&, const Args& args) {
+    Args read = args;
+    read.nk += 1;
+    attend(kernels::traits_of(p), read, args);
+  });
+  EXPECT_FALSE(result.ok);
+}
+
+TEST(Verifier, RejectsAnLseInTheWrongBase) {
+  const Problem p = base_problem();
+  const CheckResult result = verdict(p, [&](const LaunchPlan&, const Args& args) {
+    attend(kernels::traits_of(p), args, args);
+    for (int i = 0; i < p.batch * p.heads * p.nq; ++i) args.lse[i] *= 1.442695f;
+  });
+  EXPECT_FALSE(result.ok);
+  EXPECT_NE(result.message.find("lse at"), std::string::npos) << result.message;
+}
+
+TEST(Verifier, RejectsHeadsThatReadTheWrongKeyHead) {
+  const Problem p = base_problem();
+  const CheckResult result = verdict(p, [&](const LaunchPlan&, const Args& args) {
+    for (int head = 0; head < args.heads; ++head) {
+      Args one = args;
+      one.heads = one.kv_heads = 1;
+      one.q = static_cast<const float*>(args.q) + head * args.q_strides.head;
+      one.k = static_cast<const float*>(args.k) + head % args.kv_heads * args.k_strides.head;
+      one.v = static_cast<const float*>(args.v) + head % args.kv_heads * args.v_strides.head;
+      std::vector<RowIndex> rows = all_rows(one);
+      const kernels::RowResults results = kernels::reference_rows(kernels::traits_of(p), one, rows);
+      for (RowIndex& row : rows) row.head = head;
+      store_rows(kernels::traits_of(p), args, rows, results);
+    }
+  });
+  EXPECT_FALSE(result.ok);
+}
+
+TEST(Verifier, RejectsRowsThatSeeNoKeyUnlessTheyAreZero) {
+  Problem p = base_problem();
+  p.causal = true;
+  p.nq = 65;
+  p.nk = 33;
+  const auto right = [&](const LaunchPlan&, const Args& args) { attend(kernels::traits_of(p), args, args); };
+  EXPECT_TRUE(verdict(p, right).ok);
+  const CheckResult tiny = verdict(p, [&](const LaunchPlan& plan, const Args& args) {
+    right(plan, args);
+    static_cast<float*>(args.o)[0] = 1e-30f;
+  });
+  EXPECT_FALSE(tiny.ok);
+  const CheckResult finite = verdict(p, [&](const LaunchPlan& plan, const Args& args) {
+    right(plan, args);
+    args.lse[0] = -1e30f;
+  });
+  EXPECT_FALSE(finite.ok);
+  EXPECT_NE(finite.message.find("sees no key"), std::string::npos) << finite.message;
+}
+
+TEST(Verifier, RejectsAKernelThatIgnoresTheMask) {
+  Problem p = base_problem();
+  p.key_mask = true;
+  Traits blind = kernels::traits_of(p);
+  blind.key_mask = false;
+  EXPECT_FALSE(verdict(p, [&](const LaunchPlan&, const Args& args) { attend(blind, args, args); }).ok);
+}
+
+// More than kFullReferenceFlops: only a sample of the rows is compared.
+Problem large_problem() {
+  return {.dtype = DType::f32,
+          .head_dim = 16,
+          .batch = 1,
+          .heads = 2,
+          .kv_heads = 1,
+          .nq = 5000,
+          .nk = 4000,
+          .logit_bound = {}};
+}
+
+constexpr Traits kLargeTraits{.head_dim = 16};
+
+template <auto kKernel>
+void run_tasks(const Args& args, const kernels::Launch& step) {
+  std::vector<float> scratch(step.smem_bytes / sizeof(float));
+  for (unsigned task = 0; task < step.grid_x; ++task) kKernel(args, task, scratch.data());
+}
+
+void run_unfused(const LaunchPlan& plan, const Args& args) {
+  namespace u = kernels::unfused;
+  run_tasks<u::normalise<kLargeTraits, u::Config{}>>(args, plan.steps[0]);
+  run_tasks<u::scores<kLargeTraits, u::Config{}>>(args, plan.steps[1]);
+  run_tasks<u::softmax<kLargeTraits, u::Config{}>>(args, plan.steps[2]);
+  run_tasks<u::output<kLargeTraits, u::Config{}>>(args, plan.steps[3]);
+}
+
+TEST(Verifier, JudgesALargeProblemByASampleAndComputesItsReferenceOnce) {
+  const Problem p = large_problem();
+  ASSERT_EQ(kernels::traits_of(p), kLargeTraits);
+  ASSERT_GT(kernels::flops(p), Verifier::kFullReferenceFlops);
+  const auto family = kernels::make_unfused_cpu_family();
+  const Check check = full_check(*family, p, family->baseline(p, {}), 3);
+  FakeDevice device;
+  device.kernel = run_unfused;
+  Verifier verifier(device);
+  const CheckResult right = verifier.run(Module{}, check);
+  EXPECT_TRUE(right.ok) << right.message;
+  const std::vector<unsigned char> o = verifier.tensors(check).download_o();
+  const std::vector<float> lse = verifier.tensors(check).download_lse();
+  const std::size_t allocations = device.allocations;
+
+  const std::size_t last_row = lse.size() - 1;
+  const auto with_fault = [&](std::size_t row, float value) {
+    device.kernel = [&, row, value](const LaunchPlan&, const Args& args) {
+      std::copy(o.begin(), o.end(), static_cast<unsigned char*>(args.o));
+      std::copy(lse.begin(), lse.end(), args.lse);
+      static_cast<float*>(args.o)[row * 16] = value;
+    };
+    return verifier.run(Module{}, check);
+  };
+  EXPECT_FALSE(with_fault(777, std::numeric_limits<float>::infinity()).ok) << "in any row";
+  EXPECT_FALSE(with_fault(last_row, 0.5f).ok) << "in the last row of a head";
+  EXPECT_EQ(device.allocations, allocations);
+}
+
+TEST(Verifier, KeepsOneLargeProblemAtATime) {
+  FakeDevice device;
+  Verifier verifier(device);
+  const Problem p{.dtype = DType::bf16, .head_dim = 16, .nq = 2, .nk = 200000, .logit_bound = {}};
+  const Check first{.problem = p, .seed = 1}, second{.problem = p, .seed = 2};
+  verifier.tensors(first);
+  verifier.tensors(second);
+  const std::size_t allocations = device.allocations;
+  verifier.tensors(second);
+  EXPECT_EQ(device.allocations, allocations);
+  verifier.tensors(first);
+  EXPECT_GT(device.allocations, allocations);
+}
+
+TEST(SmallChecks, KeepTheTraitsSoThatOneBinaryServesThem) {
+  const auto family = kernels::make_unfused_cpu_family();
+  const Problem p{.dtype = DType::f16,
+                  .head_dim = 80,
+                  .batch = 4,
+                  .heads = 32,
+                  .kv_heads = 8,
+                  .nq = 4096,
+                  .nk = 4096,
+                  .causal = true,
+                  .key_mask = true,
+                  .scale = 9.5f,
+                  .logit_bound = {}};
+  const std::vector<Check> checks = small_checks(*family, p, family->baseline(p, {}), 1);
+  EXPECT_GE(checks.size(), 10u);
+  std::set<Values> values;
+  std::set<kernels::Layout> layouts;
+  bool more_queries = false, more_keys = false, grouped = false;
+  for (const Check& check : checks) {
+    EXPECT_EQ(kernels::traits_of(check.problem), kernels::traits_of(p));
+    EXPECT_EQ(check.problem.scale, p.scale);
+    EXPECT_EQ(check.plan.count, 4);
+    EXPECT_LT(kernels::flops(check.problem), 0.2e9);
+    kernels::validate(check.problem);
+    values.insert(check.values);
+    layouts.insert(check.problem.layout);
+    more_queries |= check.problem.nq > check.problem.nk;
+    more_keys |= check.problem.nk > check.problem.nq;
+    grouped |= check.problem.heads > check.problem.kv_heads && check.problem.kv_heads > 1;
+  }
+  EXPECT_EQ(values.size(), 5u);
+  EXPECT_EQ(layouts.size(), 2u);
+  EXPECT_TRUE(more_queries && more_keys && grouped);
+}
+
+TEST(SmallChecks, PutLengthsOnBothSidesOfTheTile) {
+  const auto family = kernels::make_unfused_cpu_family();
+  const Problem p = base_problem();
+  const kernels::Tile tile = family->tile({});
+  std::set<int> nq, nk;
+  for (const Check& check : small_checks(*family, p, family->baseline(p, {}), 1)) {
+    nq.insert(check.problem.nq);
+    nk.insert(check.problem.nk);
+  }
+  for (const int off : {-1, 0, 1}) {
+    EXPECT_TRUE(nq.contains(tile.rows + off));
+    EXPECT_TRUE(nk.contains(tile.keys + off));
+  }
+}
+
+TEST(SmallChecks, LeaveOutAlignedRowsWhereSmallerLogitsArePromised) {
+  const auto family = kernels::make_unfused_cpu_family();
+  Problem p = base_problem();
+  p.logit_bound = 4.0f;
+  for (const Check& check : small_checks(*family, p, family->baseline(p, {}), 1))
+    EXPECT_NE(check.values, Values::dominant_key);
+}
+
+TEST(RowsToCheck, AreAllOfThemWhereThatIsCheap) {
+  const Problem p = base_problem();
+  EXPECT_EQ(rows_to_check(p, 2e9, 1).size(), static_cast<std::size_t>(p.batch * p.heads * p.nq));
+}
+
+TEST(RowsToCheck, IncludeTheEndsOfEveryHeadAndStayWithinTheCost) {
+  Problem p = base_problem();
+  p.nq = p.nk = 60001;
+  const double budget = 2e9;
+  const std::vector<RowIndex> rows = rows_to_check(p, budget, 1);
+  std::set<std::tuple<int, int, int>> known;
+  for (const RowIndex& r : rows) known.insert({r.batch, r.head, r.row});
+  EXPECT_EQ(known.size(), rows.size());
+  for (int batch = 0; batch < p.batch; ++batch)
+    for (int head = 0; head < p.heads; ++head)
+      for (const int row : {0, p.nq - 1}) EXPECT_TRUE(known.contains({batch, head, row}));
+  EXPECT_LE(static_cast<double>(rows.size()) * 4 * p.nk * p.head_dim, budget);
+  EXPECT_GT(static_cast<double>(rows.size()) * 4 * p.nk * p.head_dim, 0.9 * budget);
+}
+
+kernels::RowResults results(std::vector<double> o, std::vector<double> lse) {
+  return {std::move(o), std::move(lse)};
+}
+
+TEST(WorstO, IsRelativeToTheRowOrTheTypicalRowWhicheverIsLarger) {
+  const kernels::RowResults reference = results({3, 4, 0, 1}, {1, 1});
+  const double rms = std::sqrt((25.0 + 1.0) / 2);
+  EXPECT_DOUBLE_EQ(worst_o(results({3, 4.5, 0, 1}, {1, 1}), reference).error, 0.1);
+  const Worst second = worst_o(results({3, 4, 0, 2}, {1, 1}), reference);
+  EXPECT_DOUBLE_EQ(second.error, 1 / rms);
+  EXPECT_EQ(second.row, 1u);
+}
+
+TEST(WorstO, IsInfiniteForNaNWhereverItIs) {
+  const double nan = std::nan("");
+  EXPECT_TRUE(std::isinf(worst_o(results({nan, 4, 0, 9}, {1, 1}), results({3, 4, 0, 1}, {1, 1})).error));
+  EXPECT_TRUE(std::isinf(worst_o(results({3, 9, 0, nan}, {1, 1}), results({3, 4, 0, 1}, {1, 1})).error));
+}
+
+TEST(WorstLse, TakesMinusInfinityLiterally) {
+  const double inf = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(worst_lse(results({0}, {-inf}), results({0}, {-inf})).error, 0);
+  EXPECT_EQ(worst_lse(results({0}, {-1e30}), results({0}, {-inf})).error, inf);
+  EXPECT_EQ(worst_lse(results({0}, {-inf}), results({0}, {2})).error, inf);
+  EXPECT_DOUBLE_EQ(worst_lse(results({0}, {11}), results({0}, {10})).error, 0.1);
+}
+
+}  // namespace
+}  // namespace fcsa::runner
