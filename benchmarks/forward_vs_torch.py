@@ -187,7 +187,7 @@ def provenance(cuda, build_command):
         except (OSError, subprocess.CalledProcessError):
             return ""
     facts = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-             "command": " ".join(["python3"] + sys.argv), "build": build_command, "torch": torch.__version__,
+             "command": " ".join(["python3", "benchmarks/" + os.path.basename(sys.argv[0])] + sys.argv[1:]), "build": build_command, "torch": torch.__version__,
              "python": platform.python_version()}
     if cuda:
         facts["device"] = torch.cuda.get_device_name()

@@ -123,6 +123,10 @@ std::size_t DeviceTensors::bytes() const {
   return total;
 }
 
+void DeviceTensors::release_workspace() {
+  impl_->workspace = {};
+}
+
 std::size_t DeviceTensors::workspace_bytes() const {
   return impl_->workspace.bytes;
 }

@@ -46,6 +46,8 @@ class DeviceTensors {
 
   // Device pointers; workspace of at least `workspace_bytes`, allocated on first use and kept.
   kernels::Args args(std::size_t workspace_bytes);
+  // Pointers to the workspace from earlier calls of args() dangle.
+  void release_workspace();
   // Fills o, lse and workspace with a NaN pattern.
   void poison_outputs();
   // Host copies, dense in the problem's layout.

@@ -139,10 +139,12 @@ void Worker::measure_together(const Job& job, std::vector<Entrant*>& entrants,
   }
 }
 
-// Workspace is allocated after the reset, so that it shows in what the device reports.
+// Workspace is allocated after the reset, so that it shows in what the device reports; the one that
+// verification used is released first, since two that fill the memory don't fit.
 void Worker::measure_memory(Entrant& entrant, DeviceTensors& tensors) {
   const Check& target = entrant.candidate->target;
   const auto workspace_bytes = static_cast<std::size_t>(target.plan.workspace_bytes);
+  tensors.release_workspace();
   tensors.poison_outputs();
   kernels::Args args = tensors.args(0);
   device_.reset_peak_memory();
