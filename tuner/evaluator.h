@@ -1,5 +1,5 @@
-// How the tuner gets trials and where it puts them. The runner implements Evaluator, the store TrialSink; tests
-// supply their own.
+// How the tuner gets trials and where it puts them. The runner implements Evaluator, the store TrialSink;
+// tests supply their own.
 #pragma once
 
 #include <optional>
@@ -18,10 +18,11 @@ class Evaluator {
   virtual CacheState cache_state() const = 0;
   // Identity of the binary that the candidate would be compiled to; compiles nothing.
   virtual std::string source_hash(const Candidate& candidate) = 0;
-  // Starts compiling in the background, in this order; returns at once. Work that is never evaluated is harmless.
+  // Starts compiling in the background, in this order; returns at once. Work that is never evaluated is
+  // harmless.
   virtual void prefetch(std::span<const Candidate> candidates) = 0;
-  // Compile (or wait for it), verify, measure. A bad candidate is an Evaluation with its status, never an exception;
-  // exceptions (std::runtime_error) mean that the environment is broken and tuning can't go on.
+  // Compile (or wait for it), verify, measure. A bad candidate is an Evaluation with its status, never an
+  // exception; exceptions (std::runtime_error) mean that the environment is broken and tuning can't go on.
   virtual Evaluation evaluate(const Candidate& candidate) = 0;
   // Measures candidates of one problem interleaved in one process: one Evaluation each, in order.
   virtual std::vector<Evaluation> race(std::span<const Candidate> candidates) = 0;

@@ -5,8 +5,8 @@
 
 #include "kernels/cpu/instruction_set.h"
 #include "runner/compiler.h"
-#include "tests/runner/scoped_environment.h"
 #include "runner/temporary_directory.h"
+#include "tests/runner/scoped_environment.h"
 #include "tests/runner/write_file.h"
 
 namespace fcsa::runner {
