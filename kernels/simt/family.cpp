@@ -78,12 +78,13 @@ class SimtFamily final : public Family {
     };
   }
 
-  // Rows of O in registers limit the micro-tile (8 rows of 128 channels spill), shared memory the stages.
+  // Rows of O in registers limit the micro-tile (8 rows of 80 channels spill on sm_100), shared memory the
+  // stages.
   Configuration baseline(const Problem& problem, const Target& target) const override {
     ForwardConfig config;
     if (target.compute_capability < 80) config.stages = 1;
-    if (problem.head_dim > 64 || target.smem_per_block_bytes < 100 * 1024) config.min_blocks = 1;
-    if (problem.head_dim > 96 || target.smem_per_block_bytes < 100 * 1024) config.thread_m = 4;
+    if (problem.head_dim > 64 || target.smem_per_block_bytes < 100 * 1024)
+      config.min_blocks = 1, config.thread_m = 4;
     if (!valid(problem, config, target)) config.stages = 1;
     while (config.thread_m > 2 && !valid(problem, config, target)) config.thread_m /= 2;
     return from_struct(forward_fields(), kernel_name(*this, problem.op), config);
