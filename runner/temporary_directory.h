@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <system_error>
@@ -14,9 +15,11 @@ class TemporaryDirectory {
  public:
   // Below TMPDIR, or /tmp. Throws std::system_error naming the place when it can't be made.
   TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "fcsa-XXXXXX").string();
+    const char* parent = std::getenv("TMPDIR");
+    std::string name = std::string(parent != nullptr && *parent != '\0' ? parent : "/tmp") + "/fcsa-XXXXXX";
     if (::mkdtemp(name.data()) == nullptr)
-      throw std::system_error(errno, std::generic_category(), "cannot make the directory " + name);
+      throw std::system_error(errno, std::generic_category(),
+                              "cannot make the directory " + name + ", set TMPDIR to a folder with room");
     path_ = name;
   }
   ~TemporaryDirectory() {

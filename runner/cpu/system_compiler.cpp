@@ -15,6 +15,7 @@
 #include "kernels/cpu/instruction_set.h"
 #include "runner/compiler.h"
 #include "runner/cpu/command.h"
+#include "runner/temporary_directory.h"
 
 namespace fcsa::runner {
 namespace {
@@ -23,31 +24,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kHowToGetIt =
     "install g++ or clang++ (apt install g++), or set FCSA_CXX to a C++20 compiler";
-
-// A private folder, removed with everything in it. Honours TMPDIR.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    const char* parent = std::getenv("TMPDIR");
-    std::string pattern =
-        fmt::format("{}/fcsa-compile-XXXXXX", parent != nullptr && *parent != '\0' ? parent : "/tmp");
-    if (mkdtemp(pattern.data()) == nullptr) {
-      throw std::runtime_error(fmt::format("cannot make a folder {}: {}; set TMPDIR to a folder with room",
-                                           pattern, std::strerror(errno)));
-    }
-    path_ = pattern;
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 void write_file(const fs::path& path, const std::string& text) {
   errno = 0;
