@@ -75,9 +75,9 @@ std::string invalid_reason(const Family& family, const Problem& problem, const C
 std::string traits_literal(const Traits& t) {
   return fmt::format(
       "fcsa::kernels::Traits{{.dtype={},.head_dim={},.causal={},.key_mask={},.bias={},.head_scale={},"
-      ".l2norm_qk={},.groups={},.softmax={}}}",
+      ".l2norm_qk={},.groups={},.tf32={},.softmax={}}}",
       dtype_literal(t.dtype), t.head_dim, t.causal, t.key_mask, bias_literal(t.bias), t.head_scale,
-      t.l2norm_qk, t.groups, softmax_literal(t.softmax));
+      t.l2norm_qk, t.groups, t.tf32, softmax_literal(t.softmax));
 }
 
 std::string config_literal(const std::string& config_type, const Configuration& configuration) {

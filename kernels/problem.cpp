@@ -64,6 +64,12 @@ void read_option(Problem& problem, std::string_view token) {
     problem.bias = Bias::same;
   } else if (token == "bias=f32") {
     problem.bias = Bias::f32;
+  } else if (token == "tf32") {
+    problem.allow_tf32 = true;
+  } else if (token.starts_with("bias_batch=")) {
+    problem.bias_batch = number<int>(after(token, "bias_batch="), token);
+  } else if (token.starts_with("bias_heads=")) {
+    problem.bias_heads = number<int>(after(token, "bias_heads="), token);
   } else if (token.starts_with("scale=")) {
     problem.scale = number<float>(after(token, "scale="), token);
   } else if (token.starts_with("groups=")) {
@@ -85,6 +91,7 @@ std::string options_text(const Problem& p) {
   if (p.groups != 1) text += fmt::format(" groups={}", p.groups);
   if (p.bias != Bias::none) text += p.bias == Bias::f32 ? " bias=f32" : " bias";
   if (p.head_scale) text += " head_scale";
+  if (p.allow_tf32) text += " tf32";
   if (p.logit_bound) text += fmt::format(" bound={}", *p.logit_bound);
   return text + fmt::format(" scale={}", p.scale);
 }
@@ -120,14 +127,25 @@ void validate(const Problem& p) {
                        p.kv_heads));
   if (p.head_dim % p.groups != 0)
     refuse(fmt::format("groups is {}: it must divide head_dim, which is {}", p.groups, p.head_dim));
+  if (p.bias_batch < 0 || (p.bias_batch > 0 && p.batch % p.bias_batch != 0))
+    refuse(fmt::format("bias_batch is {}: it must divide batch, which is {}", p.bias_batch, p.batch));
+  if (p.bias_heads != 0 && p.bias_heads != 1 && p.bias_heads != p.heads)
+    refuse(fmt::format("bias_heads is {}: it must be 1 or heads, which is {}", p.bias_heads, p.heads));
+  if (p.bias == Bias::none && (p.bias_batch != 0 || p.bias_heads != 0))
+    refuse("bias_batch and bias_heads are sizes of a bias, and there is none");
+  if (p.allow_tf32 && p.dtype != DType::f32) refuse("tf32 is about products of f32 tensors");
   if (!std::isfinite(p.scale)) refuse(fmt::format("scale is {}: it must be finite", p.scale));
   if (p.logit_bound && !(std::isfinite(*p.logit_bound) && *p.logit_bound >= 0))
     refuse(fmt::format("logit_bound is {}: it must be finite and not negative", *p.logit_bound));
 }
 
 std::string to_text(const Problem& p) {
-  return fmt::format("{} {} d{} b{} h{} kv{} nq{} nk{} {}{}", to_text(p.op), to_text(p.dtype), p.head_dim,
-                     p.batch, p.heads, p.kv_heads, p.nq, p.nk, to_text(p.layout), options_text(p));
+  std::string bias_sizes;
+  if (p.bias_batch != 0) bias_sizes += fmt::format(" bias_batch={}", p.bias_batch);
+  if (p.bias_heads != 0) bias_sizes += fmt::format(" bias_heads={}", p.bias_heads);
+  return fmt::format("{} {} d{} b{} h{} kv{} nq{} nk{} {}{}{}", to_text(p.op), to_text(p.dtype), p.head_dim,
+                     p.batch, p.heads, p.kv_heads, p.nq, p.nk, to_text(p.layout), bias_sizes,
+                     options_text(p));
 }
 
 Problem problem_from_text(std::string_view text) {
@@ -167,6 +185,7 @@ Traits traits_of(const Problem& p) {
           .head_scale = p.head_scale,
           .l2norm_qk = p.l2norm_qk,
           .groups = p.groups,
+          .tf32 = p.allow_tf32,
           .softmax = softmax_variant(p)};
 }
 
@@ -174,10 +193,12 @@ Args shape_args(const Problem& p) {
   Args args;
   args.q_strides = args.o_strides = dense_strides(p.layout, p.heads, p.nq, p.head_dim);
   args.k_strides = args.v_strides = dense_strides(p.layout, p.kv_heads, p.nk, p.head_dim);
-  args.bias_strides = dense_strides(Layout::bhnd, p.heads, p.nq, p.nk);
   args.key_mask_stride = p.nk;
-  args.batch = args.bias_batch = p.batch;
-  args.heads = args.bias_heads = p.heads;
+  args.batch = p.batch;
+  args.heads = p.heads;
+  args.bias_batch = p.bias_batch != 0 ? p.bias_batch : p.batch;
+  args.bias_heads = p.bias_heads != 0 ? p.bias_heads : p.heads;
+  args.bias_strides = dense_strides(Layout::bhnd, args.bias_heads, p.nq, p.nk);
   args.kv_heads = p.kv_heads;
   args.nq = p.nq;
   args.nk = p.nk;
@@ -195,7 +216,9 @@ double bytes(const Problem& p) {
   const double element = element_bytes(p.dtype), rows_q = double(p.batch) * p.heads * p.nq,
                rows_k = double(p.batch) * p.kv_heads * p.nk;
   const double tensors = (2 * rows_q + 2 * rows_k) * p.head_dim * element;
-  const double bias = p.bias == Bias::none ? 0.0 : rows_q * p.nk * (p.bias == Bias::f32 ? 4.0 : element);
+  const double bias_rows = double(p.bias_batch != 0 ? p.bias_batch : p.batch) *
+                           (p.bias_heads != 0 ? p.bias_heads : p.heads) * p.nq;
+  const double bias = p.bias == Bias::none ? 0.0 : bias_rows * p.nk * (p.bias == Bias::f32 ? 4.0 : element);
   const double forward = tensors + bias + rows_q * 4 + (p.key_mask ? double(p.batch) * p.nk : 0.0);
   // Backward reads q, k, v, o, do and lse, and writes dq, dk, dv.
   return p.op == Op::forward ? forward : forward + (2 * rows_q + 2 * rows_k) * p.head_dim * element;

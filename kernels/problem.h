@@ -30,7 +30,10 @@ struct Problem {
   std::optional<float>
       logit_bound;  // promised by the caller; otherwise scale * groups when q and k are normalised
   Bias bias = Bias::none;
+  int bias_batch = 0;  // batches of the bias: divides batch; 0: as many as batch
+  int bias_heads = 0;  // heads of the bias: 1 or as many as heads; 0: as many as heads
   bool head_scale = false;
+  bool allow_tf32 = false;  // f32 only: products may be rounded to TF32 (10 bits of mantissa)
 
   bool operator==(const Problem&) const = default;
 };
@@ -43,9 +46,9 @@ void validate(const Problem& problem);
 std::string to_text(const Problem& problem);
 Problem problem_from_text(std::string_view text);  // throws std::invalid_argument
 
-// The problem without its run-time sizes (batch, heads, kv_heads, nq, nk, layout), as text: problems with the
-// same class share kernels, and a dispatch table chooses within a class.  "forward f32 d64 causal mask
-// scale=8"
+// The problem without its run-time sizes (batch, heads, kv_heads, nq, nk, layout, sizes of the bias), as
+// text: problems with the same class share kernels, and a dispatch table chooses within a class.  "forward
+// f32 d64 causal mask scale=8"
 std::string class_text(const Problem& problem);
 
 // The variant that the host can choose before the launch: fixed when a bound is known (stated as logit_bound;

@@ -57,9 +57,9 @@ double logit_range(const HostInputs& inputs, const RowResults& reference) {
   return largest;
 }
 
-// Half the spacing of numbers in [1, 2).
+// Half the spacing of numbers in [1, 2): of what products take as operands, for f32 that is TF32.
 double unit_roundoff(DType dtype) {
-  return dtype == DType::f32 ? 0x1p-24 : dtype == DType::bf16 ? 0x1p-9 : 0x1p-12;
+  return dtype == DType::f32 ? 0x1p-11 : dtype == DType::bf16 ? 0x1p-9 : 0x1p-12;
 }
 
 struct Floors {
@@ -71,11 +71,11 @@ struct Floors {
 // each) and the order of the dot product put 2e-7 of a logit on it. Beyond logits of 64 only what the plain
 // implementation shows counts. 16 bits: P is rounded before its product with v though its sum is not, and
 // then o is: two units of roundoff, where the plain implementation can be exact (all weight on one key).
-Floors floors(DType dtype, double range) {
+Floors floors(const Problem& p, double range) {
   const double logits = std::min(range, 64.0);
   const Floors f32{2e-6 + 2e-7 * logits, 4e-6 + 4e-7 * logits};
-  if (dtype == DType::f32) return f32;
-  const double u = unit_roundoff(dtype);
+  if (p.dtype == DType::f32 && !p.allow_tf32) return f32;
+  const double u = unit_roundoff(p.dtype);
   return {2 * u + f32.o, u + f32.lse};
 }
 
@@ -149,7 +149,7 @@ Expectation expect_rows(const HostInputs& inputs, std::vector<RowIndex> rows) {
   expected.reference = kernels::reference_rows(traits, args, rows);
   expected.rows = std::move(rows);
   const RowResults plain = kernels::plain_rows(traits, args, expected.rows);
-  const Floors least = floors(inputs.problem.dtype, logit_range(inputs, expected.reference));
+  const Floors least = floors(inputs.problem, logit_range(inputs, expected.reference));
   expected.o_tolerance = std::max(2 * worst_o(plain, expected.reference).error, least.o);
   expected.lse_tolerance = std::max(2 * worst_lse(plain, expected.reference).error, least.lse);
   return expected;

@@ -28,7 +28,8 @@ struct Traits {
   Bias bias = Bias::none;
   bool head_scale = false;  // scale is read per query head from Args::head_scale
   bool l2norm_qk = true;
-  int groups = 1;  // l2norm over each of `groups` equal parts of the head dimension
+  int groups = 1;     // l2norm over each of `groups` equal parts of the head dimension
+  bool tf32 = false;  // f32 products on tensor cores may round their operands to TF32
   Softmax softmax = Softmax::fixed_bound;
 
   bool operator==(const Traits&) const = default;

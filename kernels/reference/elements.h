@@ -75,6 +75,11 @@ inline void store_elements(DType dtype, void* data, long long index, int count, 
 }
 
 // The nearest value that the dtype can store.
+// f32 rounded to TF32 (10 bits of mantissa), ties away from zero as cvt.rna does.
+inline float rounded_to_tf32(float value) {
+  return std::bit_cast<float>((std::bit_cast<std::uint32_t>(value) + 0x1000u) & 0xffffe000u);
+}
+
 inline float rounded_to(DType dtype, float value) {
   if (dtype == DType::bf16) return float_from_bf16(bf16_from_float(value));
   if (dtype == DType::f16) return float_from_f16(f16_from_float(value));

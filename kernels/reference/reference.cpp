@@ -64,17 +64,23 @@ class Unit {
     return value;
   }
 
+  // What a product takes as its operand: with TF32, less than what is stored.
+  Real operand(Real value) const {
+    if constexpr (std::is_same_v<Real, float>) return traits_.tf32 ? rounded_to_tf32(value) : rounded(value);
+    return value;
+  }
+
   // One row of q or k: loaded and, where the problem says so, normalised.
   void load_normalised(const void* data, long long index, Real* to) {
     row_.resize(static_cast<std::size_t>(dim_));
     load_elements(traits_.dtype, data, index, dim_, row_.data());
-    std::copy(row_.begin(), row_.end(), to);
+    std::transform(row_.begin(), row_.end(), to, [&](Real x) { return traits_.l2norm_qk ? x : operand(x); });
     if (!traits_.l2norm_qk) return;
     const int width = dim_ / traits_.groups;
     for (Real* group = to; group < to + dim_; group += width) {
       const Real squares = std::inner_product(group, group + width, group, Real{0});
       const Real norm = std::max(std::sqrt(squares), static_cast<Real>(args_.eps));
-      for (int d = 0; d < width; ++d) group[d] = rounded(group[d] / norm);
+      for (int d = 0; d < width; ++d) group[d] = operand(group[d] / norm);
     }
   }
 
@@ -145,7 +151,7 @@ class Unit {
       s[j] = std::exp(s[j] - largest);
       sum += s[j];
     }
-    for (int j = 0; j < padded_keys_; ++j) s[j] = rounded(s[j] / sum);
+    for (int j = 0; j < padded_keys_; ++j) s[j] = operand(s[j] / sum);
     return largest + std::log(sum);
   }
 
@@ -160,7 +166,8 @@ class Unit {
         load_elements(traits_.dtype, args_.v,
                       rows_[0].batch * s.batch + kv_head() * s.head + (first + j) * s.row, dim_,
                       loaded.data());
-        std::copy(loaded.begin(), loaded.end(), &values[static_cast<std::size_t>(j) * dim]);
+        std::transform(loaded.begin(), loaded.end(), &values[static_cast<std::size_t>(j) * dim],
+                       [&](Real x) { return operand(x); });
       }
       std::fill(values.begin() + static_cast<std::ptrdiff_t>(count) * dim_, values.end(), Real{0});
       for (std::size_t r = 0; r < rows_.size(); ++r)
