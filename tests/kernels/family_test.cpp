@@ -114,7 +114,7 @@ TEST(Literals, SpellCompileTimeValues) {
       traits_literal(traits),
       "fcsa::kernels::Traits{.dtype=fcsa::kernels::DType::f16,.head_dim=64,.causal=true,.key_mask=false,"
       ".bias=fcsa::kernels::Bias::none,.head_scale=false,.l2norm_qk=true,.groups=1,"
-      ".softmax=fcsa::kernels::Softmax::fixed_bound}");
+      ".tf32=false,.softmax=fcsa::kernels::Softmax::fixed_bound}");
   EXPECT_EQ(config_literal("Toy", {"toy.forward", {{"a", 1}, {"b", -2}}}), "Toy{.a=1,.b=-2}");
 }
 
