@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <set>
+#include <tuple>
 
 #include "runner/process_evaluator.h"
 
@@ -52,6 +53,37 @@ auto parse_each(const std::string& option, const std::string& text, Parse parse)
   return values;
 }
 
+// Every problem once with each of the values that `values(problem)` gives.
+template <typename Values, typename Set>
+void multiply(std::vector<kernels::Problem>& problems, const Values& values, const Set& set) {
+  std::vector<kernels::Problem> product;
+  for (const auto& problem : problems)
+    for (const auto& value : values(problem)) {
+      product.push_back(problem);
+      set(product.back(), value);
+    }
+  problems = std::move(product);
+}
+
+template <typename T, typename Field>
+void multiply_field(std::vector<kernels::Problem>& problems, const std::vector<T>& values,
+                    Field kernels::Problem::*field) {
+  multiply(
+      problems, [&](const kernels::Problem&) { return values; },
+      [&](kernels::Problem& problem, T value) { problem.*field = value; });
+}
+
+// A size of the bias, for problems that have one. As many as the tensors have is the default and has no text.
+void multiply_bias_size(std::vector<kernels::Problem>& problems, const std::vector<int>& sizes,
+                        int kernels::Problem::*field, int kernels::Problem::*full) {
+  multiply(
+      problems,
+      [&](const kernels::Problem& problem) {
+        return problem.bias == kernels::Bias::none ? std::vector<int>{0} : sizes;
+      },
+      [&](kernels::Problem& problem, int size) { problem.*field = size == problem.*full ? 0 : size; });
+}
+
 std::pair<const char*, const char*> rank_variables() {
   const std::pair<const char*, const char*> known[] = {{"RANK", "WORLD_SIZE"},
                                                        {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
@@ -65,6 +97,21 @@ int local_rank() {
   for (const char* name : {"LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"})
     if (const char* value = std::getenv(name)) return parse_int(name, value, 0);
   return -1;
+}
+
+// Validated, without those that were there before.
+std::vector<kernels::Problem> each_once(const std::vector<kernels::Problem>& problems) {
+  std::vector<kernels::Problem> list;
+  std::set<std::string> seen;
+  for (const auto& problem : problems) {
+    try {
+      kernels::validate(problem);
+    } catch (const std::invalid_argument& error) {
+      throw UsageError(error.what());
+    }
+    if (seen.insert(kernels::to_text(problem)).second) list.push_back(problem);
+  }
+  return list;
 }
 
 }  // namespace
@@ -137,54 +184,87 @@ void ProblemOptions::add_to(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--scale", scale, "Scale of the logits")->capture_default_str();
   app.add_flag("--no-l2norm", raw, "Inputs are not normalised by the kernel");
+  app.add_option("--groups", groups, "Parts of the head dimension that are normalised each by itself")
+      ->capture_default_str();
+  app.add_option("--logit-bound", logit_bound, "Promise that no logit is larger [from scale, if it can be]");
+  app.add_option("--bias", bias, "Additive bias: none, f32, or same as the storage type")
+      ->capture_default_str();
+  app.add_option("--bias-batch", bias_batch, "Batches of the bias, a divisor of the batch size [all]");
+  app.add_option("--bias-heads", bias_heads, "Heads of the bias: 1 for one that all share [all]");
+  app.add_option("--head-scale", head_scale, "Scale per query head: yes, no or both")->capture_default_str();
+  app.add_flag("--tf32", tf32, "Products of f32 tensors may be rounded to TF32");
+}
+
+std::vector<std::pair<int, int>> ProblemOptions::lengths(bool gpu) const {
+  if (nq.empty() != nk.empty()) throw UsageError("--nq and --nk are given together, or use --seq");
+  if (!seq.empty() && !nq.empty()) throw UsageError("--seq excludes --nq and --nk");
+  std::vector<std::pair<int, int>> pairs;
+  if (nq.empty()) {
+    const std::string text = !seq.empty() ? seq : gpu ? "512:16384" : "512:4096";
+    for (int n : parse_sizes("--seq", text)) pairs.emplace_back(n, n);
+  } else {
+    for (int q : parse_sizes("--nq", nq))
+      for (int k : parse_sizes("--nk", nk)) pairs.emplace_back(q, k);
+  }
+  return pairs;
+}
+
+void ProblemOptions::add_features(std::vector<kernels::Problem>& list) const {
+  using kernels::Problem;
+  multiply_field(list, parse_sizes("--groups", groups), &Problem::groups);
+  multiply_field(list, parse_each("--bias", bias, kernels::bias_from_text), &Problem::bias);
+  multiply_field(list, parse_switch("--head-scale", head_scale), &Problem::head_scale);
+  const bool sized = !bias_batch.empty() || !bias_heads.empty();
+  const auto has_bias = [](const Problem& p) { return p.bias != kernels::Bias::none; };
+  if (sized && std::none_of(list.begin(), list.end(), has_bias))
+    throw UsageError("--bias-batch and --bias-heads are sizes of a bias: add --bias same or --bias f32");
+  if (!bias_batch.empty())
+    multiply_bias_size(list, parse_sizes("--bias-batch", bias_batch), &Problem::bias_batch, &Problem::batch);
+  if (!bias_heads.empty())
+    multiply_bias_size(list, parse_sizes("--bias-heads", bias_heads), &Problem::bias_heads, &Problem::heads);
+  const auto is_f32 = [](const Problem& p) { return p.dtype == kernels::DType::f32; };
+  if (tf32 && std::none_of(list.begin(), list.end(), is_f32))
+    throw UsageError("--tf32 is about products of f32 tensors: add f32 to --dtype");
+  for (Problem& p : list) p.allow_tf32 = tf32 && is_f32(p);
 }
 
 std::vector<kernels::Problem> ProblemOptions::problems(kernels::DeviceKind kind) const {
+  using kernels::Problem;
   const bool gpu = kind == kernels::DeviceKind::cuda;
   const int tokens = gpu ? 16384 : 4096, hidden = gpu ? 2048 : 512;
-  if (nq.empty() != nk.empty()) throw UsageError("--nq and --nk are given together, or use --seq");
-  if (!seq.empty() && !nq.empty()) throw UsageError("--seq excludes --nq and --nk");
-
-  std::vector<std::pair<int, int>> lengths;
-  if (nq.empty()) {
-    const std::string text = !seq.empty() ? seq : gpu ? "512:16384" : "512:4096";
-    for (int n : parse_sizes("--seq", text)) lengths.emplace_back(n, n);
-  } else {
-    for (int q : parse_sizes("--nq", nq))
-      for (int k : parse_sizes("--nk", nk)) lengths.emplace_back(q, k);
-  }
   const auto sizes_or = [](const char* option, const std::string& text, int otherwise) {
     return text.empty() ? std::vector<int>{otherwise} : parse_sizes(option, text);
   };
 
-  std::vector<kernels::Problem> list;
-  std::set<std::string> seen;
-  kernels::Problem p;
-  p.scale = scale;
-  p.l2norm_qk = !raw;
-  for (kernels::Op each_op : parse_each("--op", op, kernels::op_from_text))
-    for (kernels::DType each_dtype : parse_each("--dtype", dtype, kernels::dtype_from_text))
-      for (int d : parse_sizes("--head-dim", head_dim))
-        for (bool is_causal : parse_switch("--causal", causal))
-          for (bool is_masked : parse_switch("--mask", mask))
-            for (kernels::Layout each_layout : parse_each("--layout", layout, kernels::layout_from_text))
-              for (const auto& [q, k] : lengths)
-                for (int b : sizes_or("--batch", batch, std::max(1, tokens / std::max(q, k))))
-                  for (int h : sizes_or("--heads", heads, std::max(1, hidden / d)))
-                    for (int g : sizes_or("--kv-heads", kv_heads, h)) {
-                      p.op = each_op;
-                      p.dtype = each_dtype;
-                      p.layout = each_layout;
-                      p.head_dim = d, p.batch = b, p.heads = h, p.kv_heads = g, p.nq = q, p.nk = k;
-                      p.causal = is_causal, p.key_mask = is_masked;
-                      try {
-                        kernels::validate(p);
-                      } catch (const std::invalid_argument& error) {
-                        throw UsageError(error.what());
-                      }
-                      if (seen.insert(kernels::to_text(p)).second) list.push_back(p);
-                    }
-  return list;
+  Problem first;
+  first.scale = scale;
+  first.l2norm_qk = !raw;
+  first.logit_bound = logit_bound;
+  std::vector<Problem> list{first};
+  multiply_field(list, parse_each("--op", op, kernels::op_from_text), &Problem::op);
+  multiply_field(list, parse_each("--dtype", dtype, kernels::dtype_from_text), &Problem::dtype);
+  multiply_field(list, parse_sizes("--head-dim", head_dim), &Problem::head_dim);
+  multiply_field(list, parse_switch("--causal", causal), &Problem::causal);
+  multiply_field(list, parse_switch("--mask", mask), &Problem::key_mask);
+  multiply_field(list, parse_each("--layout", layout, kernels::layout_from_text), &Problem::layout);
+  const auto pairs = lengths(gpu);
+  multiply(
+      list, [&](const Problem&) { return pairs; },
+      [](Problem& p, const std::pair<int, int>& pair) { std::tie(p.nq, p.nk) = pair; });
+  multiply(
+      list,
+      [&](const Problem& p) {
+        return sizes_or("--batch", batch, std::max(1, tokens / std::max(p.nq, p.nk)));
+      },
+      [](Problem& p, int value) { p.batch = value; });
+  multiply(
+      list, [&](const Problem& p) { return sizes_or("--heads", heads, std::max(1, hidden / p.head_dim)); },
+      [](Problem& p, int value) { p.heads = value; });
+  multiply(
+      list, [&](const Problem& p) { return sizes_or("--kv-heads", kv_heads, p.heads); },
+      [](Problem& p, int value) { p.kv_heads = value; });
+  add_features(list);
+  return each_once(list);
 }
 
 std::string resolve_device(const std::string& selector, const Shard& shard) {

@@ -3,8 +3,10 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/problem.h"
@@ -46,11 +48,21 @@ struct ProblemOptions {
   std::string layout = "bhnd";
   float scale = 8.0f;
   bool raw = false;
+  std::string groups = "1";
+  std::optional<float> logit_bound;
+  std::string bias = "none";
+  std::string bias_batch, bias_heads;
+  std::string head_scale = "no";
+  bool tf32 = false;  // of the problems in f32
 
   void add_to(CLI::App& app);
   // Throws UsageError naming the option. Without --batch and --heads: 16,384 tokens and heads x dim = 2048 on
   // a GPU, 4,096 tokens and heads x dim = 512 on a CPU.
   std::vector<kernels::Problem> problems(kernels::DeviceKind kind) const;
+
+ private:
+  std::vector<std::pair<int, int>> lengths(bool gpu) const;  // nq, nk
+  void add_features(std::vector<kernels::Problem>& list) const;
 };
 
 // "cpu" or "cuda:N" for "auto", "cpu", "cuda", "cuda:N". Asks a child process what there is. Throws

@@ -244,6 +244,18 @@ std::string_view to_text(Layout layout) {
   return layout == Layout::bhnd ? "bhnd" : "bnhd";
 }
 
+std::string_view to_text(Bias bias) {
+  switch (bias) {
+    case Bias::none:
+      return "none";
+    case Bias::f32:
+      return "f32";
+    case Bias::same:
+      return "same";
+  }
+  return "?";
+}
+
 Op op_from_text(std::string_view text) {
   if (text == "fwd" || text == "forward") return Op::forward;
   if (text == "bwd" || text == "backward") return Op::backward;
@@ -261,6 +273,12 @@ Layout layout_from_text(std::string_view text) {
   if (text == "bhnd") return Layout::bhnd;
   if (text == "bnhd") return Layout::bnhd;
   refuse(fmt::format("'{}' is not a layout: use bhnd or bnhd", text));
+}
+
+Bias bias_from_text(std::string_view text) {
+  for (const Bias bias : {Bias::none, Bias::f32, Bias::same})
+    if (to_text(bias) == text) return bias;
+  refuse(fmt::format("'{}' is not a bias: use none, f32 or same", text));
 }
 
 }  // namespace fcsa::kernels

@@ -70,9 +70,11 @@ double bytes(const Problem& problem);
 std::string_view to_text(Op op);
 std::string_view to_text(DType dtype);
 std::string_view to_text(Layout layout);
+std::string_view to_text(Bias bias);  // none, f32, same
 // Throw std::invalid_argument with the accepted values.
 Op op_from_text(std::string_view text);        // fwd, forward, bwd, backward
 DType dtype_from_text(std::string_view text);  // f32, fp32, float32, bf16, bfloat16, f16, fp16, float16, half
 Layout layout_from_text(std::string_view text);  // bhnd, bnhd
+Bias bias_from_text(std::string_view text);      // none, f32, same
 
 }  // namespace fcsa::kernels

@@ -11,9 +11,8 @@
 namespace fcsa::tuner {
 namespace {
 
-// Every value of the enumerations that have no parser of their own.
+// Kinds of device have no parser of their own.
 constexpr std::array kDeviceKinds{kernels::DeviceKind::cpu, kernels::DeviceKind::cuda};
-constexpr std::array kBiases{kernels::Bias::none, kernels::Bias::f32, kernels::Bias::same};
 
 template <typename Values>
 auto value_with_text(const Values& values, std::string_view text, const char* what) {
@@ -38,15 +37,7 @@ std::string_view enum_text(kernels::Layout value) {
   return kernels::to_text(value);
 }
 std::string_view enum_text(kernels::Bias value) {
-  switch (value) {
-    case kernels::Bias::none:
-      return "none";
-    case kernels::Bias::f32:
-      return "f32";
-    case kernels::Bias::same:
-      return "same";
-  }
-  throw std::invalid_argument(fmt::format("bias {} has no name", static_cast<int>(value)));
+  return kernels::to_text(value);
 }
 std::string_view enum_text(Status value) {
   return to_text(value);
@@ -76,7 +67,7 @@ kernels::Layout enum_from_text(std::string_view text) {
 }
 template <>
 kernels::Bias enum_from_text(std::string_view text) {
-  return value_with_text(kBiases, text, "bias");
+  return kernels::bias_from_text(text);
 }
 template <>
 Status enum_from_text(std::string_view text) {

@@ -81,6 +81,28 @@ TEST(Problems, AreTheProductOfTheOptionsEachOnce) {
   EXPECT_EQ(options.problems(kernels::DeviceKind::cpu).size(), 2u * 1 * 2 * 2 * 2);
 }
 
+TEST(Problems, TakeEveryFeatureFromItsOption) {
+  ProblemOptions options;
+  options.seq = "64", options.causal = "no", options.batch = "4", options.heads = "2";
+  options.dtype = "f32,bf16", options.bias = "none,f32", options.bias_batch = "2", options.bias_heads = "1";
+  options.head_scale = "yes", options.groups = "4", options.logit_bound = 12.0f, options.tf32 = true;
+  const auto list = options.problems(kernels::DeviceKind::cpu);
+  ASSERT_EQ(list.size(), 4u);
+  EXPECT_EQ(kernels::to_text(list[0]),
+            "forward f32 d64 b4 h2 kv2 nq64 nk64 bhnd groups=4 head_scale tf32 bound=12 scale=8");
+  EXPECT_EQ(kernels::to_text(list[3]),
+            "forward bf16 d64 b4 h2 kv2 nq64 nk64 bhnd bias_batch=2 bias_heads=1 groups=4 bias=f32 "
+            "head_scale bound=12 scale=8");
+}
+
+TEST(Problems, WithABiasOfFullSizeHaveOneText) {
+  ProblemOptions options;
+  options.seq = "64", options.causal = "no", options.batch = "4", options.heads = "2", options.bias = "same";
+  const auto implied = options.problems(kernels::DeviceKind::cpu);
+  options.bias_batch = "4", options.bias_heads = "2";
+  EXPECT_EQ(options.problems(kernels::DeviceKind::cpu), implied);
+}
+
 TEST(Problems, ThatMakeNoSenseAreWrongUsage) {
   const auto with = [](auto change) {
     ProblemOptions options;
@@ -95,6 +117,15 @@ TEST(Problems, ThatMakeNoSenseAreWrongUsage) {
   EXPECT_EQ(with([](auto& o) { o.nq = "5"; }), "--nq and --nk are given together, or use --seq");
   EXPECT_EQ(with([](auto& o) { o.heads = "6", o.kv_heads = "4"; }),
             "heads is 6 and kv_heads 4: heads must be a multiple of kv_heads");
+  EXPECT_EQ(with([](auto& o) { o.bias = "f16"; }), "--bias: 'f16' is not a bias: use none, f32 or same");
+  EXPECT_EQ(with([](auto& o) { o.bias_heads = "1"; }),
+            "--bias-batch and --bias-heads are sizes of a bias: add --bias same or --bias f32");
+  EXPECT_EQ(with([](auto& o) { o.bias = "same", o.batch = "4", o.bias_batch = "3"; }),
+            "bias_batch is 3: it must divide batch, which is 4");
+  EXPECT_EQ(with([](auto& o) { o.tf32 = true, o.dtype = "f16"; }),
+            "--tf32 is about products of f32 tensors: add f32 to --dtype");
+  EXPECT_EQ(with([](auto& o) { o.logit_bound = -1.0f; }),
+            "logit_bound is -1: it must be finite and not negative");
 }
 
 }  // namespace

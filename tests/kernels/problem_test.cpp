@@ -43,6 +43,35 @@ TEST(Problem, TextIsStableBecauseItIsTheKeyInTheStore) {
       "scale=0.1");
 }
 
+TEST(Problem, TextNamesTheSizesOfABroadcastBiasAndTf32) {
+  Problem p;
+  p.batch = 4, p.heads = 2, p.bias = Bias::same, p.bias_batch = 2, p.bias_heads = 1, p.allow_tf32 = true;
+  const std::string text =
+      "forward f32 d64 b4 h2 kv1 nq1 nk1 bhnd bias_batch=2 bias_heads=1 bias tf32 scale=8";
+  EXPECT_EQ(to_text(p), text);
+  EXPECT_EQ(problem_from_text(text), p);
+  Problem full = p;
+  full.bias_batch = full.bias_heads = 0;
+  EXPECT_EQ(class_text(p), class_text(full));
+  EXPECT_EQ(shape_args(p).bias_batch, 2);
+  EXPECT_EQ(shape_args(p).bias_heads, 1);
+  EXPECT_EQ(shape_args(full).bias_batch, 4);
+  EXPECT_EQ(shape_args(full).bias_heads, 2);
+}
+
+TEST(Problem, SizesOfABiasAndTf32AreRefusedWhereTheyMeanNothing) {
+  Problem p;
+  p.batch = 4, p.heads = p.kv_heads = 4, p.bias = Bias::f32, p.bias_batch = 3;
+  EXPECT_EQ(refusal(p), "bias_batch is 3: it must divide batch, which is 4");
+  p.bias_batch = 2, p.bias_heads = 2;
+  EXPECT_EQ(refusal(p), "bias_heads is 2: it must be 1 or heads, which is 4");
+  p.bias_heads = 1, p.bias = Bias::none;
+  EXPECT_EQ(refusal(p), "bias_batch and bias_heads are sizes of a bias, and there is none");
+  p = {};
+  p.dtype = DType::bf16, p.allow_tf32 = true;
+  EXPECT_EQ(refusal(p), "tf32 is about products of f32 tensors");
+}
+
 TEST(Problem, ClassLeavesOutRunTimeSizes) {
   Problem longer = everything();
   longer.nq = longer.nk = 5, longer.batch = 9, longer.layout = Layout::bhnd;
