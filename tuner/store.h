@@ -51,7 +51,7 @@ struct StoreSummary {
 // timeout, one short BEGIN IMMEDIATE transaction a trial. Each thread needs a Store of its own.
 class Store final : public TrialSink {
  public:
-  static constexpr int kSchemaVersion = 1;
+  static constexpr int kSchemaVersion = 2;
   enum class Mode { read_only, read_write };
 
   // read_write creates the file and its folders, and migrates an older schema; read_only changes nothing,

@@ -61,6 +61,9 @@ void visit_problem(Self& problem, Visit&& visit) {
   visit("logit_bound", problem.logit_bound);
   visit("bias", problem.bias);
   visit("head_scale", problem.head_scale);
+  visit("bias_batch", problem.bias_batch);
+  visit("bias_heads", problem.bias_heads);
+  visit("allow_tf32", problem.allow_tf32);
 }
 
 // Without problem and configuration.

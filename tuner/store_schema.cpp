@@ -104,6 +104,12 @@ CREATE TABLE trials (
 CREATE INDEX trials_by_key ON trials (problem_id, configuration_id, source_hash, cache, phase);
 )sql";
 
+constexpr std::string_view kVersion2 = R"sql(
+ALTER TABLE problems ADD COLUMN bias_batch INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE problems ADD COLUMN bias_heads INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE problems ADD COLUMN allow_tf32 INTEGER NOT NULL DEFAULT 0;
+)sql";
+
 int read_integer(SQLite::Database& database, const char* query) {
   return database.execAndGet(query).getInt();
 }
@@ -111,8 +117,8 @@ int read_integer(SQLite::Database& database, const char* query) {
 }  // namespace
 
 const std::vector<Migration>& migrations() {
-  static const std::vector<Migration> steps{{1, kVersion1}};
-  static_assert(Store::kSchemaVersion == 1, "append the step that leads to the new version");
+  static const std::vector<Migration> steps{{1, kVersion1}, {2, kVersion2}};
+  static_assert(Store::kSchemaVersion == 2, "append the step that leads to the new version");
   return steps;
 }
 

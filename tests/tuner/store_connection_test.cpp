@@ -65,7 +65,8 @@ TEST_F(StoreConnectionTest, RefusesANewerSchema) {
   const std::string bytes = read_bytes(file_);
   for (const Mode mode : {Mode::read_only, Mode::read_write}) {
     expect_contains(error_of([&] { Store(file_, mode); }),
-                    "was written by a newer fcsa (schema 999, this one knows 1): upgrade fcsa");
+                    fmt::format("was written by a newer fcsa (schema 999, this one knows {}): upgrade fcsa",
+                                Store::kSchemaVersion));
   }
   EXPECT_EQ(read_bytes(file_), bytes);
 }

@@ -30,6 +30,20 @@ int sum_of_ratings(StoreConnection& connection) {
   });
 }
 
+// Makes the current file one of schema 1.
+void undo_version_2(const std::filesystem::path& file) {
+  SQLite::Database database(file.string(), SQLite::OPEN_READWRITE);
+  for (const char* column : {"bias_batch", "bias_heads", "allow_tf32"})
+    database.exec(fmt::format("ALTER TABLE problems DROP COLUMN {}", column));
+  database.exec("PRAGMA user_version = 1");
+}
+
+std::string texts_of(const std::vector<StoredTrial>& trials) {
+  std::string text;
+  for (const auto& stored : trials) text += all_fields(stored.trial);
+  return text;
+}
+
 int version_in(const std::filesystem::path& file) {
   return SQLite::Database(file.string()).execAndGet("PRAGMA user_version").getInt();
 }
@@ -58,6 +72,26 @@ TEST_F(StoreSchema, ReadsAnOlderDatabaseWithoutChangingIt) {
   StoreConnection connection(file_, Mode::read_only, std::chrono::seconds(1), steps);
   EXPECT_EQ(sum_of_ratings(connection), 18);
   EXPECT_EQ(read_bytes(file_), bytes);
+}
+
+TEST_F(StoreSchema, ReadsVersion1WithoutChangingItAndMigratesItForWriting) {
+  fill(3);
+  const std::string trials = texts_of(Store(file_, Mode::read_only).trials());
+  undo_version_2(file_);
+  const std::string bytes = read_bytes(file_);
+  EXPECT_EQ(texts_of(Store(file_, Mode::read_only).trials()), trials);
+  EXPECT_EQ(read_bytes(file_), bytes);
+  EXPECT_EQ(texts_of(Store(file_, Mode::read_write).trials()), trials);
+  EXPECT_EQ(version_in(file_), 2);
+}
+
+TEST_F(StoreSchema, Version1AndItsMigratedCopyMergeWithoutDoubles) {
+  fill(3);
+  std::filesystem::copy_file(file_, folder_ / "migrated.db");
+  undo_version_2(file_);
+  Store migrated(folder_ / "migrated.db", Mode::read_write);
+  EXPECT_EQ(migrated.merge(Store(file_, Mode::read_only)), 0u);
+  EXPECT_EQ(Store(file_, Mode::read_write).merge(migrated), 0u);
 }
 
 TEST_F(StoreSchema, AFailedMigrationLeavesTheOlderDatabase) {

@@ -43,7 +43,10 @@ TEST_F(StoreTest, GivesBackEveryFieldAfterReopening) {
                    .groups = 2,
                    .logit_bound = 3.3f,
                    .bias = kernels::Bias::same,
-                   .head_scale = true};
+                   .bias_batch = 1,
+                   .bias_heads = 8,
+                   .head_scale = true,
+                   .allow_tf32 = true};
   trial.phase = Phase::confirm;
   trial.race_id = "race-5";
   trial.evaluation.status = Status::wrong_result;
