@@ -1,8 +1,12 @@
 #include <fmt/format.h>
 
+#include <map>
+#include <optional>
+
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/table.h"
+#include "runner/feature_pairs.h"
 #include "runner/process_evaluator.h"
 #include "tuner/dispatch.h"
 
@@ -13,7 +17,20 @@ struct VerifyOptions {
   ProblemOptions problems;
   std::string device = "auto", configuration, db;
   int jobs = 0;
-  bool json = false;
+  std::uint64_t seed = 1;
+  bool pairs = false, json = false;
+};
+
+// A candidate, and the values to check it with: without them, small checks and the problem itself.
+struct Work {
+  tuner::Candidate candidate;
+  std::optional<runner::Values> values = {};
+};
+
+// What one family did with the problems of --pairs.
+struct FamilyCount {
+  std::size_t verified = 0, failed = 0;
+  std::map<std::string, std::size_t> refused;  // by reason
 };
 
 tuner::Candidate candidate_of(const kernels::Problem& problem, const std::string& text) {
@@ -24,30 +41,72 @@ tuner::Candidate candidate_of(const kernels::Problem& problem, const std::string
 }
 
 // What the dispatch table of a database would launch on this device, for every tuned shape.
-std::vector<tuner::Candidate> winners(const std::string& file, const kernels::DeviceInfo& device) {
+std::vector<Work> winners(const std::string& file, const kernels::DeviceInfo& device) {
   const tuner::Store store(file, tuner::Store::Mode::read_only);
   const auto table = tuner::make_dispatch_table(store.trials(), device.uuid);
-  std::vector<tuner::Candidate> candidates;
+  std::vector<Work> work;
   for (const auto& problem_class : table.classes)
     for (const auto& entry : problem_class.entries)
-      candidates.push_back(candidate_of(entry.problem, problem_class.configurations[entry.choice]));
-  return candidates;
+      work.push_back({candidate_of(entry.problem, problem_class.configurations[entry.choice])});
+  return work;
 }
 
 // Every family's baseline, or the one configuration that was asked for, on every problem of the grid.
-std::vector<tuner::Candidate> from_grid(const VerifyOptions& options, const kernels::Target& target) {
-  std::vector<tuner::Candidate> candidates;
+std::vector<Work> from_grid(const VerifyOptions& options, const kernels::Target& target) {
+  std::vector<Work> work;
   for (const auto& problem : options.problems.problems(target.kind)) {
     if (!options.configuration.empty()) {
-      candidates.push_back(candidate_of(problem, options.configuration));
+      work.push_back({candidate_of(problem, options.configuration)});
       continue;
     }
     for (const auto& family : kernels::families())
       if (family->device_kind() == target.kind && family->unsupported(problem, target).empty())
-        candidates.push_back({problem, family.get(), family->baseline(problem, target)});
+        work.push_back({{problem, family.get(), family->baseline(problem, target)}});
   }
-  if (candidates.empty()) throw UsageError("no kernel serves these problems on this device");
-  return candidates;
+  if (work.empty()) throw UsageError("no kernel serves these problems on this device");
+  return work;
+}
+
+// Every family's baseline on every problem that it serves of those that have all pairs of features.
+std::vector<Work> from_pairs(std::uint64_t seed, const kernels::Target& target,
+                             std::map<std::string, FamilyCount>& counts) {
+  std::vector<Work> work;
+  for (const auto& [problem, values] : runner::feature_pairs(seed))
+    for (const auto& family : kernels::families()) {
+      if (family->device_kind() != target.kind) continue;
+      const std::string reason = family->unsupported(problem, target);
+      if (reason.empty())
+        work.push_back({{problem, family.get(), family->baseline(problem, target)}, values});
+      else
+        ++counts[family->name()].refused[reason];
+    }
+  return work;
+}
+
+tuner::Evaluation verified(runner::ProcessEvaluator& evaluator, const Work& work) {
+  // Many problems, of which most are small enough for all of their rows.
+  constexpr double kReferenceFlops = 2e8;
+  if (work.values) return evaluator.verify(work.candidate, *work.values, kReferenceFlops);
+  return evaluator.verify(work.candidate);
+}
+
+std::vector<std::string> row_of(const Work& work, const tuner::Evaluation& result) {
+  const auto& [problem, family, configuration] = work.candidate;
+  return {kernels::to_text(problem),
+          kernels::to_text(*family, problem.op, configuration),
+          std::string(work.values ? runner::to_text(*work.values) : "all"),
+          std::string(tuner::to_text(result.status)),
+          fmt::format("{:.2e}", result.accuracy.error),
+          fmt::format("{:.2e}", result.accuracy.tolerance),
+          result.message.empty() ? "-" : result.message};
+}
+
+void print_counts(const std::map<std::string, FamilyCount>& counts) {
+  for (const auto& [family, count] : counts) {
+    fmt::print("{}: {} verified, {} failed", family, count.verified, count.failed);
+    for (const auto& [reason, times] : count.refused) fmt::print(", {} refused ({})", times, reason);
+    fmt::print("\n");
+  }
 }
 
 void verify(const VerifyOptions& options, Context& context) {
@@ -55,38 +114,53 @@ void verify(const VerifyOptions& options, Context& context) {
   evaluator_options.executable = executable_path();
   evaluator_options.device = resolve_device(options.device, {});
   evaluator_options.compile_jobs = options.jobs;
+  evaluator_options.seed = options.seed;
   runner::ProcessEvaluator evaluator(evaluator_options);
-  const auto candidates = options.db.empty() ? from_grid(options, evaluator.device().target)
-                                             : winners(options.db, evaluator.device());
+  const kernels::DeviceInfo& device = evaluator.device();
+  std::map<std::string, FamilyCount> counts;
+  const auto works = options.pairs        ? from_pairs(options.seed, device.target, counts)
+                     : options.db.empty() ? from_grid(options, device.target)
+                                          : winners(options.db, device);
+  std::vector<tuner::Candidate> candidates;
+  for (const auto& work : works) candidates.push_back(work.candidate);
   evaluator.prefetch(candidates);
-  Table table{{"problem", "configuration", "status", "error", "allowed", "message"}, {}};
+  Table table{{"problem", "configuration", "values", "status", "error", "allowed", "message"}, {}};
   std::size_t failed = 0;
-  for (const auto& candidate : candidates) {
+  for (const auto& work : works) {
     if (*context.stop) break;
-    const tuner::Evaluation result = evaluator.verify(candidate);
-    failed += result.status != tuner::Status::ok;
-    table.rows.push_back(
-        {kernels::to_text(candidate.problem),
-         kernels::to_text(*candidate.family, candidate.problem.op, candidate.configuration),
-         std::string(tuner::to_text(result.status)), fmt::format("{:.2e}", result.accuracy.error),
-         fmt::format("{:.2e}", result.accuracy.tolerance), result.message.empty() ? "-" : result.message});
+    const tuner::Evaluation result = verified(evaluator, work);
+    const bool wrong = result.status != tuner::Status::ok;
+    failed += wrong;
+    ++counts[work.candidate.family->name()].verified;
+    counts[work.candidate.family->name()].failed += wrong;
+    table.rows.push_back(row_of(work, result));
   }
   print(table, options.json);
-  if (!options.json)
-    fmt::print("{} verified on {}, {} failed\n", table.rows.size(), evaluator.device().name, failed);
+  if (!options.json) {
+    if (options.pairs) print_counts(counts);
+    fmt::print("{} verified on {}, {} failed\n", table.rows.size(), device.name, failed);
+  }
   if (failed > 0 || *context.stop) context.exit_status = 1;
 }
 
 }  // namespace
 
 void add_verify(CLI::App& app, Context& context) {
-  auto* command =
-      app.add_subcommand("verify", "Checks kernels against fp64: baselines, one configuration, or winners");
+  auto* command = app.add_subcommand(
+      "verify",
+      "Checks kernels against fp64: baselines, one configuration, winners, or all pairs of features");
   auto options = std::make_shared<VerifyOptions>();
   command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  options->problems.add_to(*command);
-  command->add_option("--config", options->configuration, "Only this configuration: 'simt.forward{warps=8}'");
-  command->add_option("--db", options->db, "The winners in this database instead of the grid");
+  auto* grid = command->add_option_group("Problems");
+  options->problems.add_to(*grid);
+  auto* configuration = command->add_option("--config", options->configuration,
+                                            "Only this configuration: 'simt.forward{warps=8}'");
+  auto* db = command->add_option("--db", options->db, "The winners in this database instead of the grid");
+  auto* pairs = command->add_flag("--pairs", options->pairs,
+                                  "Problems that have every pair of features, and adversarial values");
+  pairs->excludes(configuration)->excludes(db);
+  grid->excludes(pairs);
+  command->add_option("--seed", options->seed, "Of the inputs and of --pairs")->capture_default_str();
   command->add_option("--jobs", options->jobs, "Compile processes [one per core]")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", options->json, "Print JSON");

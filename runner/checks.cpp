@@ -1,6 +1,5 @@
 // Which problems a kernel has to pass before it is timed.
 #include <algorithm>
-#include <cmath>
 
 #include "runner/verification.h"
 
@@ -35,6 +34,10 @@ std::vector<Shape> shapes(const kernels::Tile& tile) {
       {64, 64, 1, 2, 2, Layout::bhnd, Values::zero_rows},
       {48, 320, 1, 2, 1, Layout::bnhd, Values::large_rows},
       {130, 257, 2, 4, 2, Layout::bhnd, Values::dominant_key},
+      {40, 72, 2, 2, 1, Layout::bnhd, Values::opposed},
+      {40, 72, 1, 2, 2, Layout::bhnd, Values::repeated_keys},
+      {70, 90, 2, 2, 1, Layout::bhnd, Values::one_visible_key},
+      {66, 131, 2, 4, 2, Layout::bhnd, Values::large_bias},
   };
 }
 
@@ -48,10 +51,6 @@ Check make_check(const kernels::Family& family, const Problem& problem,
 
 std::vector<Check> small_checks(const kernels::Family& family, const Problem& problem,
                                 const kernels::Configuration& configuration, std::uint64_t seed) {
-  // A promise of smaller logits than normalised rows can have rules out rows that point the same way.
-  const bool may_align =
-      !problem.l2norm_qk || !problem.logit_bound ||
-      *problem.logit_bound >= std::fabs(problem.scale) * static_cast<float>(problem.groups);
   std::vector<Check> checks;
   for (const Shape& shape : shapes(family.tile(configuration))) {
     Problem small = problem;
@@ -61,8 +60,17 @@ std::vector<Check> small_checks(const kernels::Family& family, const Problem& pr
     small.heads = shape.heads;
     small.kv_heads = shape.kv_heads;
     small.layout = shape.layout;
+    // Whatever the problem has, its kernel serves a bias that is broadcast and one that is not.
+    const bool broadcast = problem.bias != kernels::Bias::none && checks.size() % 2 == 1;
+    small.bias_batch = small.bias_heads = broadcast ? 1 : 0;
+    Values values = shape.values;
+    // The lengths matter still, but not where all was about a mask or a bias that the problem lacks.
+    if (!apply_to(values, small)) {
+      if (values == Values::one_visible_key || values == Values::large_bias) continue;
+      values = Values::normal;
+    }
     Check check = make_check(family, small, configuration);
-    check.values = shape.values == Values::dominant_key && !may_align ? Values::normal : shape.values;
+    check.values = values;
     check.seed = seed;
     checks.push_back(check);
   }

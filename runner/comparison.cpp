@@ -59,7 +59,7 @@ double logit_range(const HostInputs& inputs, const RowResults& reference) {
 
 // Half the spacing of numbers in [1, 2): of what products take as operands, for f32 that is TF32.
 double unit_roundoff(DType dtype) {
-  return dtype == DType::f32 ? 0x1p-11 : dtype == DType::bf16 ? 0x1p-9 : 0x1p-12;
+  return dtype == DType::bf16 ? 0x1p-8 : 0x1p-11;
 }
 
 struct Floors {

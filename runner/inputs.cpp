@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 #include <optional>
 
 #include "kernels/reference/elements.h"
@@ -16,6 +17,7 @@ using kernels::Problem;
 using kernels::Strides;
 
 constexpr std::size_t kRowsPerBlock = 1024;
+constexpr float kLargeBias = 60.0f;
 
 // The finaliser of splitmix64: a counter in, 64 independent bits out.
 std::uint64_t mix(std::uint64_t z) {
@@ -42,7 +44,7 @@ class Bits {
   std::uint64_t key_;
 };
 
-enum Stream : std::uint64_t { kQ = 1, kK, kV, kMask, kBias, kHeadScale, kRowKind, kDominant };
+enum Stream : std::uint64_t { kQ = 1, kK, kV, kMask, kBias, kHeadScale, kRowKind, kDominant, kBiasEntry };
 
 std::size_t storage_bytes(DType dtype, std::size_t elements) {
   return elements * static_cast<std::size_t>(kernels::element_bytes(dtype));
@@ -72,6 +74,15 @@ std::vector<unsigned char> draw_rows(DType dtype, std::size_t rows, int dim, con
   return data;
 }
 
+// The largest of a bias: with a promised bound, what the products leave of it. A caller who promises less
+// than normalised rows can reach is taken to know that they don't: the bias has a quarter then, as with raw
+// rows.
+float largest_bias(const Problem& p) {
+  if (!p.logit_bound) return kLargeBias;
+  const float products = p.l2norm_qk ? std::fabs(p.scale) * static_cast<float>(p.groups) : *p.logit_bound;
+  return std::min(kLargeBias, std::max(*p.logit_bound - products, *p.logit_bound / 4));
+}
+
 // Norm that rows of raw q and k may have; nothing where they are normalised. A caller who promises a bound
 // keeps it: |scale| |q| |k| <= bound, less what a bias may add. Otherwise logits end at 1e4, where f32 still
 // tells 1e-3 apart.
@@ -89,15 +100,27 @@ void limit_norm(std::vector<float>& row, float largest) {
   for (float& x : row) x *= largest / norm;
 }
 
+float factor_of_special_rows(Values values) {
+  switch (values) {
+    case Values::tiny_rows:
+      return 1e-3f;
+    case Values::large_rows:
+      return 1e3f;
+    case Values::zero_rows:
+      return 0.0f;
+    default:
+      return 1.0f;
+  }
+}
+
 // Rows of q and k. One row in four is left as it is drawn, so that neighbours differ in norm by a factor of
 // 1e3.
 std::vector<unsigned char> draw_qk(const Problem& p, Values values, std::uint64_t seed, Stream stream) {
   const Bits kinds(seed, kRowKind ^ (stream << 8));
   const std::optional<float> norm = largest_norm(p);
+  const float factor = factor_of_special_rows(values);
   const auto adjust = [&](std::size_t row, std::vector<float>& x) {
-    const bool special = values != Values::normal && values != Values::dominant_key && kinds.at(row) % 4 != 0;
-    const float factor = values == Values::tiny_rows ? 1e-3f : values == Values::large_rows ? 1e3f : 0.0f;
-    if (special)
+    if (kinds.at(row) % 4 != 0)
       for (float& v : x) v *= factor;
     if (norm) limit_norm(x, *norm);
   };
@@ -120,6 +143,8 @@ std::vector<unsigned char> draw_mask(const Problem& p, Values values, std::uint6
       case Values::tiny_rows:
         mask[i] = key < nk - nk / 4;
         break;
+      case Values::one_visible_key:
+        break;
       default:
         mask[i] = bits.at(i) % 4 != 0;
     }
@@ -132,16 +157,21 @@ std::vector<unsigned char> draw_mask(const Problem& p, Values values, std::uint6
   return mask;
 }
 
-std::vector<unsigned char> draw_bias(const Problem& p, std::uint64_t seed) {
+std::vector<unsigned char> draw_bias(const Problem& p, Values values, std::uint64_t seed) {
   if (p.bias == kernels::Bias::none) return {};
   const kernels::Args shape = kernels::shape_args(p);
   const std::size_t rows = static_cast<std::size_t>(shape.bias_batch) * shape.bias_heads * p.nq;
-  // A normal value is below 3.5.
-  const float factor = p.logit_bound ? std::min(1.0f, *p.logit_bound / 14) : 1.0f;
+  const Bits entries(seed, kBiasEntry);
+  const float largest = largest_bias(p);
+  const float factor = std::min(1.0f, largest / 3.5f);  // a normal value is below 3.5
+  const auto adjust = [&](std::size_t row, std::vector<float>& x) {
+    for (float& v : x) v *= factor;
+    if (values != Values::large_bias) return;
+    if (row % 4 == 0) std::fill(x.begin(), x.end(), largest);
+    if (row % 4 == 1) x[entries.at(row) % x.size()] = largest;
+  };
   return draw_rows(p.bias == kernels::Bias::f32 ? DType::f32 : p.dtype, rows, p.nk, Bits(seed, kBias),
-                   [&](std::size_t, std::vector<float>& x) {
-                     for (float& v : x) v *= factor;
-                   });
+                   adjust);
 }
 
 std::vector<float> draw_head_scale(const Problem& p, std::uint64_t seed) {
@@ -153,44 +183,113 @@ std::vector<float> draw_head_scale(const Problem& p, std::uint64_t seed) {
   return scale;
 }
 
+// Where the rows of one key/value head and of the queries that read it are.
+class HeadRows {
+ public:
+  HeadRows(const Problem& problem, int index)
+      : shape_(kernels::shape_args(problem)),
+        batch_(index / problem.kv_heads),
+        kv_head_(index % problem.kv_heads),
+        group_(problem.heads / problem.kv_heads) {}
+
+  int batch() const { return batch_; }
+  int group() const { return group_; }
+  long long query(int head, long long row) const {
+    const kernels::Strides& s = shape_.q_strides;
+    return batch_ * s.batch + (kv_head_ * group_ + head) * s.head + row * s.row;
+  }
+  long long key(long long row) const {
+    const kernels::Strides& s = shape_.k_strides;
+    return batch_ * s.batch + kv_head_ * s.head + row * s.row;
+  }
+
+ private:
+  kernels::Args shape_;
+  int batch_, kv_head_, group_;
+};
+
 // In every key/value head one visible key and a quarter of the queries that read it get the direction of one
 // query.
 void add_dominant_keys(HostInputs& inputs, std::uint64_t seed) {
   const Problem& p = inputs.problem;
-  const kernels::Args shape = kernels::shape_args(p);
   const Bits bits(seed, kDominant);
-  const int group = p.heads / p.kv_heads;
   std::vector<float> row(static_cast<std::size_t>(p.head_dim)), half(row.size());
   for (int i = 0; i < p.batch * p.kv_heads; ++i) {
-    const int batch = i / p.kv_heads, kv_head = i % p.kv_heads;
-    const auto query = [&](int head, long long at) {
-      return batch * shape.q_strides.batch + (kv_head * group + head) * shape.q_strides.head +
-             at * shape.q_strides.row;
-    };
+    const HeadRows at(p, i);
     const std::uint64_t random = bits.at(static_cast<std::uint64_t>(i));
-    const auto from = query(static_cast<int>(random % group), static_cast<long long>((random >> 16) % p.nq));
+    const auto from =
+        at.query(static_cast<int>(random % at.group()), static_cast<long long>((random >> 16) % p.nq));
     kernels::load_elements(p.dtype, inputs.q.data(), from, p.head_dim, row.data());
     std::transform(row.begin(), row.end(), half.begin(), [](float x) { return x * 0.5f; });
     auto key = static_cast<long long>((random >> 40) % p.nk);
-    while (p.key_mask && inputs.key_mask[static_cast<std::size_t>(batch * shape.key_mask_stride + key)] == 0)
+    while (p.key_mask && inputs.key_mask[static_cast<std::size_t>(at.batch() * p.nk + key)] == 0)
       key = (key + 1) % p.nk;
-    kernels::store_elements(
-        p.dtype, inputs.k.data(),
-        batch * shape.k_strides.batch + kv_head * shape.k_strides.head + key * shape.k_strides.row,
-        p.head_dim, row.data());
-    for (int head = 0; head < group; ++head)
-      for (int at = 0; at < p.nq; at += 4)
-        kernels::store_elements(p.dtype, inputs.q.data(), query(head, at), p.head_dim,
-                                at % 8 == 0 ? row.data() : half.data());
+    kernels::store_elements(p.dtype, inputs.k.data(), at.key(key), p.head_dim, row.data());
+    for (int head = 0; head < at.group(); ++head)
+      for (int q = 0; q < p.nq; q += 4)
+        kernels::store_elements(p.dtype, inputs.q.data(), at.query(head, q), p.head_dim,
+                                q % 8 == 0 ? row.data() : half.data());
+  }
+}
+
+// Every query of a key/value head gets the direction of the first, and every key the opposite; raw ones are
+// as long as they may be.
+void oppose_keys(HostInputs& inputs) {
+  const Problem& p = inputs.problem;
+  const std::optional<float> norm = largest_norm(p);
+  std::vector<float> row(static_cast<std::size_t>(p.head_dim)), opposite(row.size());
+  for (int i = 0; i < p.batch * p.kv_heads; ++i) {
+    const HeadRows at(p, i);
+    kernels::load_elements(p.dtype, inputs.q.data(), at.query(0, 0), p.head_dim, row.data());
+    if (norm) {
+      for (float& x : row) x *= 1e4f;
+      limit_norm(row, *norm);
+    }
+    std::transform(row.begin(), row.end(), opposite.begin(), [](float x) { return -x; });
+    for (int head = 0; head < at.group(); ++head)
+      for (int q = 0; q < p.nq; ++q)
+        kernels::store_elements(p.dtype, inputs.q.data(), at.query(head, q), p.head_dim, row.data());
+    for (int k = 0; k < p.nk; ++k)
+      kernels::store_elements(p.dtype, inputs.k.data(), at.key(k), p.head_dim, opposite.data());
+  }
+}
+
+void repeat_keys(HostInputs& inputs) {
+  const Problem& p = inputs.problem;
+  std::vector<float> row(static_cast<std::size_t>(p.head_dim));
+  for (int i = 0; i < p.batch * p.kv_heads; ++i) {
+    const HeadRows at(p, i);
+    kernels::load_elements(p.dtype, inputs.k.data(), at.key(0), p.head_dim, row.data());
+    for (int k = 1; k < p.nk; ++k)
+      kernels::store_elements(p.dtype, inputs.k.data(), at.key(k), p.head_dim, row.data());
   }
 }
 
 }  // namespace
 
 std::string_view to_text(Values values) {
-  constexpr std::array<std::string_view, 5> kNames = {"normal", "dominant key", "tiny rows", "large rows",
-                                                      "zero rows"};
+  constexpr std::array<std::string_view, std::size(kAllValues)> kNames = {
+      "normal",  "dominant key",  "tiny rows",       "large rows", "zero rows",
+      "opposed", "repeated keys", "one visible key", "large bias"};
   return kNames.at(static_cast<std::size_t>(values));
+}
+
+bool apply_to(Values values, const Problem& p) {
+  switch (values) {
+    case Values::one_visible_key:
+      return p.key_mask;
+    case Values::large_bias:
+      return p.bias != kernels::Bias::none;
+    case Values::dominant_key:
+    case Values::opposed: {
+      // Normalised rows that point the same way reach the largest product.
+      if (!p.l2norm_qk || !p.logit_bound) return true;
+      const float bias = p.bias == kernels::Bias::none ? 0.0f : largest_bias(p);
+      return std::fabs(p.scale) * static_cast<float>(p.groups) + bias <= *p.logit_bound;
+    }
+    default:
+      return true;
+  }
 }
 
 HostInputs make_inputs(const Problem& problem, Values values, std::uint64_t seed) {
@@ -201,9 +300,11 @@ HostInputs make_inputs(const Problem& problem, Values values, std::uint64_t seed
   inputs.v = draw_rows(problem.dtype, key_rows(problem), problem.head_dim, Bits(seed, kV),
                        [](std::size_t, std::vector<float>&) {});
   if (problem.key_mask) inputs.key_mask = draw_mask(problem, values, seed);
-  inputs.bias = draw_bias(problem, seed);
+  inputs.bias = draw_bias(problem, values, seed);
   inputs.head_scale = draw_head_scale(problem, seed);
   if (values == Values::dominant_key) add_dominant_keys(inputs, seed);
+  if (values == Values::opposed) oppose_keys(inputs);
+  if (values == Values::repeated_keys) repeat_keys(inputs);
   return inputs;
 }
 

@@ -14,13 +14,23 @@ namespace fcsa::runner {
 
 // How the values of q, k and v are drawn. normal is what is timed; the others are adversarial.
 enum class Values {
-  normal,        // standard normal
-  dominant_key,  // one key per head points along a query: a softmax with all its weight in one place
-  tiny_rows,     // rows of magnitude 1e-3
-  large_rows,    // rows of magnitude 1e3
-  zero_rows,     // some rows of q and k are zero vectors
+  normal,           // standard normal
+  dominant_key,     // one key per head points along a query: a softmax with all its weight in one place
+  tiny_rows,        // rows of magnitude 1e-3
+  large_rows,       // rows of magnitude 1e3
+  zero_rows,        // some rows of q and k are zero vectors
+  opposed,          // every key points against every query: all logits at the lower bound
+  repeated_keys,    // all keys of a head are equal: a softmax without preference
+  one_visible_key,  // the mask leaves one key per batch
+  large_bias,       // rows of the bias at 60, and rows with one entry of 60
 };
+inline constexpr Values kAllValues[] = {Values::normal,        Values::dominant_key,    Values::tiny_rows,
+                                        Values::large_rows,    Values::zero_rows,       Values::opposed,
+                                        Values::repeated_keys, Values::one_visible_key, Values::large_bias};
 std::string_view to_text(Values values);
+// Whether a problem has what these values are about (a mask, a bias), and they keep what its caller promises
+// about the logits.
+bool apply_to(Values values, const kernels::Problem& problem);
 
 // Host copy of every input, dense in the problem's layout, in the problem's dtype.
 struct HostInputs {
@@ -34,7 +44,7 @@ struct HostInputs {
 };
 
 // Equal problem, values and seed give equal bytes on every machine. The key mask leaves about 3/4 of the keys
-// visible, at least one per batch.
+// visible, at least one per batch. Without large_bias a bias is standard normal.
 HostInputs make_inputs(const kernels::Problem& problem, Values values, std::uint64_t seed);
 
 // Inputs and outputs of a problem on a device. Every buffer has a guard region on both sides.

@@ -81,11 +81,13 @@ struct ProcessEvaluator::Impl {
             full_check(*candidate.family, candidate.problem, candidate.configuration, options.seed)};
   }
 
-  std::vector<Evaluation> run(std::span<const Candidate> candidates, bool measure) {
+  std::vector<Evaluation> run(std::span<const Candidate> candidates, bool measure,
+                              const std::function<void(CandidateJob&)>& adjust = {}) {
     std::vector<Evaluation> evaluations(candidates.size());
     Job job{.candidates = {}, .measurement = options.measurement, .measure = measure};
     const auto entrants = compile(candidates, evaluations, job);
     if (entrants.empty()) return evaluations;
+    if (adjust) std::for_each(job.candidates.begin(), job.candidates.end(), adjust);
     const CompilationPause pause(pool, device.target.kind);
     const auto results = worker.run(job, limits(candidates));
     for (std::size_t i = 0; i < entrants.size(); ++i) {
@@ -199,6 +201,15 @@ std::vector<Evaluation> ProcessEvaluator::race(std::span<const Candidate> candid
 
 Evaluation ProcessEvaluator::verify(const Candidate& candidate) {
   return impl_->run({&candidate, 1}, false).front();
+}
+
+Evaluation ProcessEvaluator::verify(const Candidate& candidate, Values values, double reference_flops) {
+  const auto one_check = [&](CandidateJob& job) {
+    job.checks.clear();
+    job.target.values = values;
+    job.target.reference_flops = reference_flops;
+  };
+  return impl_->run({&candidate, 1}, false, one_check).front();
 }
 
 }  // namespace fcsa::runner

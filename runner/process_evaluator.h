@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "runner/inputs.h"
 #include "runner/measurement.h"
 #include "tuner/evaluator.h"
 
@@ -39,6 +40,9 @@ class ProcessEvaluator final : public tuner::Evaluator {
   std::vector<tuner::Evaluation> race(std::span<const tuner::Candidate> candidates) override;
   // Compile and verify, no timing: `fcsa verify`.
   tuner::Evaluation verify(const tuner::Candidate& candidate);
+  // The same with one check only: the candidate's problem with these values, by a sample of rows that costs
+  // at most `reference_flops` in the reference.
+  tuner::Evaluation verify(const tuner::Candidate& candidate, Values values, double reference_flops);
 
  private:
   struct Impl;

@@ -72,7 +72,7 @@ void to_json(json& json, Values values) {
 
 void from_json(const json& json, Values& values) {
   const int number = json.get<int>();
-  if (number < 0 || number > static_cast<int>(Values::zero_rows))
+  if (number < 0 || number >= static_cast<int>(std::size(kAllValues)))
     throw std::out_of_range(fmt::format("unknown kind of values {}", number));
   values = static_cast<Values>(number);
 }

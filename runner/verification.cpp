@@ -200,7 +200,7 @@ struct Verifier::Impl {
     }
     HostInputs inputs = make_inputs(check.problem, check.values, check.seed);
     make_room(inputs);
-    auto rows = rows_to_check(check.problem, kFullReferenceFlops, check.seed);
+    auto rows = rows_to_check(check.problem, check.reference_flops, check.seed);
     Expectation expected = expect_rows(inputs, std::move(rows));
     cases.push_front({.key = key,
                       .problem = check.problem,

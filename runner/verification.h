@@ -10,17 +10,20 @@
 
 namespace fcsa::runner {
 
+inline constexpr double kFullReferenceFlops = 2e9;
+
 // One problem to run and compare. The plan is made by the parent, so a worker needs no family.
 struct Check {
   kernels::Problem problem;
   kernels::LaunchPlan plan = {};
   Values values = Values::normal;
   std::uint64_t seed = 1;
+  double reference_flops = kFullReferenceFlops;  // what the rows compared may cost
 };
 
 // Small adversarial problems with the traits of `problem` (so that one binary serves them all): lengths at
 // tile +-1 and off, Nq != Nk both ways (also rows that see no key when causal), grouped heads, every kind of
-// Values, both layouts.
+// Values that applies, both layouts, a bias with and without broadcasting.
 std::vector<Check> small_checks(const kernels::Family& family, const kernels::Problem& problem,
                                 const kernels::Configuration& configuration, std::uint64_t seed);
 // The tuned shape itself.
@@ -42,13 +45,11 @@ class Verifier {
   ~Verifier();
 
   // Poisons the outputs, runs the plan, checks guards, finiteness of every output, and rows against fp64: all
-  // rows where the reference costs under `kFullReferenceFlops`, else a seeded sample that includes the first
+  // rows where the reference costs under `reference_flops`, else a seeded sample that includes the first
   // and the last rows of every head and the tile boundaries. NaN never passes.
   CheckResult run(const Module& module, const Check& check);
   // The tensors of the latest large problem, for measuring on what was verified.
   DeviceTensors& tensors(const Check& check);
-
-  static constexpr double kFullReferenceFlops = 2e9;
 
  private:
   struct Impl;

@@ -44,6 +44,12 @@ TEST(Usage, MalformedListsAndEmptyRangesAreNamed) {
   expect_usage_error({"compile", "--arch", "sm_1"}, "sm_1");
 }
 
+TEST(Usage, PairsExcludeTheGridAConfigurationAndADatabase) {
+  expect_usage_error({"verify", "--device", "cpu", "--pairs", "--seq", "64"}, "--pairs");
+  expect_usage_error({"verify", "--device", "cpu", "--pairs", "--db", "t.db"}, "--pairs");
+  expect_usage_error({"verify", "--device", "cpu", "--pairs", "--config", "cpu.forward{}"}, "--pairs");
+}
+
 TEST(Usage, UnknownStrategiesFamiliesAndFormatsAreNamed) {
   const TemporaryFolder folder;
   const std::string db = folder / "t.db";

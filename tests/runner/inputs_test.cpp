@@ -150,6 +150,72 @@ TEST(Inputs, AdversarialMaskHidesAWholeRunOfKeys) {
       std::all_of(back.key_mask.end() - p.nk / 4, back.key_mask.end(), [](auto m) { return m == 0; }));
 }
 
+// Results of every row with these inputs.
+kernels::RowResults attend(const HostInputs& inputs) {
+  const Problem& p = inputs.problem;
+  std::vector<kernels::RowIndex> rows;
+  for (int batch = 0; batch < p.batch; ++batch)
+    for (int head = 0; head < p.heads; ++head)
+      for (int row = 0; row < p.nq; ++row) rows.push_back({batch, head, row});
+  return kernels::reference_rows(kernels::traits_of(p), inputs.args(), rows);
+}
+
+TEST(Inputs, OpposedKeysPutEveryLogitAtMinusTheBound) {
+  Problem p = small_problem();
+  const double uniform = std::log(p.nk);
+  for (const double lse : attend(make_inputs(p, Values::opposed, 5)).lse)
+    EXPECT_NEAR(lse, uniform - p.scale, 1e-5);
+  p.l2norm_qk = false;
+  p.logit_bound = 20.0f;
+  for (const double lse : attend(make_inputs(p, Values::opposed, 5)).lse)
+    EXPECT_NEAR(lse, uniform - 0.99 * 20, 1e-3);
+}
+
+TEST(Inputs, RepeatedKeysGetEqualWeight) {
+  const HostInputs inputs = make_inputs(small_problem(), Values::repeated_keys, 5);
+  const kernels::RowResults results = attend(inputs);
+  const auto dim = static_cast<std::size_t>(inputs.problem.head_dim);
+  for (std::size_t row = 1; row < 70; ++row)
+    for (std::size_t d = 0; d < dim; ++d) EXPECT_NEAR(results.o[row * dim + d], results.o[d], 1e-12);
+}
+
+TEST(Inputs, OneVisibleKeyIsOneInEveryBatch) {
+  Problem p = small_problem();
+  p.key_mask = true;
+  const HostInputs inputs = make_inputs(p, Values::one_visible_key, 5);
+  for (int batch = 0; batch < p.batch; ++batch) {
+    const auto row = inputs.key_mask.begin() + batch * p.nk;
+    EXPECT_EQ(std::count(row, row + p.nk, 1), 1);
+  }
+}
+
+TEST(Inputs, LargeBiasHasRowsAndEntriesOf60OrWhatAPromisedBoundLeaves) {
+  Problem p = small_problem();
+  p.bias = kernels::Bias::f32;
+  const auto largest_of_row = [&](const HostInputs& inputs, int row, auto order) {
+    const auto* bias = reinterpret_cast<const float*>(inputs.bias.data()) + row * p.nk;
+    return *std::max_element(bias, bias + p.nk, order);
+  };
+  const HostInputs inputs = make_inputs(p, Values::large_bias, 5);
+  EXPECT_EQ(largest_of_row(inputs, 0, std::greater<float>()), 60.0f) << "its smallest";
+  EXPECT_LT(largest_of_row(inputs, 1, std::greater<float>()), 4.0f) << "its smallest";
+  EXPECT_EQ(largest_of_row(inputs, 1, std::less<float>()), 60.0f);
+  EXPECT_LT(largest_of_row(inputs, 2, std::less<float>()), 4.0f);
+  p.logit_bound = 20.0f;  // 8 of it for q and k
+  EXPECT_EQ(largest_of_row(make_inputs(p, Values::large_bias, 5), 0, std::less<float>()), 12.0f);
+}
+
+TEST(Inputs, ApplyWhereTheProblemHasWhatTheyAreAbout) {
+  Problem p = small_problem();
+  EXPECT_FALSE(apply_to(Values::one_visible_key, p));
+  EXPECT_FALSE(apply_to(Values::large_bias, p));
+  EXPECT_TRUE(apply_to(Values::opposed, p));
+  p.logit_bound = 4.0f;
+  EXPECT_FALSE(apply_to(Values::opposed, p)) << "its logits reach -8";
+  EXPECT_FALSE(apply_to(Values::dominant_key, p));
+  EXPECT_TRUE(apply_to(Values::zero_rows, p));
+}
+
 TEST(Inputs, OfRawQueriesAndKeysKeepThePromisedBound) {
   Problem p = small_problem();
   p.l2norm_qk = false;

@@ -74,12 +74,12 @@ CheckResult verdict(const Problem& problem, const FakeDevice::Kernel& kernel, Va
 TEST(Verifier, AcceptsTheRightAnswerForEveryKindOfProblem) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
     for (const bool causal : {false, true})
-      for (const Values values :
-           {Values::normal, Values::dominant_key, Values::tiny_rows, Values::large_rows, Values::zero_rows}) {
+      for (const Values values : kAllValues) {
         Problem p = base_problem();
         p.dtype = dtype;
         p.causal = causal;
-        p.key_mask = causal;
+        p.key_mask = causal || values == Values::one_visible_key;
+        if (values == Values::large_bias) p.bias = kernels::Bias::same;
         p.layout = causal ? kernels::Layout::bnhd : kernels::Layout::bhnd;
         const Traits traits = kernels::traits_of(p);
         const CheckResult result = verdict(
@@ -228,6 +228,40 @@ TEST(Verifier, RejectsAKernelThatIgnoresTheMask) {
   EXPECT_FALSE(verdict(p, [&](const LaunchPlan&, const Args& args) { attend(blind, args, args); }).ok);
 }
 
+TEST(Verifier, RejectsAKernelThatIgnoresABias) {
+  Problem p = base_problem();
+  p.bias = kernels::Bias::same;
+  Traits blind = kernels::traits_of(p);
+  blind.bias = kernels::Bias::none;
+  EXPECT_FALSE(verdict(p, [&](const LaunchPlan&, const Args& args) { attend(blind, args, args); }).ok);
+}
+
+TEST(Verifier, RejectsABroadcastBiasReadByTheWrongBatch) {
+  Problem p = base_problem();
+  p.batch = 4;
+  p.bias = kernels::Bias::f32;
+  p.bias_batch = 2;
+  const CheckResult result = verdict(p, [&](const LaunchPlan&, const Args& args) {
+    Args read = args;
+    read.bias_batch = 1;
+    attend(kernels::traits_of(p), read, args);
+  });
+  EXPECT_FALSE(result.ok);
+}
+
+TEST(Verifier, ComparesAsManyRowsAsTheCheckMayCost) {
+  Problem p = base_problem();
+  p.nq = p.nk = 700;
+  const auto wrong_in_the_middle = [&](const LaunchPlan&, const Args& args) {
+    attend(kernels::traits_of(p), args, args);
+    static_cast<float*>(args.o)[345 * 32] += 1;
+  };
+  FakeDevice device;
+  device.kernel = wrong_in_the_middle;
+  EXPECT_FALSE(Verifier(device).run(Module{}, {.problem = p}).ok);
+  EXPECT_TRUE(Verifier(device).run(Module{}, {.problem = p, .reference_flops = 1e6}).ok);
+}
+
 // More than kFullReferenceFlops: only a sample of the rows is compared.
 Problem large_problem() {
   return {.dtype = DType::f32,
@@ -259,7 +293,7 @@ void run_unfused(const LaunchPlan& plan, const Args& args) {
 TEST(Verifier, JudgesALargeProblemByASampleAndComputesItsReferenceOnce) {
   const Problem p = large_problem();
   ASSERT_EQ(kernels::traits_of(p), kLargeTraits);
-  ASSERT_GT(kernels::flops(p), Verifier::kFullReferenceFlops);
+  ASSERT_GT(kernels::flops(p), kFullReferenceFlops);
   const auto family = kernels::make_unfused_cpu_family();
   const Check check = full_check(*family, p, family->baseline(p, {}), 3);
   FakeDevice device;
@@ -329,7 +363,7 @@ TEST(SmallChecks, KeepTheTraitsSoThatOneBinaryServesThem) {
     more_keys |= check.problem.nk > check.problem.nq;
     grouped |= check.problem.heads > check.problem.kv_heads && check.problem.kv_heads > 1;
   }
-  EXPECT_EQ(values.size(), 5u);
+  EXPECT_EQ(values.size(), std::size(kAllValues) - 1) << "large_bias needs a bias";
   EXPECT_EQ(layouts.size(), 2u);
   EXPECT_TRUE(more_queries && more_keys && grouped);
 }
@@ -349,12 +383,28 @@ TEST(SmallChecks, PutLengthsOnBothSidesOfTheTile) {
   }
 }
 
+TEST(SmallChecks, OfABiasBroadcastItAndMakeItLarge) {
+  const auto family = kernels::make_unfused_cpu_family();
+  Problem p = base_problem();
+  p.bias = kernels::Bias::f32;
+  bool broadcast = false, full = false, large = false;
+  for (const Check& check : small_checks(*family, p, family->baseline(p, {}), 1)) {
+    kernels::validate(check.problem);
+    if (check.problem.batch > 1 && check.problem.heads > 1)
+      (check.problem.bias_heads == 1 ? broadcast : full) = true;
+    large |= check.values == Values::large_bias;
+  }
+  EXPECT_TRUE(broadcast && full && large);
+}
+
 TEST(SmallChecks, LeaveOutAlignedRowsWhereSmallerLogitsArePromised) {
   const auto family = kernels::make_unfused_cpu_family();
   Problem p = base_problem();
   p.logit_bound = 4.0f;
-  for (const Check& check : small_checks(*family, p, family->baseline(p, {}), 1))
+  for (const Check& check : small_checks(*family, p, family->baseline(p, {}), 1)) {
     EXPECT_NE(check.values, Values::dominant_key);
+    EXPECT_NE(check.values, Values::opposed);
+  }
 }
 
 TEST(RowsToCheck, AreAllOfThemWhereThatIsCheap) {

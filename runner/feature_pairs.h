@@ -1,0 +1,23 @@
+// Problems that together have every pair of feature values: two features that break each other meet in one.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/problem.h"
+#include "runner/inputs.h"
+
+namespace fcsa::runner {
+
+struct FeatureCase {
+  kernels::Problem problem;
+  Values values = Values::normal;
+};
+
+// A covering array of strength two over dtype (with f32 also as TF32), head dim, causal, key mask, bias and
+// how it is broadcast, per-head scale, groups, normalisation, the scale (8, 100, or one with a stated bound),
+// grouped heads, layout, both lengths and Values. Every problem is valid and has values that apply to it.
+// Equal seeds give equal cases. Greedy, after Cohen et al., "The AETG system" (1997).
+std::vector<FeatureCase> feature_pairs(std::uint64_t seed);
+
+}  // namespace fcsa::runner
