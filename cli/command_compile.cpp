@@ -15,24 +15,33 @@ namespace {
 
 struct CompileOptions {
   std::string arch = "sm_75,sm_80,sm_86,sm_89,sm_90a,sm_100a,sm_120a";
-  std::string family, dtype = "f32,bf16,f16", head_dim = "16,32,64,80,96,128";
+  std::string family, dtype = "f32,bf16,f16", head_dim = "16,32,64,80,96,128,192,256";
   int jobs = 0, sample = 0;
   std::uint64_t seed = 1;
   bool all = false, json = false;
 };
 
-// The kinds of kernel that differ in code: full with the fixed bound, causal, and everything at once with the
-// running maximum.
+// The kinds of kernel that differ in code: full with the fixed bound, causal, everything at once with the
+// running maximum, raw rows, groups with a scale per head; and TF32 where it makes a difference.
 std::vector<kernels::Problem> variants(kernels::DType dtype, int head_dim) {
   kernels::Problem full;
   full.dtype = dtype, full.head_dim = head_dim, full.batch = 2, full.heads = full.kv_heads = 16;
   full.nq = full.nk = 4096;
   kernels::Problem causal = full;
   causal.causal = true;
-  kernels::Problem masked = causal;
-  masked.key_mask = true;
-  masked.scale = 100.0f;
-  return {full, causal, masked};
+  kernels::Problem everything = causal;
+  everything.key_mask = true;
+  everything.bias = kernels::Bias::same;
+  kernels::Problem raw = full;
+  raw.l2norm_qk = false;
+  kernels::Problem grouped = causal;
+  grouped.groups = 4;
+  grouped.head_scale = true;
+  std::vector<kernels::Problem> list{full, causal, everything, raw, grouped};
+  if (dtype != kernels::DType::f32) return list;
+  full.allow_tf32 = everything.allow_tf32 = true;
+  list.insert(list.end(), {full, everything});
+  return list;
 }
 
 std::vector<kernels::Configuration> configurations(const CompileOptions& options,

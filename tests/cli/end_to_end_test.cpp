@@ -1,4 +1,5 @@
 // The whole program on the CPU device: tune, verify, store, emit, report, and days that go wrong.
+#include <SQLiteCpp/SQLiteCpp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -121,6 +122,43 @@ TEST(EndToEnd, VerifiesEveryFamilyOnEveryFeature) {
                environment());
   EXPECT_EQ(result.status, 0) << result.out << result.err;
   EXPECT_NE(result.out.find("48 verified"), std::string::npos) << result.out;
+}
+
+TEST(EndToEnd, VerifiesEveryPairOfFeatures) {
+  const ProgramResult result = run_fcsa({"verify", "--device", "cpu", "--pairs"}, environment());
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+  for (const char* family : {"\ncpu: ", "\nunfused_cpu: "}) {
+    const auto line = result.out.find(family);
+    ASSERT_NE(line, std::string::npos) << result.out;
+    EXPECT_NE(result.out.find(" verified, 0 failed", line), std::string::npos) << result.out;
+  }
+}
+
+// A file as the first release wrote it: without the columns that schema 2 added.
+void undo_schema_2(const std::filesystem::path& db) {
+  SQLite::Database database(db.string(), SQLite::OPEN_READWRITE);
+  for (const char* column : {"bias_batch", "bias_heads", "allow_tf32"})
+    database.exec(std::string("ALTER TABLE problems DROP COLUMN ") + column);
+  database.exec("PRAGMA user_version = 1");
+}
+
+TEST(EndToEnd, ADatabaseOfTheFirstSchemaIsReadUnchangedAndTunedFurther) {
+  const TemporaryFolder folder;
+  const auto db = folder / "tuning.db";
+  ASSERT_EQ(run_fcsa(tune(db, "64", "3"), environment()).status, 0);
+  undo_schema_2(db);
+  const std::string bytes = read_file(db);
+  for (const char* command : {"report", "emit"}) {
+    const ProgramResult result = run_fcsa({command, "--db", db, "--out", folder / command});
+    EXPECT_EQ(result.status, 0) << result.err;
+  }
+  EXPECT_EQ(read_file(db), bytes);
+  const auto before = trials_of(db);
+
+  const ProgramResult tuned = run_fcsa(tune(db, "64", "3"), environment());
+  EXPECT_EQ(tuned.status, 0) << tuned.err;
+  for (const auto& [work, times] : repetitions(trials_of(db))) EXPECT_EQ(times, 1) << work;
+  EXPECT_GE(trials_of(db).size(), before.size());
 }
 
 TEST(EndToEnd, ResumesAfterKillMinusNineWithoutRepeatingATrial) {
