@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/common/interface.h"
+#include "kernels/common/normalise.h"
 
 namespace fcsa::kernels::simt {
 
@@ -48,13 +49,22 @@ struct ForwardConfig {
     return thread_m * (thread_n + v_pitch(traits.head_dim) / lanes_n() + 4) + 40;
   }
 
-  FCSA_HD constexpr bool prepass(const Traits& traits) const { return norm_prepass && traits.l2norm_qk; }
+  // Whether the forward kernel works on raw q and k, and whether it finds the norms of k in the workspace.
+  FCSA_HD static constexpr bool normalises(const Traits& traits) {
+    return traits.l2norm_qk && !normalises_first(traits);
+  }
+  FCSA_HD constexpr bool prepass(const Traits& traits) const { return norm_prepass && normalises(traits); }
 
   static constexpr int kNormThreads = 256;
 
   // Kernel 0: forward. Kernel 1: key_norms, one thread per key, into the workspace [batch, kv_heads, nk] f32.
+  // Kernel 2: normalise, after which there is nothing left for key_norms.
   FCSA_HD constexpr LaunchPlan plan(const Traits& traits, const Args& args) const {
     LaunchPlan plan;
+    if (normalises_first(traits)) {
+      plan.steps[plan.count++] = normalise_launch(2, traits, args);
+      plan.workspace_bytes = normalised_tensors(traits, args).bytes;
+    }
     if (prepass(traits)) {
       const long long keys = static_cast<long long>(args.batch) * args.kv_heads * args.nk;
       Launch& norms = plan.steps[plan.count++];

@@ -10,7 +10,7 @@ using simt::ForwardConfig;
 
 const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
   static const std::vector<ConfigField<ForwardConfig>> fields = {
-      {&ForwardConfig::warps, "warps", {2, 4, 8}, "warps of a block"},
+      {&ForwardConfig::warps, "warps", {1, 2, 4, 8}, "warps of a block"},
       {&ForwardConfig::lanes_m, "lanes_m", {2, 4, 8}, "rows of the lane grid; 32 / lanes_m columns"},
       {&ForwardConfig::thread_m, "thread_m", {2, 4, 8, 12, 16}, "query rows per lane"},
       {&ForwardConfig::thread_n, "thread_n", {4, 8, 12, 16}, "keys per lane"},
@@ -39,10 +39,6 @@ class SimtFamily final : public Family {
     if (target.kind != DeviceKind::cuda) return "simt runs on CUDA devices";
     if (target.compute_capability < 75) return "simt needs compute capability 7.5 or later";
     if (problem.op != Op::forward) return "simt has no backward pass yet";
-    if (problem.head_dim > 128) return "simt serves head dimensions up to 128";
-    if (problem.bias != Bias::none) return "simt has no additive bias yet";
-    if (problem.head_scale) return "simt has no per-head scale yet";
-    if (problem.groups != 1) return "simt has no grouped normalisation yet";
     return {};
   }
 
@@ -67,33 +63,42 @@ class SimtFamily final : public Family {
            const int registers = 65536 / (config_of(c).min_blocks * config_of(c).threads());
            return config_of(c).register_estimate(traits_of(p)) <= (registers < 255 ? registers : 255);
          }},
+        {"one warp is for rows so long that more do not fit",
+         [](P p, V c, D) { return config_of(c).warps > 1 || p.head_dim > 240; }},
         {"tile of fewer than 16 or more than 256 rows",
          [](P, V c, D) { return config_of(c).block_m() >= 16 && config_of(c).block_m() <= 256; }},
         {"tile of more than 128 keys", [](P, V c, D) { return config_of(c).block_n() <= 128; }},
         {"tile order matters only when causal",
          [](P p, V c, D) { return p.causal || config_of(c).longest_first == ForwardConfig{}.longest_first; }},
-        {"nothing to normalise", [](P p, V c, D) { return p.l2norm_qk || config_of(c).norm_prepass; }},
+        {"nothing to normalise",
+         [](P p, V c, D) {
+           return ForwardConfig::normalises(traits_of(p)) ||
+                  config_of(c).norm_prepass == ForwardConfig{}.norm_prepass;
+         }},
         {"asynchronous stages need sm_80",
          [](P, V c, D d) { return d.compute_capability >= 80 || config_of(c).stages == 1; }},
     };
   }
 
   // Rows of O in registers limit the micro-tile (8 rows of 80 channels spill on sm_100), shared memory the
-  // stages.
+  // stages, then rows and keys of the tile.
   Configuration baseline(const Problem& problem, const Target& target) const override {
     ForwardConfig config;
     if (target.compute_capability < 80) config.stages = 1;
+    if (problem.head_dim > 192) config.unroll = 1;
     if (problem.head_dim > 64 || target.smem_per_block_bytes < 100 * 1024)
       config.min_blocks = 1, config.thread_m = 4;
     if (!valid(problem, config, target)) config.stages = 1;
     while (config.thread_m > 2 && !valid(problem, config, target)) config.thread_m /= 2;
+    if (!valid(problem, config, target)) config.lanes_m = 8, config.warps = 2;
+    if (!valid(problem, config, target)) config.warps = 1;
     return from_struct(forward_fields(), kernel_name(*this, problem.op), config);
   }
 
   KernelTemplate kernel_template(Op) const override {
     return {"kernels/simt/forward.cuh",
             "fcsa::kernels::simt::ForwardConfig",
-            {"fcsa::kernels::simt::forward", "fcsa::kernels::simt::key_norms"}};
+            {"fcsa::kernels::simt::forward", "fcsa::kernels::simt::key_norms", "fcsa::kernels::normalise"}};
   }
 
   LaunchPlan plan(const Traits& traits, const Configuration& configuration, const Args& args) const override {

@@ -2,8 +2,11 @@
 #pragma once
 
 #include "kernels/common/interface.h"
+#include "kernels/common/normalise.cuh"
 #include "kernels/common/ptx.cuh"
 #include "kernels/simt/config.h"
+#include "kernels/simt/key_norms.cuh"
+#include "kernels/simt/tiles.cuh"
 
 namespace fcsa::kernels::simt {
 
@@ -12,98 +15,6 @@ constexpr float kLn2 = 0.6931471805599453f;
 
 FCSA_DEVICE float minus_infinity() {
   return __uint_as_float(0xff800000u);
-}
-
-FCSA_DEVICE float4 multiply(float4 a, float b) {
-  return {a.x * b, a.y * b, a.z * b, a.w * b};
-}
-
-FCSA_DEVICE float dot(float4 a, float4 b, float sum) {
-  sum = fmaf(a.x, b.x, sum);
-  sum = fmaf(a.y, b.y, sum);
-  sum = fmaf(a.z, b.z, sum);
-  return fmaf(a.w, b.w, sum);
-}
-
-FCSA_DEVICE void add_product(float4& sum, float a, float4 b) {
-  sum.x = fmaf(a, b.x, sum.x);
-  sum.y = fmaf(a, b.y, sum.y);
-  sum.z = fmaf(a, b.z, sum.z);
-  sum.w = fmaf(a, b.w, sum.w);
-}
-
-// 1 / max(norm, eps) from the sum of squares.
-FCSA_DEVICE float inverse_norm(float squares, float eps) {
-  return fminf(ptx::rsqrt_approximate(squares), 1.0f / eps);
-}
-
-template <DType dtype>
-FCSA_DEVICE const char* element_pointer(const void* base, long long index) {
-  return static_cast<const char*>(base) + index * element_bytes(dtype);
-}
-
-// Rows [first, first + rows) of a [n, head_dim] tensor to shared memory as f32; rows at or past n become
-// zeros. f32 goes by cp.async and is complete after the matching wait; 16-bit storage is converted on the
-// way.
-template <DType dtype, int head_dim, int rows, int threads>
-FCSA_DEVICE void load_tile(float* tile, int pitch, const char* base, long long row_stride, int first, int n) {
-  constexpr int kElements = dtype == DType::f32 ? 4 : 8;
-  constexpr int kChunks = head_dim / kElements;
-#pragma unroll
-  for (int begin = 0; begin < rows * kChunks; begin += threads) {
-    const int chunk = begin + static_cast<int>(threadIdx.x);
-    if ((rows * kChunks) % threads != 0 && chunk >= rows * kChunks) break;
-    const int row = chunk / kChunks, channel = chunk % kChunks * kElements;
-    const bool valid = first + row < n;
-    const long long source_row = valid ? first + row : 0;
-    const char* from = base + (source_row * row_stride + channel) * element_bytes(dtype);
-    float* to = tile + row * pitch + channel;
-    if constexpr (dtype == DType::f32) {
-      ptx::copy_async_16(to, from, valid);
-    } else {
-      const uint4 words = valid ? *reinterpret_cast<const uint4*>(from) : uint4{0, 0, 0, 0};
-      const float2 a = ptx::unpack<dtype>(words.x), b = ptx::unpack<dtype>(words.y);
-      const float2 c = ptx::unpack<dtype>(words.z), d = ptx::unpack<dtype>(words.w);
-      *reinterpret_cast<float4*>(to) = {a.x, a.y, b.x, b.y};
-      *reinterpret_cast<float4*>(to + 4) = {c.x, c.y, d.x, d.y};
-    }
-  }
-}
-
-template <DType dtype>
-FCSA_DEVICE void store_4(char* to, float4 value) {
-  if constexpr (dtype == DType::f32) {
-    *reinterpret_cast<float4*>(to) = value;
-  } else {
-    *reinterpret_cast<uint2*>(to) = {ptx::pack<dtype>(value.x, value.y), ptx::pack<dtype>(value.z, value.w)};
-  }
-}
-
-// 1 / max(|k|, eps) of every key, to workspace [batch, kv_heads, nk].
-template <Traits T, ForwardConfig C>
-__global__ void __launch_bounds__(ForwardConfig::kNormThreads) key_norms(const __grid_constant__ Args args) {
-  const long long key = static_cast<long long>(blockIdx.x) * ForwardConfig::kNormThreads + threadIdx.x;
-  if (key >= static_cast<long long>(args.batch) * args.kv_heads * args.nk) return;
-  const long long head = key / args.nk;
-  const Strides& s = args.k_strides;
-  const long long first =
-      head / args.kv_heads * s.batch + head % args.kv_heads * s.head + (key - head * args.nk) * s.row;
-  const uint4* row = reinterpret_cast<const uint4*>(element_pointer<T.dtype>(args.k, first));
-  float squares = 0;
-#pragma unroll 4
-  for (int i = 0; i < T.head_dim * element_bytes(T.dtype) / 16; ++i) {
-    const uint4 w = row[i];
-    if constexpr (T.dtype == DType::f32) {
-      const float4 v{__uint_as_float(w.x), __uint_as_float(w.y), __uint_as_float(w.z), __uint_as_float(w.w)};
-      squares = dot(v, v, squares);
-    } else {
-      const float2 a = ptx::unpack<T.dtype>(w.x), b = ptx::unpack<T.dtype>(w.y);
-      const float2 c = ptx::unpack<T.dtype>(w.z), d = ptx::unpack<T.dtype>(w.w);
-      squares = dot({a.x, a.y, b.x, b.y}, {a.x, a.y, b.x, b.y}, squares);
-      squares = dot({c.x, c.y, d.x, d.y}, {c.x, c.y, d.x, d.y}, squares);
-    }
-  }
-  static_cast<float*>(args.workspace)[key] = inverse_norm(squares, args.eps);
 }
 
 template <Traits T, ForwardConfig C>
@@ -115,8 +26,9 @@ struct Forward {
   static constexpr int kPitchV = C.v_pitch(T.head_dim);
   static constexpr int kPitchP = C.p_pitch();
   static constexpr int kChannelChunks = kPitchV / (4 * C.lanes_n());  // float4s of O per row and lane
+  static constexpr bool kNormalise = ForwardConfig::normalises(T);
   static constexpr bool kPrepass = C.prepass(T);
-  static constexpr bool kInlineNorms = T.l2norm_qk && !kPrepass;
+  static constexpr bool kInlineNorms = kNormalise && !kPrepass;
   static constexpr bool kFixed = T.softmax == Softmax::fixed_bound;
 
   const Args& args;
@@ -178,6 +90,14 @@ struct Forward {
     if (T.causal) keys_end = min(args.nk, max(0, min(first_row + kBlockM, args.nq) + args.nk - args.nq));
   }
 
+  // Row i and key j of this lane, counted in the head.
+  FCSA_DEVICE int row_at(int i) const {
+    return first_row + warp_row + lane_m + C.lanes_m * i;
+  }
+  FCSA_DEVICE int key_at(int tile, int j) const {
+    return tile * kBlockN + lane_n + C.lanes_n() * j;
+  }
+
   FCSA_DEVICE void load_queries() {
     const char* base =
         element_pointer<T.dtype>(args.q, batch * args.q_strides.batch + head * args.q_strides.head);
@@ -200,7 +120,7 @@ struct Forward {
     for (int row = threadIdx.x % 32; row < C.warp_rows(); row += 32) {
       float4* channels = reinterpret_cast<float4*>(q + (warp_row + row) * kPitch);
       float factor = scale;
-      if constexpr (T.l2norm_qk) {
+      if constexpr (kNormalise) {
         float squares = 0;
 #pragma unroll 4
         for (int c = 0; c < T.head_dim / 4; ++c) squares = dot(channels[c], channels[c], squares);
@@ -276,14 +196,32 @@ struct Forward {
     const unsigned char* visible_keys = args.key_mask + batch * args.key_mask_stride;
 #pragma unroll
     for (int j = 0; j < C.thread_n; ++j) {
-      const int key = tile * kBlockN + lane_n + C.lanes_n() * j;
+      const int key = key_at(tile, j);
       bool in_range = key < args.nk;
       if constexpr (T.key_mask) in_range = in_range && visible_keys[key] != 0;
 #pragma unroll
       for (int i = 0; i < C.thread_m; ++i) {
-        const int row = first_row + warp_row + lane_m + C.lanes_m * i;
-        const bool visible = in_range && (!T.causal || key <= row + args.nk - args.nq);
+        const bool visible = in_range && (!T.causal || key <= row_at(i) + args.nk - args.nq);
         if (!visible) s[i][j] = minus_infinity();
+      }
+    }
+  }
+
+  // Pairs outside of the bias are masked afterwards.
+  FCSA_DEVICE void add_bias(int tile, float (&s)[C.thread_m][C.thread_n]) const {
+    constexpr DType kStorage = T.bias == Bias::same ? T.dtype : DType::f32;
+    const Strides& strides = args.bias_strides;
+    const long long first =
+        batch % args.bias_batch * strides.batch + (args.bias_heads == 1 ? 0 : head) * strides.head;
+#pragma unroll
+    for (int i = 0; i < C.thread_m; ++i) {
+      const int row = row_at(i);
+      const char* keys = element_pointer<kStorage>(args.bias, first + row * strides.row);
+#pragma unroll
+      for (int j = 0; j < C.thread_n; ++j) {
+        const int key = key_at(tile, j);
+        if (row < args.nq && key < args.nk)
+          s[i][j] = fmaf(load_element<kStorage>(element_pointer<kStorage>(keys, key)), kLog2E, s[i][j]);
       }
     }
   }
@@ -294,6 +232,7 @@ struct Forward {
     for (int i = 0; i < C.thread_m; ++i)
 #pragma unroll
       for (int j = 0; j < C.thread_n; ++j) s[i][j] = fmaf(s[i][j], factors[j], -offset);
+    if constexpr (T.bias != Bias::none) add_bias(tile, s);
     if (needs_mask(tile)) mask(tile, s);
     if constexpr (!kFixed) raise_maximum(s);
 #pragma unroll
@@ -419,7 +358,7 @@ struct Forward {
 #pragma unroll
       for (int lane = 1; lane < C.lanes_n(); lane *= 2)
         row_sum[i] += __shfl_xor_sync(0xffffffffu, row_sum[i], lane);
-      const int row = first_row + warp_row + lane_m + C.lanes_m * i;
+      const int row = row_at(i);
       if (row >= args.nq) continue;
       const float inverse = row_sum[i] > 0 ? 1.0f / row_sum[i] : 0.0f;
       const float top = kFixed ? offset : row_max[i];
@@ -437,11 +376,20 @@ struct Forward {
 };
 
 template <Traits T, ForwardConfig C>
-__global__ void __launch_bounds__(C.threads(), C.min_blocks) forward(const __grid_constant__ Args args) {
-  extern __shared__ float4 shared[];
-  Forward<T, C> block(args, reinterpret_cast<float*>(shared));
+FCSA_DEVICE void attend(const Args& args, float* shared) {
+  Forward<T, C> block(args, shared);
   block.loop_over_keys();
   block.write_rows();
+}
+
+template <Traits T, ForwardConfig C>
+__global__ void __launch_bounds__(C.threads(), C.min_blocks) forward(const __grid_constant__ Args args) {
+  extern __shared__ float4 shared[];
+  if constexpr (normalises_first(T)) {
+    attend<T, C>(normalised_args<T>(args), reinterpret_cast<float*>(shared));
+  } else {
+    attend<T, C>(args, reinterpret_cast<float*>(shared));
+  }
 }
 
 }  // namespace fcsa::kernels::simt
