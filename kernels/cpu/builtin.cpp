@@ -21,8 +21,8 @@ BuiltinFunctions functions_for(const Traits& traits, std::string_view instructio
 }  // namespace
 
 BuiltinForward builtin_forward(const Traits& traits, std::string_view instruction_set) {
-  if (traits.bias != Bias::none || traits.head_scale || traits.groups != 1)
-    throw std::invalid_argument("the built-in CPU kernels have no bias, head scale or grouped normalisation");
+  if (traits.bias != Bias::none || (traits.l2norm_qk && traits.groups != 1))
+    throw std::invalid_argument("the built-in CPU kernels have no bias and no grouped normalisation");
   const BuiltinFunctions found = functions_for(traits, instruction_set);
   if (!found.forward) {
     throw std::invalid_argument("the built-in CPU kernels have no head dimension " +

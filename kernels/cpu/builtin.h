@@ -14,15 +14,15 @@ namespace fcsa::kernels::cpu {
 struct BuiltinForward {
   std::string instruction_set;          // the one it was compiled for
   std::vector<TaskFunction> functions;  // in the order that Launch::kernel counts
-  Traits traits;  // what the functions are: of those asked for they may differ in mask and softmax variant
+  Traits traits;  // what the functions are: more general than asked for in mask, head scale and softmax
   ForwardConfig config;
 
   LaunchPlan plan(const Args& args) const { return config.plan(traits, args); }
 };
 
-// Serves every dtype and the head dimensions 16, 32, 64, 80, 96 and 128, without bias, head scale and groups.
-// The contract is that of the kernels that are compiled at run time; `instruction_set` must be one that this
-// processor has. Throws std::invalid_argument for traits that it doesn't serve.
+// Serves every dtype and the head dimensions 16, 32, 64, 80, 96 and 128, but no bias and no groups: kernels
+// for those are compiled when they are needed. The contract is that of the kernels that are compiled at run
+// time; `instruction_set` must be one that this processor has. Throws std::invalid_argument for traits that it doesn't serve.
 BuiltinForward builtin_forward(const Traits& traits, std::string_view instruction_set);
 BuiltinForward builtin_forward(const Traits& traits);  // for the best instruction set
 

@@ -9,13 +9,15 @@
 
 namespace fcsa::kernels::cpu::FCSA_CPU_ISA {
 
-// One instance serves masked and unmasked problems (a null mask hides nothing) and both softmax variants.
+// One instance serves masked and unmasked problems (a null mask hides nothing), one scale and one per head
+// (null: args.scale), and both softmax variants.
 template <DType Type, int HeadDim, bool Causal, bool Normalised>
 BuiltinFunctions instance() {
   constexpr Traits kTraits{.dtype = Type,
                            .head_dim = HeadDim,
                            .causal = Causal,
                            .key_mask = true,
+                           .head_scale = true,
                            .l2norm_qk = Normalised,
                            .softmax = Softmax::running_maximum};
   constexpr ForwardConfig kConfig = baseline_config(FCSA_CPU_TEXT(FCSA_CPU_ISA), HeadDim);

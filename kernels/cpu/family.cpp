@@ -44,9 +44,6 @@ class CpuFamily final : public Family {
   std::string unsupported(const Problem& problem, const Target& target) const override {
     if (target.kind != DeviceKind::cpu) return "cpu runs on CPUs";
     if (problem.op != Op::forward) return "cpu has no backward pass yet";
-    if (problem.bias != Bias::none) return "cpu has no additive bias yet";
-    if (problem.head_scale) return "cpu has no per-head scale yet";
-    if (problem.groups != 1) return "cpu has no grouped normalisation yet";
     return {};
   }
 

@@ -55,6 +55,12 @@ TEST(CpuBuiltin, IsRightWithoutNormalisation) {
   }
 }
 
+TEST(CpuBuiltin, IsRightWithAScalePerHead) {
+  Problem problem;
+  problem.head_scale = true, problem.head_dim = 32;
+  check(problem);
+}
+
 TEST(CpuBuiltin, HasThePlanOfTheBaseline) {
   const auto family = make_cpu_family();
   for (const auto& set : runnable_instruction_sets()) {
@@ -73,6 +79,7 @@ TEST(CpuBuiltin, HasThePlanOfTheBaseline) {
 TEST(CpuBuiltin, RefusesWhatItDoesNotServe) {
   EXPECT_THROW(cpu::builtin_forward(Traits{.head_dim = 48}), std::invalid_argument);
   EXPECT_THROW(cpu::builtin_forward(Traits{.bias = Bias::f32}), std::invalid_argument);
+  EXPECT_THROW(cpu::builtin_forward(Traits{.groups = 2}), std::invalid_argument);
   EXPECT_THROW(cpu::builtin_forward(Traits{}, "mmx"), std::invalid_argument);
 }
 

@@ -22,9 +22,12 @@ namespace fcsa::kernels::cpu_cases {
 
 struct Values {
   float magnitude = 1.0f;
-  bool zero_rows = false;     // every fifth row of q and k
-  bool dominant_key = false;  // the last key of every head points along the first query
-  bool hide_leading = false;  // the mask hides the first half of the keys too
+  float bias_magnitude = 2.0f;  // of the largest
+  bool infinite_bias = false;   // minus infinity at every third key, and everywhere in every fourth row
+  float alignment = 0.0f;       // unless 0: every row of q is one vector, every row of k this multiple of it
+  bool zero_rows = false;       // every fifth row of q and k
+  bool dominant_key = false;    // the last key of every head points along the first query
+  bool hide_leading = false;    // the mask hides the first half of the keys too
 };
 
 // Aligned storage with a guard behind it, filled with a NaN pattern.
@@ -63,11 +66,15 @@ class Case {
     fill(k_, rows(problem.kv_heads, problem.nk), random, values);
     fill(v_, rows(problem.kv_heads, problem.nk), random, Values{});
     if (values.dominant_key) copy_query_to_last_key();
+    if (values.alignment != 0.0f) align(values.alignment);
     for (std::size_t i = 0; i < mask_.size(); ++i) {
       const std::size_t key = i % static_cast<std::size_t>(problem.nk);
       const bool hidden = values.hide_leading && key < static_cast<std::size_t>(problem.nk) / 2;
       mask_[i] = !hidden && random() % 4 != 0 ? 1 + random() % 200 : 0;
     }
+    if (problem.bias != Bias::none) fill_bias(random, values);
+    for (int h = 0; h < problem.heads; ++h)
+      head_scale_.push_back(problem.scale * (h % 2 == 0 ? 1.0f : -0.5f) / static_cast<float>(1 + h / 2));
   }
 
   // Runs the functions with the plan and compares every row of o and lse.
@@ -75,6 +82,8 @@ class Case {
     Args args = shape_args(problem_);
     args.q = q_.data(), args.k = k_.data(), args.v = v_.data();
     args.key_mask = problem_.key_mask ? mask_.data() : nullptr;
+    args.bias = problem_.bias != Bias::none ? bias_.data() : nullptr;
+    args.head_scale = problem_.head_scale ? head_scale_.data() : nullptr;
     Storage o(bytes_of(problem_.heads, problem_.nq)), lse(rows(problem_.heads, problem_.nq) * 4);
     Storage workspace(static_cast<std::size_t>(plan.workspace_bytes));
     args.o = o.data(), args.lse = static_cast<float*>(lse.data()), args.workspace = workspace.data();
@@ -103,6 +112,35 @@ class Case {
     }
   }
 
+  void align(float multiple) {
+    const auto elements = [&](int heads, int n) {
+      return static_cast<long long>(rows(heads, n)) * problem_.head_dim;
+    };
+    const auto value = [&](long long i) { return i % problem_.head_dim % 2 == 0 ? 1.0f : -1.0f; };
+    for (long long i = 0; i < elements(problem_.heads, problem_.nq); ++i)
+      store_element(problem_.dtype, q_.data(), i, value(i));
+    for (long long i = 0; i < elements(problem_.kv_heads, problem_.nk); ++i)
+      store_element(problem_.dtype, k_.data(), i, multiple * value(i));
+  }
+
+  // Not a number where no query can see the key: such a pair must not matter.
+  void fill_bias(std::mt19937& random, const Values& values) {
+    const Args args = shape_args(problem_);
+    const DType dtype = problem_.bias == Bias::same ? problem_.dtype : DType::f32;
+    const long long nq = problem_.nq, nk = problem_.nk;
+    const long long count = nq * nk * args.bias_batch * args.bias_heads;
+    bias_.resize(static_cast<std::size_t>(count * element_bytes(dtype)));
+    std::uniform_real_distribution<float> uniform(-values.bias_magnitude, values.bias_magnitude);
+    for (long long i = 0; i < count; ++i) {
+      const long long key = i % nk, row = i / nk % nq, batch = i / (nk * nq * args.bias_heads);
+      const bool masked = problem_.key_mask && args.bias_batch == problem_.batch && !mask_[batch * nk + key];
+      float value = uniform(random);
+      if (values.infinite_bias && (key % 3 == 0 || row % 4 == 0)) value = -INFINITY;
+      if (masked || (problem_.causal && key > row + nk - nq)) value = NAN;
+      store_element(dtype, bias_.data(), i, value);
+    }
+  }
+
   void copy_query_to_last_key() {
     const Args args = shape_args(problem_);
     const int bytes = element_bytes(problem_.dtype), row_bytes = problem_.head_dim * bytes;
@@ -124,7 +162,11 @@ class Case {
         for (int i = 0; i < problem_.nq; ++i) indices.push_back({b, h, i});
     const RowResults expected = reference_rows(traits, args, indices);
     const RowResults plain = plain_rows(traits, args, indices);
-    const double allowed = 2 * worst_error(plain.o, expected.o) + 2e-6;
+    double largest = 0;
+    for (const double lse : expected.lse)
+      if (std::isfinite(lse)) largest = std::max(largest, std::fabs(lse));
+    // Base 2 costs a rounding of every logit.
+    const double allowed = 2 * worst_error(plain.o, expected.o) + 2e-6 + 1e-7 * largest;
     std::vector<double> actual;
     for (const auto& [b, h, i] : indices)
       for (int d = 0; d < problem_.head_dim; ++d) {
@@ -164,7 +206,8 @@ class Case {
   }
 
   Problem problem_;
-  std::vector<unsigned char> q_, k_, v_, mask_;
+  std::vector<unsigned char> q_, k_, v_, mask_, bias_;
+  std::vector<float> head_scale_;
 };
 
 // Lengths at the edges of tiles and far from them, Nq != Nk both ways, grouped heads, layouts, kinds of
@@ -174,6 +217,7 @@ struct Variation {
   int batch = 1, heads = 1, kv_heads = 1;
   Layout layout = Layout::bhnd;
   Values values = {};
+  int bias_batch = 0, bias_heads = 0;  // where the problem has a bias
 };
 
 inline std::vector<Variation> variations() {
@@ -181,6 +225,8 @@ inline std::vector<Variation> variations() {
           {1, 70},
           {7, 3},
           {97, 131, 2, 4, 2, Layout::bnhd},
+          {33, 45, 4, 2, 1, Layout::bhnd, {}, 2, 2},
+          {20, 60, 2, 2, 2, Layout::bhnd, {}, 0, 1},
           {200, 129, 1, 2, 1},
           {130, 300, 1, 2, 2, Layout::bnhd, {.hide_leading = true}},
           {96, 128, 1, 1, 1, Layout::bhnd, {.dominant_key = true}},
@@ -193,6 +239,7 @@ inline Problem with_shape(Problem problem, const Variation& v) {
   problem.nq = v.nq, problem.nk = v.nk;
   problem.batch = v.batch, problem.heads = v.heads, problem.kv_heads = v.kv_heads;
   problem.layout = v.layout;
+  if (problem.bias != Bias::none) problem.bias_batch = v.bias_batch, problem.bias_heads = v.bias_heads;
   return problem;
 }
 

@@ -72,6 +72,8 @@ std::vector<Problem> supported_problems() {
         problem.dtype = dtype, problem.head_dim = head_dim;
         problem.causal = flag, problem.key_mask = !flag, problem.l2norm_qk = flag;
         problems.push_back(problem);
+        problem.bias = flag ? Bias::f32 : Bias::same, problem.head_scale = !flag, problem.groups = 4;
+        problems.push_back(problem);
       }
   return problems;
 }
@@ -112,9 +114,6 @@ TEST(CpuFamily, SaysWhatItDoesNotServe) {
   const auto family = make_cpu_family();
   Problem problem;
   EXPECT_NE(family->unsupported(problem, target_for_arch("sm_90a")), "");
-  problem.bias = Bias::f32;
-  EXPECT_NE(family->unsupported(problem, host_target()), "");
-  problem = {};
   problem.op = Op::backward;
   EXPECT_NE(family->unsupported(problem, host_target()), "");
 }
@@ -135,6 +134,17 @@ TEST(CpuFamily, BaselineIsRightWhenRendered) {
     problem.head_dim = head_dim, problem.causal = head_dim == 80;
     check(*family, problem, family->baseline(problem, host_target()), host_target());
   }
+}
+
+TEST(CpuFamily, BiasScalesAndGroupsAreRightWhenRendered) {
+  const auto family = make_cpu_family();
+  Problem problem;
+  problem.head_dim = 80, problem.dtype = DType::bf16, problem.causal = true;
+  problem.bias = Bias::same, problem.head_scale = true, problem.groups = 5;
+  check(*family, problem, family->baseline(problem, host_target()), host_target());
+  problem.head_dim = 192, problem.dtype = DType::f16, problem.bias = Bias::f32, problem.key_mask = true;
+  problem.groups = 48;
+  check(*family, problem, family->baseline(problem, host_target()), host_target());
 }
 
 TEST(CpuFamily, ConfigurationsDrawnFromTheSpaceAreRightWhenRendered) {
