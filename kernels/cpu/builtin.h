@@ -22,7 +22,8 @@ struct BuiltinForward {
 
 // Serves every dtype and the head dimensions 16, 32, 64, 80, 96 and 128, but no bias and no groups: kernels
 // for those are compiled when they are needed. The contract is that of the kernels that are compiled at run
-// time; `instruction_set` must be one that this processor has. Throws std::invalid_argument for traits that it doesn't serve.
+// time; `instruction_set` must be one that this processor has. Throws std::invalid_argument for traits that
+// it doesn't serve.
 BuiltinForward builtin_forward(const Traits& traits, std::string_view instruction_set);
 BuiltinForward builtin_forward(const Traits& traits);  // for the best instruction set
 
