@@ -3,6 +3,7 @@
 
 Builds the header that `fcsa emit` wrote into a shared library, and on every shape times, interleaved round by round:
   fcsa    the whole operation: q and k are normalised inside
+  raw     fcsa's kernel with l2norm_qk off, on q and k that were normalised beforehand: what normalising costs
   torch   scaled_dot_product_attention on q and k that were normalised beforehand (CUDA: the memory-efficient backend
           with TF32 off for f32, the flash backend for bf16 and f16; CPU: what torch chooses, all threads)
 Before timing, fcsa's output is compared with fp64 on sampled rows of every head. Prints a table and writes JSON with the
@@ -36,7 +37,7 @@ static tuned::Attention attention(void** tensors, const int* sizes, float scale)
   a.q = tensors[0]; a.k = tensors[1]; a.v = tensors[2]; a.o = tensors[3]; a.lse = static_cast<float*>(tensors[4]);
   a.batch = sizes[0]; a.heads = sizes[1]; a.kv_heads = sizes[2]; a.nq = sizes[3]; a.nk = sizes[4];
   a.head_dim = sizes[5]; a.causal = sizes[6] != 0; a.dtype = static_cast<tuned::DType>(sizes[7]);
-  a.scale = scale;
+  a.scale = scale; a.l2norm_qk = sizes[8] == 0;
   return a;
 }}
 extern "C" size_t shim_workspace(void** t, const int* sizes, float scale) {{
@@ -103,13 +104,13 @@ def build(header, cuda):
 class Ours:
     """One problem, ready to launch."""
 
-    def __init__(self, shim, q, k, v, causal, dtype, scale):
+    def __init__(self, shim, q, k, v, causal, dtype, scale, raw=False):
         self.shim, self.scale = shim, scale
         self.o = torch.full_like(q, float("nan"))
         self.lse = torch.full(q.shape[:3], float("nan"), device=q.device, dtype=torch.float32)
         self.tensors = (ctypes.c_void_p * 5)(*(t.data_ptr() for t in (q, k, v, self.o, self.lse)))
         b, h, n, d = q.shape
-        self.sizes = (ctypes.c_int * 8)(b, h, k.shape[1], n, k.shape[2], d, int(causal), dtype)
+        self.sizes = (ctypes.c_int * 9)(b, h, k.shape[1], n, k.shape[2], d, int(causal), dtype, int(raw))
         need = shim.shim_workspace(self.tensors, self.sizes, scale)
         self.workspace = torch.empty(need + 256, dtype=torch.uint8, device=q.device)
         self.pointer = -(-self.workspace.data_ptr() // 256) * 256
@@ -221,9 +222,11 @@ def main():
             qn, kn = (F.normalize(t.float(), dim=-1).to(dtype) for t in (q, k))
             ours = Ours(shim, q, k, v, causal, code, args.scale)
             configuration = ours.configuration()
+            raw = Ours(shim, qn, kn, v, causal, code, args.scale, raw=True)
+            raw_configuration = raw.configuration()
             if cuda:
                 torch.cuda.synchronize()
-            error = worst_row_error(q, k, v, ours.o, causal, args.scale, generator)
+            error = max(worst_row_error(q, k, v, o, causal, args.scale, generator) for o in (ours.o, raw.o))
             allowed = 1e-5 if args.dtype == "f32" else 1e-2
             if not error < allowed:
                 sys.exit(f"n={n} causal={causal}: error {error:.2e} above {allowed:.0e}: not timed")
@@ -234,16 +237,17 @@ def main():
                 with sdpa_kernel(backend):
                     return F.scaled_dot_product_attention(qn, kn, v, is_causal=causal, scale=args.scale)
 
-            samples = race({"fcsa": ours, "torch": torch_attention}, args.rounds, time_ms)
+            samples = race({"fcsa": ours, "raw": raw, "torch": torch_attention}, args.rounds, time_ms)
             flops = 4.0 * b * h * n * n * d * (0.5 if causal else 1.0)
             row = {"dtype": args.dtype, "head_dim": d, "n": n, "batch": b, "heads": h, "causal": causal,
-                   "fcsa_ms": median(samples["fcsa"]), "torch_ms": median(samples["torch"]),
+                   "fcsa_ms": median(samples["fcsa"]), "raw_ms": median(samples["raw"]), "torch_ms": median(samples["torch"]),
                    "fcsa_tflops": flops / median(samples["fcsa"]) / 1e9, "error": error,
-                   "configuration": configuration, "samples_ms": samples}
+                   "configuration": configuration, "raw_configuration": raw_configuration, "samples_ms": samples}
             row["speedup"] = row["torch_ms"] / row["fcsa_ms"]
+            row["normalisation"] = row["fcsa_ms"] / row["raw_ms"] - 1
             rows.append(row)
             print(f"{args.dtype} D{d} N{n:6d} {'causal' if causal else 'full  '}  fcsa {row['fcsa_ms']:9.3f} ms  "
-                  f"torch {row['torch_ms']:9.3f} ms  {row['speedup']:5.2f}x  {row['fcsa_tflops']:7.3f} TFLOP/s  "
+                  f"torch {row['torch_ms']:9.3f} ms  {row['speedup']:5.2f}x  normalising {row['normalisation']:+6.1%}  {row['fcsa_tflops']:7.3f} TFLOP/s  "
                   f"error {error:.1e}  {configuration}", flush=True)
     if args.out:
         with open(args.out + ".tmp", "w") as file:

@@ -18,6 +18,8 @@ struct Constraint {
   std::string
       reason;  // what is violated when it doesn't hold, for the record: "shared memory above the limit"
   std::function<bool(const Problem&, const Configuration&, const Target&)> holds;
+  // Parameters that it looks at: the product of the others is not walked through where it fails. Empty: all.
+  std::vector<std::string> reads = {};
 };
 
 // Where the code of a family is. Kernels are `template <Traits T, Config C>`:

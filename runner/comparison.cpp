@@ -71,12 +71,14 @@ struct Floors {
 // each) and the order of the dot product put 2e-7 of a logit on it. Beyond logits of 64 only what the plain
 // implementation shows counts. 16 bits: P is rounded before its product with v though its sum is not, and
 // then o is: two units of roundoff, where the plain implementation can be exact (all weight on one key).
+// Normalised rows are rounded before their product: with D channels that moves a logit by about u / sqrt(D)
+// of its range, and where few rows are compared the plain implementation may have been lucky.
 Floors floors(const Problem& p, double range) {
   const double logits = std::min(range, 64.0);
   const Floors f32{2e-6 + 2e-7 * logits, 4e-6 + 4e-7 * logits};
   if (p.dtype == DType::f32 && !p.allow_tf32) return f32;
   const double u = unit_roundoff(p.dtype);
-  return {2 * u + f32.o, u + f32.lse};
+  return {2 * u + f32.o, u * std::max(1.0, range / std::sqrt(p.head_dim)) + f32.lse};
 }
 
 }  // namespace

@@ -20,7 +20,43 @@ std::uint64_t checked_product(const kernels::Family& family,
   return product;
 }
 
+// Index of the last of the parameters that a constraint reads.
+std::size_t last_read(const kernels::Constraint& constraint,
+                      const std::vector<kernels::Parameter>& parameters) {
+  if (constraint.reads.empty()) return parameters.size() - 1;
+  std::size_t last = 0;
+  for (const auto& name : constraint.reads) {
+    const auto found =
+        std::find_if(parameters.begin(), parameters.end(), [&](const auto& p) { return p.name == name; });
+    if (found == parameters.end())
+      throw std::invalid_argument("constraint '" + constraint.reason + "' reads '" + name +
+                                  "', which is no parameter");
+    last = std::max(last, static_cast<std::size_t>(found - parameters.begin()));
+  }
+  return last;
+}
+
 }  // namespace
+
+// One configuration is reused for the whole product, and constraints are asked directly: a rejected
+// combination costs no allocation. Each is asked as soon as the parameters it reads have values, so that what
+// fails early takes all combinations of the later parameters with it.
+struct Space::Enumeration {
+  const kernels::Problem& problem;
+  const kernels::Target& target;
+  std::vector<kernels::Constraint> constraints;
+  std::vector<std::vector<std::size_t>>
+      asked_at;  // for each parameter, the constraints that it is the last of
+  std::vector<std::size_t> pruned;
+  kernels::Configuration configuration;
+
+  // First constraint that fails with the values up to `depth`.
+  std::optional<std::size_t> failing(std::size_t depth) const {
+    for (const auto index : asked_at[depth])
+      if (!constraints[index].holds(problem, configuration, target)) return index;
+    return std::nullopt;
+  }
+};
 
 Space::Space(const kernels::Family& family, const kernels::Problem& problem, const kernels::Target& target)
     : family_(&family),
@@ -31,33 +67,28 @@ Space::Space(const kernels::Family& family, const kernels::Problem& problem, con
   for (std::size_t i = parameters_.size(); i-- > 1;) {
     weights_[i - 1] = weights_[i] * parameters_[i].values.size();
   }
-  if (total_ > 0) enumerate(problem, target);
+  if (total_ == 0 || parameters_.empty()) return;
+  Enumeration state{problem, target, family.constraints(problem.op), {}, {}, decode(0)};
+  state.asked_at.resize(parameters_.size());
+  state.pruned.resize(state.constraints.size());
+  for (std::size_t i = 0; i < state.constraints.size(); ++i)
+    state.asked_at[last_read(state.constraints[i], parameters_)].push_back(i);
+  enumerate(state, 0, 0);
+  for (std::size_t i = 0; i < state.constraints.size(); ++i)
+    if (state.pruned[i] > 0) pruned_by_[state.constraints[i].reason] += state.pruned[i];
 }
 
-// One configuration is reused for the whole product, and constraints are asked directly: a rejected
-// combination costs no allocation.
-void Space::enumerate(const kernels::Problem& problem, const kernels::Target& target) {
-  const auto constraints = family_->constraints(problem.op);
-  std::vector<std::size_t> pruned(constraints.size(), 0);
-  std::vector<std::size_t> digits(parameters_.size(), 0);
-  kernels::Configuration configuration = decode(0);
-  for (std::uint64_t code = 0; code < total_; ++code) {
-    std::size_t failed = 0;
-    while (failed < constraints.size() && constraints[failed].holds(problem, configuration, target)) ++failed;
-    if (failed == constraints.size()) {
-      codes_.push_back(code);
+void Space::enumerate(Enumeration& state, std::size_t depth, std::uint64_t code) {
+  for (const int value : parameters_[depth].values) {
+    state.configuration.values[depth].second = value;
+    if (const auto failed = state.failing(depth)) {
+      state.pruned[*failed] += weights_[depth];
+    } else if (depth + 1 < parameters_.size()) {
+      enumerate(state, depth + 1, code);
     } else {
-      ++pruned[failed];
+      codes_.push_back(code);
     }
-    for (std::size_t i = parameters_.size(); i-- > 0;) {
-      const auto& values = parameters_[i].values;
-      digits[i] = digits[i] + 1 == values.size() ? 0 : digits[i] + 1;
-      configuration.values[i].second = values[digits[i]];
-      if (digits[i] != 0) break;
-    }
-  }
-  for (std::size_t i = 0; i < constraints.size(); ++i) {
-    if (pruned[i] > 0) pruned_by_[constraints[i].reason] += pruned[i];
+    code += weights_[depth];
   }
 }
 

@@ -28,7 +28,8 @@ class Space {
   bool contains(const kernels::Configuration& configuration) const { return find(configuration).has_value(); }
   std::vector<kernels::Configuration> valid() const;  // all of them: a copy, use size() and at() in loops
   std::size_t total() const { return total_; }        // before pruning
-  // Number of configurations removed by each constraint.
+  // Number of configurations removed by each constraint, the first to fail in the order of the parameters it
+  // reads.
   const std::map<std::string, std::size_t>& pruned_by() const { return pruned_by_; }
   // For each parameter the index of its value in Parameter::values.
   std::vector<int> digits(std::size_t position) const;
@@ -39,7 +40,8 @@ class Space {
   std::vector<std::size_t> neighbours(std::size_t position, bool any_step) const;
 
  private:
-  void enumerate(const kernels::Problem& problem, const kernels::Target& target);
+  struct Enumeration;
+  void enumerate(Enumeration& state, std::size_t depth, std::uint64_t code);
   std::optional<std::uint64_t> encode(const kernels::Configuration& configuration) const;
   kernels::Configuration decode(std::uint64_t code) const;
   std::optional<std::size_t> position_of(std::uint64_t code) const;

@@ -11,14 +11,18 @@ FCSA_DEVICE unsigned shared_address(const void* pointer) {
   return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
 
-// Copies 16 bytes to shared memory, or writes zeros when `valid` is false (the source is then not read).
-// Asynchronous from sm_80 on; before, an ordinary load and store.
+// Copies 16 bytes to a shared address, or writes zeros when `valid` is false (the source is then not read).
+// sm_80 and later.
+FCSA_DEVICE void copy_async_16(unsigned to_shared, const void* from_global, bool valid) {
+  const int bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to_shared), "l"(from_global), "r"(bytes)
+               : "memory");
+}
+
+// The same for every GPU: before sm_80 an ordinary load and store.
 FCSA_DEVICE void copy_async_16(void* to_shared, const void* from_global, bool valid) {
 #if __CUDA_ARCH__ >= 800
-  const int bytes = valid ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to_shared)),
-               "l"(from_global), "r"(bytes)
-               : "memory");
+  copy_async_16(shared_address(to_shared), from_global, valid);
 #else
   const uint4 zero{0, 0, 0, 0};
   *static_cast<uint4*>(to_shared) = valid ? *static_cast<const uint4*>(from_global) : zero;
@@ -50,6 +54,83 @@ FCSA_DEVICE float rsqrt_approximate(float x) {
   float y;
   asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+}
+
+// Tensor cores. The registers of a fragment of m16n8k16 (16-bit) and m16n8k8 (TF32) hold, for lane = 4 * g +
+// t, words of 32 bits: A = {(row g, word t), (g + 8, t), (g, t + 4), (g + 8, t + 4)}, B = {(column g, word
+// t), (g, t + 4)}; the accumulator is {(g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1)}.
+
+// Four 8 x 8 matrices of 16-bit elements (8 x 4 of 32 bits); lane l gives the address of row l % 8 of matrix
+// l / 8.
+FCSA_DEVICE uint4 load_matrices(unsigned shared_row) {
+  uint4 r;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
+               : "r"(shared_row)
+               : "memory");
+  return r;
+}
+
+FCSA_DEVICE uint4 load_matrices_transposed(unsigned shared_row) {
+  uint4 r;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
+               : "r"(shared_row)
+               : "memory");
+  return r;
+}
+
+FCSA_DEVICE float load_shared(unsigned address) {
+  float x;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(address) : "memory");
+  return x;
+}
+
+FCSA_DEVICE float4 load_shared_4(unsigned address) {
+  float4 x;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+               : "r"(address)
+               : "memory");
+  return x;
+}
+
+FCSA_DEVICE void store_shared(unsigned address, unsigned word) {
+  asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(word) : "memory");
+}
+
+// d += a b for 16-bit operands, products and sums in f32.
+template <DType dtype>
+FCSA_DEVICE void multiply_add_16(float (&d)[4], const uint4& a, unsigned b0, unsigned b1) {
+  if constexpr (dtype == DType::bf16) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+  } else {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+  }
+}
+
+// The same for f32 words of which the hardware reads the upper 19 bits.
+FCSA_DEVICE void multiply_add_tf32(float (&d)[4], const uint4& a, unsigned b0, unsigned b1) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+}
+
+// f32 rounded to the nearest that fits TF32.
+FCSA_DEVICE unsigned round_to_tf32(unsigned word) {
+  return (word + 0x1000u) & 0xffffe000u;
+}
+
+// x = upper + lower: what rounding to TF32 leaves, itself to be read as TF32.
+FCSA_DEVICE unsigned below_tf32(unsigned word, unsigned upper) {
+  return __float_as_uint(__uint_as_float(word) - __uint_as_float(upper));
 }
 
 // The two 16-bit elements of a word, low half first.

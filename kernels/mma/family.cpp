@@ -1,0 +1,190 @@
+// The mma family: search space, constraints, baseline.
+#include <algorithm>
+
+#include "kernels/config_fields.h"
+#include "kernels/families.h"
+#include "kernels/mma/config.h"
+
+namespace fcsa::kernels {
+namespace {
+
+using mma::ForwardConfig;
+
+const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
+  using C = ForwardConfig;
+  static const std::vector<ConfigField<ForwardConfig>> fields = {
+      {&C::warps_m, "warps_m", {1, 2, 4, 8}, "warps of different rows"},
+      {&C::warps_n, "warps_n", {1, 2, 4, 8}, "warps of the same rows and different keys"},
+      {&C::row_tiles, "row_tiles", {1, 2, 4}, "tiles of 16 query rows in a warp"},
+      {&C::block_n, "block_n", {16, 32, 64, 128, 256}, "keys of a tile"},
+      {&C::chunk, "chunk", {16, 32, 64}, "keys of S that a warp holds in registers at a time"},
+      {&C::overlap, "overlap", {0, 1}, "1: S of the next chunk is computed before P V of this one"},
+      {&C::q_in_registers, "q_in_registers", {0, 1}, "1: Q in registers, 0: read from shared memory"},
+      {&C::swizzle, "swizzle", {0, 1}, "rows in shared memory: 1 permuted, 0 padded"},
+      {&C::stages, "stages", {1, 2, 3}, "K and V tiles in flight"},
+      {&C::min_blocks, "min_blocks", {1, 2, 3}, "blocks per multiprocessor to leave registers for"},
+      {&C::unroll, "unroll", {1, 2}, "chunks that are written out"},
+      {&C::key_norms, "key_norms", {0, 1, 2}, "1/|k|: 0 by a kernel, in the block by 1 CUDA, 2 tensor cores"},
+      {&C::tensor_sums, "tensor_sums", {0, 1}, "row sums of P: 0 on the CUDA cores, 1 on the tensor cores"},
+      {&C::polynomial, "polynomial", {0, 2}, "of 8 exponentials, how many by polynomial"},
+      {&C::split_until, "split_until", {0, 128, 256, 512, 1024}, "split keys until there are so many blocks"},
+      {&C::pack_heads, "pack_heads", {0, 1}, "1: query heads of a key/value head share a tile"},
+      {&C::longest_first, "longest_first", {0, 1}, "causal: longest tiles start first"},
+  };
+  return fields;
+}
+
+ForwardConfig config_of(const Configuration& configuration) {
+  return to_struct(forward_fields(), configuration);
+}
+
+// Grouped normalisation comes out of a kernel of its own, so that nothing is left to do here.
+bool normalises(const Problem& p) {
+  return p.l2norm_qk && p.groups == 1;
+}
+
+class MmaFamily final : public Family {
+ public:
+  std::string name() const override { return "mma"; }
+  DeviceKind device_kind() const override { return DeviceKind::cuda; }
+
+  std::string unsupported(const Problem& problem, const Target& target) const override {
+    if (target.kind != DeviceKind::cuda) return "mma runs on CUDA devices";
+    if (target.compute_capability < 80) return "mma needs compute capability 8.0 or later";
+    if (problem.op != Op::forward) return "mma has no backward pass yet";
+    return {};
+  }
+
+  std::vector<Parameter> parameters(Op) const override { return parameters_of(forward_fields()); }
+
+  std::vector<Constraint> constraints(Op) const override {
+    using P = const Problem&;
+    using V = const Configuration&;
+    using D = const Target&;
+    return {
+        {"more than 8 warps in a block",
+         [](P, V c, D) { return config_of(c).warps() <= 8; },
+         {"warps_m", "warps_n"}},
+        {"keys of a tile don't divide into warps and chunks",
+         [](P, V c, D) {
+           const ForwardConfig config = config_of(c);
+           return config.block_n % config.warps() == 0 && config.warp_keys() % config.chunk == 0;
+         },
+         {"warps_m", "warps_n", "block_n", "chunk"}},
+        {"one chunk has nothing to overlap with",
+         [](P, V c, D) { return !config_of(c).overlap || config_of(c).warp_keys() > config_of(c).chunk; },
+         {"warps_n", "block_n", "chunk", "overlap"}},
+        {"accumulators and operands above the registers of a thread",
+         [](P p, V c, D) { return config_of(c).register_estimate(traits_of(p)) <= 255; },
+         {"row_tiles", "chunk", "overlap", "q_in_registers"}},
+        {"row length can't be swizzled",
+         [](P p, V c, D) { return !config_of(c).swizzle || ForwardConfig::can_swizzle(traits_of(p)); },
+         {"swizzle"}},
+        {"more shared memory than a block may have",
+         [](P p, V c, D d) {
+           return static_cast<std::size_t>(config_of(c).smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
+         },
+         {"warps_m", "warps_n", "row_tiles", "block_n", "q_in_registers", "swizzle", "stages"}},
+        {"shared memory of min_blocks blocks above what a multiprocessor has",
+         [](P p, V c, D d) {
+           const std::size_t block = config_of(c).smem_bytes(traits_of(p)) + 1024;
+           return config_of(c).min_blocks * block <= d.smem_per_block_bytes + 1024;
+         },
+         {"warps_m", "warps_n", "row_tiles", "block_n", "q_in_registers", "swizzle", "stages", "min_blocks"}},
+        {"accumulators and operands above the registers that min_blocks leaves a thread",
+         [](P p, V c, D) {
+           const int registers = 65536 / (config_of(c).min_blocks * config_of(c).threads());
+           return config_of(c).register_estimate(traits_of(p)) <= registers;
+         },
+         {"warps_m", "warps_n", "row_tiles", "chunk", "overlap", "q_in_registers", "min_blocks"}},
+        {"fewer than 4 warps on a multiprocessor",
+         [](P, V c, D) { return config_of(c).min_blocks * config_of(c).warps() >= 4; },
+         {"warps_m", "warps_n", "min_blocks"}},
+        {"more chunks written out than a warp has in a tile",
+         [](P, V c, D) { return config_of(c).unroll * config_of(c).chunk <= config_of(c).warp_keys(); },
+         {"warps_n", "block_n", "chunk", "unroll"}},
+        {"nothing to normalise",
+         [](P p, V c, D) { return normalises(p) || config_of(c).key_norms == 0; },
+         {"key_norms"}},
+        {"norms in the block need 16-bit rows, 16 for each warp",
+         [](P p, V c, D) {
+           const ForwardConfig config = config_of(c);
+           return config.key_norms == 0 ||
+                  (p.dtype != DType::f32 && config.block_n / config.warps() % 16 == 0);
+         },
+         {"warps_m", "warps_n", "block_n", "key_norms"}},
+        {"neither the polynomial nor sums of TF32 are exact enough for f32",
+         [](P p, V c, D) {
+           return p.dtype != DType::f32 || (config_of(c).polynomial == 0 && config_of(c).tensor_sums == 0);
+         },
+         {"polynomial", "tensor_sums"}},
+        {"tiles fill the device without splitting the keys",
+         [](P p, V c, D) { return config_of(c).split_until == 0 || config_of(c).splits(shape_args(p)) > 1; },
+         {"warps_m", "row_tiles", "block_n", "split_until", "pack_heads"}},
+        {"every query head has a key/value head of its own",
+         [](P p, V c, D) { return p.heads != p.kv_heads || config_of(c).pack_heads == 0; },
+         {"pack_heads"}},
+        {"tile order matters only when causal",
+         [](P p, V c, D) { return p.causal || config_of(c).longest_first == ForwardConfig{}.longest_first; },
+         {"longest_first"}},
+    };
+  }
+
+  // Few query rows: one tile of the rows of all heads that read a key/value head, whose keys are split over
+  // warps and blocks. Otherwise as many rows in a warp as the registers hold O for.
+  Configuration baseline(const Problem& problem, const Target& target) const override {
+    const Traits traits = traits_of(problem);
+    const Args args = shape_args(problem);
+    ForwardConfig config;
+    config.swizzle = ForwardConfig::can_swizzle(traits);
+    config.chunk = problem.dtype == DType::f32 ? 16 : 32;
+    config.row_tiles = problem.head_dim <= 128 && problem.dtype != DType::f32 ? 2 : 1;
+    config.q_in_registers = problem.head_dim <= 64;
+    const bool few_rows = problem.nq * (problem.heads / problem.kv_heads) <= 32;
+    if (few_rows) {
+      config.warps_m = config.row_tiles = 1;
+      config.warps_n = 4;
+      config.pack_heads = problem.heads != problem.kv_heads;
+      config.chunk = 16;
+      if (normalises(problem) && problem.dtype != DType::f32) config.key_norms = mma::kCudaCores;
+    }
+    if (config.tile_count(args) < target.multiprocessors) config.split_until = 256;
+    while (config.stages > 1 && !valid(problem, config, target)) --config.stages;
+    while (config.block_n > 16 && !valid(problem, config, target)) {
+      config.block_n /= 2;
+      config.chunk = std::min(config.chunk, config.warp_keys());
+    }
+    if (config.splits(args) == 1) config.split_until = 0;
+    return from_struct(forward_fields(), kernel_name(*this, problem.op), config);
+  }
+
+  KernelTemplate kernel_template(Op) const override {
+    return {"kernels/mma/forward.cuh",
+            "fcsa::kernels::mma::ForwardConfig",
+            {"fcsa::kernels::mma::forward", "fcsa::kernels::mma::key_factors", "fcsa::kernels::mma::combine",
+             "fcsa::kernels::normalise"}};
+  }
+
+  LaunchPlan plan(const Traits& traits, const Configuration& configuration, const Args& args) const override {
+    return config_of(configuration).plan(traits, args);
+  }
+
+  Tile tile(const Configuration& configuration) const override {
+    const ForwardConfig config = config_of(configuration);
+    return {config.block_m(), config.block_n};
+  }
+
+ private:
+  bool valid(const Problem& problem, const ForwardConfig& config, const Target& target) const {
+    const auto configuration = from_struct(forward_fields(), kernel_name(*this, problem.op), config);
+    return invalid_reason(*this, problem, configuration, target).empty();
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Family> make_mma_family() {
+  return std::make_unique<MmaFamily>();
+}
+
+}  // namespace fcsa::kernels

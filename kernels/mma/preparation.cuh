@@ -1,0 +1,137 @@
+// What surrounds the forward kernel of the mma family: factors of the keys before it, the sum over parts
+// after it.
+#pragma once
+
+#include "kernels/common/interface.h"
+#include "kernels/common/ptx.cuh"
+#include "kernels/mma/config.h"
+
+namespace fcsa::kernels::mma {
+
+constexpr float kLog2E = 1.4426950408889634f;
+constexpr float kLn2 = 0.6931471805599453f;
+
+FCSA_DEVICE float minus_infinity() {
+  return __uint_as_float(0xff800000u);
+}
+
+// 1 / max(norm, eps) from the sum of squares.
+FCSA_DEVICE float inverse_norm(float squares, float eps) {
+  return fminf(ptx::rsqrt_approximate(squares), 1.0f / eps);
+}
+
+// Sum of squares of the elements of a word.
+template <DType dtype>
+FCSA_DEVICE float add_squares(unsigned word, float sum) {
+  if constexpr (dtype == DType::f32) {
+    return fmaf(__uint_as_float(word), __uint_as_float(word), sum);
+  } else {
+    const float2 x = ptx::unpack<dtype>(word);
+    return fmaf(x.y, x.y, fmaf(x.x, x.x, sum));
+  }
+}
+
+// A key enters its column of S as S * x + y in base 2: x = 1/|k|, and y = -offset of the fixed bound, or -inf
+// for a key that nobody sees, which takes masks and the end of the keys out of the inner loop.
+template <Traits T>
+FCSA_DEVICE float2 key_factor(const Args& args, int batch, int key, float inverse) {
+  bool visible = key < args.nk;
+  if constexpr (T.key_mask) visible = visible && args.key_mask[batch * args.key_mask_stride + key] != 0;
+  const float offset = T.softmax == Softmax::fixed_bound ? bound_offset_log2(T.dtype, args.bound) : 0.0f;
+  return {key < args.nk ? inverse : 0.0f, visible ? -offset : minus_infinity()};
+}
+
+// Factors of every key to the workspace: 8 lanes read a row.
+template <Traits T, ForwardConfig C>
+__global__ void __launch_bounds__(ForwardConfig::kFactorThreads)
+    key_factors(const __grid_constant__ Args args) {
+  const long long padded = C.padded_keys(args);
+  const long long row =
+      (static_cast<long long>(blockIdx.x) * ForwardConfig::kFactorThreads + threadIdx.x) / 8;
+  const long long rows = args.batch * args.kv_heads * padded;
+  const int part = threadIdx.x % 8;
+  const long long head = row / padded;
+  const int key = static_cast<int>(row - head * padded);
+  const int batch = static_cast<int>(head / args.kv_heads);
+  float squares = 0;
+  if (row < rows && key < args.nk) {
+    const Strides& s = args.k_strides;
+    const long long first = batch * s.batch + head % args.kv_heads * s.head + key * s.row;
+    const uint4* pieces =
+        reinterpret_cast<const uint4*>(static_cast<const char*>(args.k) + first * element_bytes(T.dtype));
+    constexpr int kPieces = ForwardConfig::row_bytes(T) / 16;
+#pragma unroll
+    for (int i = 0; i < (kPieces + 7) / 8; ++i) {
+      if (kPieces % 8 != 0 && 8 * i + part >= kPieces) break;
+      const uint4 w = __ldg(pieces + 8 * i + part);
+      squares = add_squares<T.dtype>(w.x, add_squares<T.dtype>(w.y, squares));
+      squares = add_squares<T.dtype>(w.z, add_squares<T.dtype>(w.w, squares));
+    }
+  }
+#pragma unroll
+  for (int lane = 1; lane < 8; lane *= 2) squares += __shfl_xor_sync(0xffffffffu, squares, lane);
+  if (row >= rows || part != 0) return;
+  float2* to = reinterpret_cast<float2*>(static_cast<char*>(args.workspace) + C.workspace(T, args).factors);
+  to[row] = key_factor<T>(args, batch, key, inverse_norm(squares, args.eps));
+}
+
+// O and lse of one row from the parts that the keys were split into. Every sum has a fixed order.
+template <Traits T, ForwardConfig C>
+__global__ void __launch_bounds__(ForwardConfig::kCombineThreads) combine(const __grid_constant__ Args args) {
+  constexpr int kLanes = T.head_dim / 4;  // of a part: 4 channels each
+  constexpr int kGroups = ForwardConfig::kCombineThreads / kLanes;
+  constexpr bool kFixed = T.softmax == Softmax::fixed_bound;
+  __shared__ float4 group_o[kGroups][kLanes];
+  __shared__ float group_sum[kGroups];
+  const long long rows = 1LL * args.batch * args.heads * args.nq, row = blockIdx.x;
+  const auto space = C.workspace(T, args);
+  const char* workspace = static_cast<const char*>(args.workspace);
+  const float4* o = reinterpret_cast<const float4*>(workspace + space.partial_o);
+  const float2* sums = reinterpret_cast<const float2*>(workspace + space.partial_sums);
+  const int parts = C.splits(args), lane = threadIdx.x % kLanes, group = threadIdx.x / kLanes;
+
+  float top = minus_infinity();
+  if constexpr (!kFixed)
+    for (int part = 0; part < parts; ++part) top = fmaxf(top, sums[part * rows + row].y);
+  const float reference = top == minus_infinity() ? 0.0f : top;
+  float4 total{0, 0, 0, 0};
+  float sum = 0;
+  if (group < kGroups) {
+#pragma unroll 4
+    for (int part = group; part < parts; part += kGroups) {
+      const float2 weight = sums[part * rows + row];
+      const float factor = kFixed ? 1.0f : ptx::exp2_approximate(weight.y - reference);
+      const float4 x = o[(part * rows + row) * kLanes + lane];
+      total = {fmaf(x.x, factor, total.x), fmaf(x.y, factor, total.y), fmaf(x.z, factor, total.z),
+               fmaf(x.w, factor, total.w)};
+      sum = fmaf(weight.x, factor, sum);
+    }
+    group_o[group][lane] = total;
+    if (lane == 0) group_sum[group] = sum;
+  }
+  __syncthreads();
+  if (group != 0) return;
+#pragma unroll
+  for (int g = 1; g < kGroups; ++g) {
+    const float4 x = group_o[g][lane];
+    total = {total.x + x.x, total.y + x.y, total.z + x.z, total.w + x.w};
+    sum += group_sum[g];
+  }
+  const float inverse = sum > 0 ? 1.0f / sum : 0.0f;
+  if (kFixed) top = bound_offset_log2(T.dtype, args.bound);
+  if (lane == 0) args.lse[row] = sum > 0 ? (log2f(sum) + top) * kLn2 : minus_infinity();
+  const Strides& s = args.o_strides;
+  const long long head = row / args.nq;
+  const long long first =
+      head / args.heads * s.batch + head % args.heads * s.head + row % args.nq * s.row + 4 * lane;
+  char* to = static_cast<char*>(args.o) + first * element_bytes(T.dtype);
+  if constexpr (T.dtype == DType::f32) {
+    *reinterpret_cast<float4*>(to) = {total.x * inverse, total.y * inverse, total.z * inverse,
+                                      total.w * inverse};
+  } else {
+    *reinterpret_cast<uint2*>(to) = {ptx::pack<T.dtype>(total.x * inverse, total.y * inverse),
+                                     ptx::pack<T.dtype>(total.z * inverse, total.w * inverse)};
+  }
+}
+
+}  // namespace fcsa::kernels::mma
