@@ -22,8 +22,6 @@ constexpr float kLargeScale = 1000.0f;
 std::string why_left_out(const DispatchClass& c) {
   if (c.entries.empty()) return "nothing was tuned";
   if (c.entries.front().problem.op != kernels::Op::forward) return "headers have the forward pass only";
-  if (c.traits.bias != kernels::Bias::none) return "headers have no additive bias yet";
-  if (c.traits.head_scale) return "headers have no scale per head yet";
   return {};
 }
 
@@ -63,15 +61,27 @@ EmittedClass& class_with(EmitPlan& plan, const Traits& traits) {
   return plan.classes.back();
 }
 
+// In f32 a bias of the tensors' type is one in f32: headers know it by one name.
+Traits emitted_traits(Traits traits) {
+  if (traits.dtype == kernels::DType::f32 && traits.bias == kernels::Bias::f32)
+    traits.bias = kernels::Bias::same;
+  return traits;
+}
+
+bool has_bias_or_head_scale(const Traits& traits) {
+  return traits.bias != kernels::Bias::none || traits.head_scale;
+}
+
 // Classes that differ in scale only share kernels, hence traits.
 void add_tuned(EmitPlan& plan, const DispatchClass& from) {
-  EmittedClass& to = class_with(plan, from.traits);
+  const Traits traits = emitted_traits(from.traits);
+  EmittedClass& to = class_with(plan, traits);
   to.tuned_as.push_back(from.class_text);
   to.worst_regret = std::max(to.worst_regret, from.worst_regret);
   for (const auto& entry : from.entries) {
     const std::string& text = from.configurations.at(entry.choice);
     const Family& family = kernels::family_of_kernel(text);
-    const std::size_t variant = add_variant(plan, {&family, from.traits, parse(family, text)});
+    const std::size_t variant = add_variant(plan, {&family, traits, parse(family, text)});
     to.shapes.push_back({entry.problem, variant, entry.chosen_ms});
   }
 }
@@ -111,9 +121,15 @@ EmittedVariant adapt(const EmittedVariant& wish, const Problem& problem, const T
 }
 
 // What a header serves next to a tuned problem: every head dim and dtype that was tuned, causal or not,
-// masked or not; with the fixed bound and the running maximum, and raw q and k.
+// masked or not; with the fixed bound and the running maximum, and raw q and k. With a bias or a scale per
+// head, just what was tuned, and without the bound that its caller may have stated.
 std::vector<Traits> neighbours(const Traits& tuned) {
   std::vector<Traits> list;
+  if (has_bias_or_head_scale(tuned)) {
+    list.push_back(tuned);
+    list.back().softmax = Softmax::running_maximum;
+    return list;
+  }
   for (const bool causal : {false, true})
     for (const bool key_mask : {false, true})
       for (const auto& [l2norm, softmax] : {std::pair{true, Softmax::fixed_bound},
@@ -135,7 +151,8 @@ int distance(const Traits& a, const Traits& b) {
 }
 
 bool same_base(const Traits& a, const Traits& b) {
-  return a.dtype == b.dtype && a.head_dim == b.head_dim && a.groups == b.groups;
+  return a.dtype == b.dtype && a.head_dim == b.head_dim && a.groups == b.groups && a.bias == b.bias &&
+         a.head_scale == b.head_scale && a.tf32 == b.tf32;
 }
 
 const EmittedClass& nearest_tuned(const EmitPlan& plan, const Traits& traits) {
@@ -153,10 +170,11 @@ Problem with_traits(Problem problem, const Traits& traits) {
   problem.causal = traits.causal;
   problem.key_mask = traits.key_mask;
   problem.l2norm_qk = traits.l2norm_qk;
+  problem.bias = traits.bias;
   problem.logit_bound.reset();
   if (traits.softmax == Softmax::running_maximum)
     problem.scale = kLargeScale;
-  else if (!traits.l2norm_qk)
+  else if (!traits.l2norm_qk || has_bias_or_head_scale(traits))
     problem.logit_bound = 1.0f;
   else
     problem.scale = 1.0f;

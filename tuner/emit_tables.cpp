@@ -47,6 +47,10 @@ std::string class_lines(const EmitPlan& plan) {
   return plan.tuned_classes < plan.classes.size() ? text + "#endif\n" : text;
 }
 
+const char* bias_name(kernels::Bias bias) {
+  return bias == kernels::Bias::none ? "" : bias == kernels::Bias::same ? "Bias" : "BiasF32";
+}
+
 }  // namespace
 
 std::string opening_comment(const DispatchTable& table, const EmitPlan& plan, const HeaderUse& use) {
@@ -62,7 +66,9 @@ std::string opening_comment(const DispatchTable& table, const EmitPlan& plan, co
   text += fmt::format(
       "\nWhat was tuned is served by the configuration of the nearest tuned shape; problems next to it "
       "(causal or not,\n"
-      "key_mask or not, any scale, raw q and k) by one configuration each. Define FCSA_TUNED_ONLY, in every "
+      "key_mask or not, any scale, raw q and k) by one configuration each; bias and head_scale where they "
+      "were "
+      "tuned. Define FCSA_TUNED_ONLY, in every "
       "file that\n"
       "includes this one, to compile only what was tuned.\n\n"
       "To make it again: fcsa tune --db tuning.db && fcsa emit --db tuning.db --out DIR\n"
@@ -72,8 +78,9 @@ std::string opening_comment(const DispatchTable& table, const EmitPlan& plan, co
 
 std::string traits_constant(const Traits& t) {
   const char* dtype = t.dtype == DType::f32 ? "F32" : t.dtype == DType::bf16 ? "Bf16" : "F16";
-  return fmt::format("k{}D{}{}{}{}{}{}", dtype, t.head_dim, t.causal ? "Causal" : "",
-                     t.key_mask ? "Mask" : "", t.l2norm_qk ? "" : "Raw",
+  return fmt::format("k{}D{}{}{}{}{}{}{}{}{}", dtype, t.head_dim, t.tf32 ? "Tf32" : "",
+                     t.causal ? "Causal" : "", t.key_mask ? "Mask" : "", bias_name(t.bias),
+                     t.head_scale ? "HeadScale" : "", t.l2norm_qk ? "" : "Raw",
                      t.groups == 1 ? "" : fmt::format("Groups{}", t.groups),
                      t.softmax == Softmax::fixed_bound ? "" : "RunningMaximum");
 }
@@ -88,11 +95,21 @@ std::string traits_constants(const EmitPlan& plan) {
 
 std::string serves_constant(const EmitPlan& plan) {
   std::map<DType, std::set<int>> served;
-  for (const auto& c : plan.classes) served[c.traits.dtype].insert(c.traits.head_dim);
+  std::set<std::string> further;
+  for (const auto& c : plan.classes) {
+    const Traits& t = c.traits;
+    served[t.dtype].insert(t.head_dim);
+    if (t.bias == kernels::Bias::f32 || (t.bias == kernels::Bias::same && t.dtype == DType::f32))
+      further.insert("bias in f32");
+    else if (t.bias == kernels::Bias::same)
+      further.insert(fmt::format("bias in {}", kernels::to_text(t.dtype)));
+    if (t.head_scale) further.insert("head_scale");
+  }
   std::string text;
   for (const auto& [dtype, head_dims] : served)
     text += fmt::format("{}{} head_dim {}", text.empty() ? "" : "; ", kernels::to_text(dtype),
                         fmt::join(head_dims, ", "));
+  if (!further.empty()) text += fmt::format("; where tuned {}", fmt::join(further, ", "));
   return fmt::format("inline constexpr char kServes[] = \"{}\";\n", text);
 }
 

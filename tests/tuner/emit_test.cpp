@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <limits>
 #include <random>
 #include <sstream>
@@ -96,10 +97,10 @@ TEST(EmitHeader, IsTheSameForTheSameTable) {
 TEST(EmitHeader, SaysWhatWasLeftOutAndWhy) {
   DispatchTable table = simt_table("sm_80");
   table.classes.push_back(table.classes.front());
-  table.classes.back().class_text = "forward f32 d64 bias scale=8";
-  table.classes.back().traits.bias = kernels::Bias::same;
+  table.classes.back().class_text = "backward f32 d64 scale=8";
+  for (auto& entry : table.classes.back().entries) entry.problem.op = kernels::Op::backward;
   EXPECT_TRUE(
-      contains(header_text(table), "left out: forward f32 d64 bias scale=8: headers have no additive bias"));
+      contains(header_text(table), "left out: backward f32 d64 scale=8: headers have the forward pass only"));
 }
 
 TEST(EmitPlan, TunedClassesKeepTheirConfigurationsAndShapes) {
@@ -143,6 +144,8 @@ TEST(EmitPlan, EveryConfigurationIsValidForItsClass) {
       problem.causal = v.traits.causal;
       problem.key_mask = v.traits.key_mask;
       problem.l2norm_qk = v.traits.l2norm_qk;
+      problem.bias = v.traits.bias;
+      problem.head_scale = v.traits.head_scale;
       problem.scale = v.traits.softmax == Softmax::fixed_bound ? 8.0f : 1000.0f;
       ASSERT_EQ(kernels::traits_of(problem), v.traits);
       EXPECT_EQ(kernels::invalid_reason(*v.family, problem, v.configuration, table.device.target), "")
@@ -161,6 +164,32 @@ TEST(EmitPlan, ClassesThatDifferOnlyInScaleShareKernels) {
   EXPECT_EQ(plan.tuned_classes, 2u);
   EXPECT_EQ(plan.tuned_variants, 4u);
   EXPECT_EQ(plan.classes.front().shapes.size(), 8u);
+}
+
+// The one class of the CPU table that has a bias, with changes.
+EmitPlan plan_of_biased_class(const std::function<void(Problem&)>& change) {
+  DispatchTable table = cpu_table();
+  std::erase_if(table.classes, [](const auto& c) { return c.traits.bias == kernels::Bias::none; });
+  EXPECT_EQ(table.classes.size(), 1u);
+  DispatchClass& c = table.classes.front();
+  for (auto& entry : c.entries) change(entry.problem);
+  c.traits = kernels::traits_of(c.entries.front().problem);
+  return plan_emission(table);
+}
+
+TEST(EmitPlan, ABiasOrAScalePerHeadIsServedAsItWasTunedOnly) {
+  const EmitPlan plan = plan_of_biased_class([](Problem&) {});
+  ASSERT_EQ(plan.classes.size(), 1u);
+  EXPECT_TRUE(plan.classes[0].traits.head_scale);
+  EXPECT_EQ(plan.classes[0].traits.bias, kernels::Bias::same) << "which is f32";
+  EXPECT_EQ(plan.classes[0].traits.softmax, Softmax::running_maximum);
+}
+
+TEST(EmitPlan, ABiasTunedWithAStatedBoundIsServedWithoutItToo) {
+  const EmitPlan plan = plan_of_biased_class([](Problem& p) { p.logit_bound = 20.0f; });
+  ASSERT_EQ(plan.classes.size(), 2u);
+  EXPECT_EQ(plan.classes[0].traits.softmax, Softmax::fixed_bound);
+  EXPECT_EQ(plan.classes[1].traits.softmax, Softmax::running_maximum);
 }
 
 TEST(EmitPlan, RefusesATableWithNothingToServe) {
@@ -218,6 +247,13 @@ emitted::Attention attention_of(const Problem& p) {
   a.l2norm_qk = p.l2norm_qk;
   a.groups = p.groups;
   a.logit_bound = p.logit_bound.value_or(0.0f);
+  a.allow_tf32 = p.allow_tf32;
+  static const float scales[64] = {}, bias = 0;
+  a.head_scale = p.head_scale ? scales : nullptr;
+  if (p.bias == kernels::Bias::none) return a;
+  a.bias = &bias;
+  a.bias_dtype = p.bias == kernels::Bias::same ? p.dtype : DType::f32;
+  a.bias_batch = p.bias_batch, a.bias_heads = p.bias_heads;
   return a;
 }
 
@@ -243,6 +279,29 @@ TEST(EmittedSelection, TakesTheTraitsAndArgumentsThatTheTunerTook) {
         EXPECT_EQ(args.q_strides.row, expected.q_strides.row);
       }
     }
+  }
+}
+
+TEST(EmittedSelection, TakesTheBiasTheScalePerHeadAndTf32ThatTheTunerTook) {
+  for (int bits = 0; bits < 64; ++bits) {
+    Problem p;
+    p.dtype = bits & 1 ? DType::bf16 : DType::f32;
+    p.batch = 4, p.heads = 6, p.kv_heads = 3, p.nq = 17, p.nk = 33;
+    p.layout = kernels::Layout::bnhd;
+    p.head_scale = bits & 2;
+    p.allow_tf32 = (bits & 4) && p.dtype == DType::f32;
+    if (bits & 8) p.bias = bits & 1 ? kernels::Bias::f32 : kernels::Bias::same;
+    if (bits & 8 && bits & 16) p.bias_batch = 2, p.bias_heads = 1;
+    if (bits & 32) p.logit_bound = 20.0f;
+    EXPECT_EQ(emitted::detail::traits_of(attention_of(p)), kernels::traits_of(p)) << kernels::to_text(p);
+    const kernels::Args expected = kernels::shape_args(p), args = emitted::detail::args_of(attention_of(p));
+    EXPECT_EQ(args.bias_batch, expected.bias_batch);
+    EXPECT_EQ(args.bias_heads, expected.bias_heads);
+    EXPECT_EQ(args.bias_strides.batch, expected.bias_strides.batch);
+    EXPECT_EQ(args.bias_strides.head, expected.bias_strides.head);
+    EXPECT_EQ(args.bias_strides.row, expected.bias_strides.row);
+    EXPECT_EQ(args.bias != nullptr, p.bias != kernels::Bias::none);
+    EXPECT_EQ(args.head_scale != nullptr, p.head_scale);
   }
 }
 
@@ -277,6 +336,16 @@ TEST(EmittedSelection, ChoosesTheShapeThatTheTunerChooses) {
     ASSERT_NE(choice.shape, nullptr);
     EXPECT_EQ(std::to_string(choice.variant), expected.configuration) << kernels::to_text(p);
   }
+}
+
+TEST(EmittedSelection, FallsBackToExactProductsWhereTf32IsAllowedAndNotTheOtherWay) {
+  const emitted::detail::Class exact{{}, 0, 0, 3};
+  emitted::Attention a;
+  a.allow_tf32 = true;
+  EXPECT_EQ(emitted::detail::choose({&exact, 1, nullptr}, a).variant, 3);
+  const emitted::detail::Class rounded{{.tf32 = true}, 0, 0, 3};
+  EXPECT_EQ(emitted::detail::choose({&rounded, 1, nullptr}, a).variant, 3);
+  EXPECT_EQ(emitted::detail::choose({&rounded, 1, nullptr}, emitted::Attention{}).of, nullptr);
 }
 
 TEST(EmittedSelection, FallsBackToTheRunningMaximum) {

@@ -90,6 +90,10 @@ DispatchTable cpu_table() {
   problem.causal = true;
   table.classes.push_back(class_of(cpu, problem, target));
   problem.causal = false;
+  Problem biased = problem;
+  biased.bias = kernels::Bias::f32;
+  biased.head_scale = true;
+  table.classes.push_back(class_of(cpu, biased, target));
   problem.head_dim = 32;
   for (const DType dtype : {DType::bf16, DType::f16}) {
     problem.dtype = dtype;

@@ -6,8 +6,8 @@ using fcsa::kernels::Strides;  // .batch, .head, .row: elements between neighbou
 // Order of the axes in memory: batch, heads, rows, channels; or batch, rows, heads, channels.
 enum class Layout : int { bhnd, bnhd };
 
-// One forward pass:  O = softmax(scale * l2norm(q) l2norm(k)^T) V  over the visible keys. Query head h reads
-// key/value head h / (heads / kv_heads). Pointers are aligned to 16 bytes, strides of q, k, v and o are
+// One forward pass:  O = softmax(scale * l2norm(q) l2norm(k)^T + bias) V  over the visible keys. Query head h
+// reads key/value head h / (heads / kv_heads). Pointers are aligned to 16 bytes, strides of q, k, v and o are
 // multiples of 16 bytes.
 struct Attention {
   const void* q = nullptr;  // [batch, heads, nq, head_dim] of dtype
@@ -17,19 +17,26 @@ struct Attention {
   float* lse = nullptr;     // [batch, heads, nq] contiguous: natural log of the sum over visible keys of
                             // exp(S), -inf where there are none. Null: goes to the workspace, unread
   const unsigned char* key_mask = nullptr;  // [batch, nk], nonzero: visible. Null: every key is
+  const void* bias = nullptr;         // [bias_batch, bias_heads, nq, nk] of bias_dtype; batch b reads b mod
+                                      // bias_batch. Null: none
+  const float* head_scale = nullptr;  // [heads], in place of scale; read where the tensors are. Null: scale
 
   DType dtype = DType::f32;
   int batch = 1, heads = 1, kv_heads = 1, nq = 1, nk = 1, head_dim = 64;
-  bool causal = false;    // query i sees key j when j <= i + (nk - nq)
-  bool l2norm_qk = true;  // divide the rows of q and k by their norms (clamped to at least eps)
-  int groups = 1;         // l2norm of each of this many equal parts of the channels
-  float scale = 8.0f;     // of the logits
+  DType bias_dtype = DType::f32;       // f32, or dtype
+  int bias_batch = 0, bias_heads = 0;  // divides batch; 1 or heads. Zero: as many as batch, as heads
+  bool causal = false;                 // query i sees key j when j <= i + (nk - nq)
+  bool l2norm_qk = true;               // divide the rows of q and k by their norms (clamped to at least eps)
+  int groups = 1;                      // l2norm of each of this many equal parts of the channels
+  float scale = 8.0f;                  // of the logits
   float logit_bound =
       0.0f;  // when positive, a promise that no |logit| is larger; otherwise worked out from scale
   float eps = 1e-12f;
+  bool allow_tf32 = false;  // of f32: products may be rounded to TF32, 10 bits of mantissa
 
   Layout layout = Layout::bhnd;  // of tensors whose strides are left at zero: they are dense
   Strides q_strides, k_strides, v_strides, o_strides;  // set all three numbers of a tensor, or none
+  Strides bias_strides;            // as above: row is the distance between queries, and keys are contiguous
   long long key_mask_stride = -1;  // elements between batches; -1: dense, 0: one row for all
 };
 

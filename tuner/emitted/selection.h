@@ -63,8 +63,13 @@ inline float bound_of(const Attention& a) {
 
 // The largest exponentials fit the arithmetic up to these bounds; beyond them the running maximum is kept.
 inline bool bound_is_known(const Attention& a) {
-  const bool known = a.logit_bound > 0 || a.l2norm_qk;
+  const bool known = a.logit_bound > 0 || (a.l2norm_qk && a.bias == nullptr && a.head_scale == nullptr);
   return known && bound_of(a) <= (a.dtype == DType::f16 ? 10.0f : 43.0f);
+}
+
+inline Bias bias_of(const Attention& a) {
+  if (a.bias == nullptr) return Bias::none;
+  return a.bias_dtype == a.dtype ? Bias::same : Bias::f32;
 }
 
 inline Traits traits_of(const Attention& a) {
@@ -73,8 +78,11 @@ inline Traits traits_of(const Attention& a) {
   traits.head_dim = a.head_dim;
   traits.causal = a.causal;
   traits.key_mask = a.key_mask != nullptr;
+  traits.bias = bias_of(a);
+  traits.head_scale = a.head_scale != nullptr;
   traits.l2norm_qk = a.l2norm_qk;
   traits.groups = a.groups;
+  traits.tf32 = a.allow_tf32 && a.dtype == DType::f32;
   traits.softmax = bound_is_known(a) ? Softmax::fixed_bound : Softmax::running_maximum;
   return traits;
 }
@@ -94,10 +102,15 @@ inline Args args_of(const Attention& a) {
   args.o = a.o;
   args.lse = a.lse;
   args.key_mask = a.key_mask;
+  args.bias = a.bias;
+  args.head_scale = a.head_scale;
   args.q_strides = strides_or_dense(a.q_strides, a.layout, a.heads, a.nq, a.head_dim);
   args.k_strides = strides_or_dense(a.k_strides, a.layout, a.kv_heads, a.nk, a.head_dim);
   args.v_strides = strides_or_dense(a.v_strides, a.layout, a.kv_heads, a.nk, a.head_dim);
   args.o_strides = strides_or_dense(a.o_strides, a.layout, a.heads, a.nq, a.head_dim);
+  args.bias_batch = a.bias_batch != 0 ? a.bias_batch : a.batch;
+  args.bias_heads = a.bias_heads != 0 ? a.bias_heads : a.heads;
+  args.bias_strides = strides_or_dense(a.bias_strides, Layout::bhnd, args.bias_heads, a.nq, a.nk);
   args.key_mask_stride = a.key_mask_stride < 0 ? a.nk : a.key_mask_stride;
   args.batch = a.batch;
   args.heads = a.heads;
@@ -108,6 +121,20 @@ inline Args args_of(const Attention& a) {
   args.bound = bound_of(a);
   args.eps = a.eps;
   return args;
+}
+
+inline Status check_bias(const Attention& a) {
+  if (a.bias == nullptr) return {};
+  if (a.bias_dtype != DType::f32 && a.bias_dtype != a.dtype)
+    return failure(Code::invalid_argument, "bias_dtype is %s: it must be f32 or dtype, which is %s",
+                   name_of(a.bias_dtype), name_of(a.dtype));
+  if (a.bias_batch < 0 || (a.bias_batch > 0 && a.batch % a.bias_batch != 0))
+    return failure(Code::invalid_argument, "bias_batch is %d: it must divide batch, which is %d",
+                   a.bias_batch, a.batch);
+  if (a.bias_heads != 0 && a.bias_heads != 1 && a.bias_heads != a.heads)
+    return failure(Code::invalid_argument, "bias_heads is %d: it must be 1 or heads, which is %d",
+                   a.bias_heads, a.heads);
+  return {};
 }
 
 inline Status check_sizes(const Attention& a) {
@@ -128,7 +155,7 @@ inline Status check_sizes(const Attention& a) {
   if (!std::isfinite(a.logit_bound))
     return failure(Code::invalid_argument, "logit_bound is %g: it must be finite",
                    static_cast<double>(a.logit_bound));
-  return {};
+  return check_bias(a);
 }
 
 inline Status check_tensor(const char* name, const void* data, const Strides& strides, DType dtype) {
@@ -158,16 +185,27 @@ inline Status check_tensors(const Attention& a, const Args& args) {
     const Status status = check_tensor(tensor.name, tensor.data, tensor.strides, a.dtype);
     if (!status.ok()) return status;
   }
+  const std::uintptr_t bias_bytes = fcsa::kernels::element_bytes(a.bias_dtype);
+  if (reinterpret_cast<std::uintptr_t>(a.bias) % bias_bytes != 0)
+    return failure(Code::invalid_argument, "bias is not aligned to its elements");
+  if (reinterpret_cast<std::uintptr_t>(a.head_scale) % sizeof(float) != 0)
+    return failure(Code::invalid_argument, "head_scale is not aligned to its elements");
   return {};
 }
 
+// Of these traits; else of others that are right for the same problems: the running maximum is wherever the
+// fixed bound is, and exact products are wherever TF32 is allowed.
 inline const Class* find_class(const Table& table, Traits traits) {
-  for (int i = 0; i < table.class_count; ++i)
-    if (table.classes[i].traits == traits) return &table.classes[i];
-  // The running maximum is right wherever the fixed bound is.
-  if (traits.softmax == Softmax::running_maximum) return nullptr;
-  traits.softmax = Softmax::running_maximum;
-  return find_class(table, traits);
+  const Softmax softmaxes[] = {traits.softmax, Softmax::running_maximum};
+  const bool tf32s[] = {traits.tf32, false};
+  for (const bool tf32 : tf32s)
+    for (const Softmax softmax : softmaxes) {
+      traits.tf32 = tf32;
+      traits.softmax = softmax;
+      for (int i = 0; i < table.class_count; ++i)
+        if (table.classes[i].traits == traits) return &table.classes[i];
+    }
+  return nullptr;
 }
 
 inline bool same_shape(const Shape& shape, const Attention& a) {
@@ -204,9 +242,15 @@ inline Choice choose(const Table& table, const Attention& a) {
 }
 
 inline Status no_kernel(const Attention& a) {
-  return failure(Code::unsupported, "no kernel for %s, head_dim %d, groups %d%s%s%s; this header serves %s",
+  const Bias bias = bias_of(a);
+  return failure(Code::unsupported,
+                 "no kernel for %s, head_dim %d, groups %d%s%s%s%s%s; this header serves %s",
                  name_of(a.dtype), a.head_dim, a.groups, a.causal ? ", causal" : "",
-                 a.key_mask ? ", key_mask" : "", a.l2norm_qk ? "" : ", without l2norm_qk", kServes);
+                 a.key_mask ? ", key_mask" : "", a.l2norm_qk ? "" : ", without l2norm_qk",
+                 bias == Bias::none   ? ""
+                 : bias == Bias::same ? ", bias of that type"
+                                      : ", bias in f32",
+                 a.head_scale ? ", head_scale" : "", kServes);
 }
 
 inline Selection selection_of(const Choice& choice, const Attention& a, const char* configuration) {

@@ -1,4 +1,5 @@
 // Compiled against an emitted header by emitted_cpu_header_test.cpp. Exit status 1 when an expectation fails.
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -76,6 +77,21 @@ void bad_input_is_refused_with_the_reason() {
   expect_refusal(changed([](A a) { a.scale = 1.0f / 0.0f; }), workspace, invalid, "scale is inf");
   expect_refusal(changed([](A a) { a.head_dim = 72; }), workspace, Code::unsupported, "f32 head_dim 64");
   expect_refusal(changed([](A a) { a.groups = 2; }), workspace, Code::unsupported, "groups 2");
+  const auto biased = [&](auto change) {
+    return changed([&](A a) {
+      a.bias = buffers[0];
+      change(a);
+    });
+  };
+  expect_refusal(biased([](A a) { a.bias_dtype = DType::f16; }), workspace, invalid,
+                 "bias_dtype is f16: it must be f32 or dtype, which is f32");
+  expect_refusal(biased([](A a) { a.bias_batch = 2; }), workspace, invalid, "bias_batch is 2");
+  expect_refusal(biased([](A a) { a.bias_heads = 3; }), workspace, invalid,
+                 "bias_heads is 3: it must be 1 or heads, which is 2");
+  expect_refusal(biased([](A a) { a.bias = static_cast<const char*>(a.bias) + 2, a.head_scale = &a.scale; }),
+                 workspace, invalid, "bias is not aligned");
+  expect_refusal(biased([](A a) { a.causal = true; }), workspace, Code::unsupported,
+                 ", bias of that type; this header serves");
   expect_refusal(good, nullptr, invalid, "workspace is null");
   expect_refusal(good, static_cast<char*>(workspace) + 16, invalid, "256 bytes");
   expect(workspace_bytes(changed([](A a) { a.head_dim = 72; })) == 0, "no workspace for a refused problem");
@@ -141,6 +157,38 @@ void output_follows_the_strides() {
                "strides");
 }
 
+// A scale of zero leaves the bias alone to decide: each row takes the value of the key that has 60.
+void bias_and_head_scale_decide() {
+  Buffers buffers;
+  Attention a = small(buffers);
+  a.batch = 2;
+  const auto chosen = [](int head, int row) { return (7 * row + 3 * head) % 50; };
+  std::vector<float> bias(2 * 50 * 50, 0.0f), lse(2 * 2 * 50);
+  for (int head = 0; head < 2; ++head)
+    for (int row = 0; row < 50; ++row)
+      bias[static_cast<std::size_t>((head * 50 + row) * 50 + chosen(head, row))] = 60.0f;
+  const float head_scale[] = {0.0f, 0.0f};
+  a.bias = bias.data();
+  a.head_scale = head_scale;
+  a.lse = lse.data();
+  const auto expect_values = [&](const char* what, auto head_of_bias) {
+    const Status status = forward(a, buffers[4]);
+    expect(status.ok(), std::string(what) + ": " + status.text);
+    const float* o = static_cast<const float*>(a.o);
+    const float* v = static_cast<const float*>(a.v);
+    for (int i = 0; i < 2 * 2 * 50; ++i) {
+      const int key = chosen(head_of_bias(i / 50 % 2), i % 50);
+      expect(lse[static_cast<std::size_t>(i)] > 59.99f && lse[static_cast<std::size_t>(i)] < 60.01f, what);
+      for (int d = 0; d < 64; ++d)
+        expect(std::fabs(o[i * 64 + d] - v[(i / 50 * 50 + key) * 64 + d]) < 1e-4f, what);
+    }
+  };
+  a.bias_batch = 1;
+  expect_values("a bias that batches share", [](int head) { return head; });
+  a.bias_heads = 1;
+  expect_values("a bias that all share", [](int) { return 0; });
+}
+
 }  // namespace
 
 int main() {
@@ -149,6 +197,7 @@ int main() {
   every_instruction_set_gives_the_same();
   lse_goes_where_it_is_asked_for();
   output_follows_the_strides();
+  bias_and_head_scale_decide();
   Buffers buffers;
   Attention a = small(buffers);
   expect(forward_in_second_unit(a).code == Code::invalid_argument,
