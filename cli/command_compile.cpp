@@ -18,29 +18,49 @@ struct CompileOptions {
   std::string family, dtype = "f32,bf16,f16", head_dim = "16,32,64,80,96,128,192,256";
   int jobs = 0, sample = 0;
   std::uint64_t seed = 1;
-  bool all = false, json = false;
+  bool all = false, variants = false, json = false;
 };
 
-// The kinds of kernel that differ in code: full with the fixed bound, causal, everything at once with the
-// running maximum, raw rows, groups with a scale per head; and TF32 where it makes a difference.
-std::vector<kernels::Problem> variants(kernels::DType dtype, int head_dim) {
-  kernels::Problem full;
-  full.dtype = dtype, full.head_dim = head_dim, full.batch = 2, full.heads = full.kv_heads = 16;
-  full.nq = full.nk = 4096;
-  kernels::Problem causal = full;
-  causal.causal = true;
+// The kinds of kernel that differ in code next to `causal` with the fixed bound: everything at once with the
+// running maximum, raw rows, groups with a scale per head.
+std::vector<kernels::Problem> variants(const kernels::Problem& causal) {
   kernels::Problem everything = causal;
   everything.key_mask = true;
   everything.bias = kernels::Bias::same;
-  kernels::Problem raw = full;
+  kernels::Problem raw = causal;
+  raw.causal = false;
   raw.l2norm_qk = false;
   kernels::Problem grouped = causal;
+  grouped.causal = false;
   grouped.groups = 4;
   grouped.head_scale = true;
-  std::vector<kernels::Problem> list{full, causal, everything, raw, grouped};
-  if (dtype != kernels::DType::f32) return list;
-  full.allow_tf32 = everything.allow_tf32 = true;
-  list.insert(list.end(), {full, everything});
+  return {everything, raw, grouped};
+}
+
+// For every dtype and head dim the causal kernel and one of the other kinds by turns, so that every kind
+// meets every dtype and every head dim; or all kinds. One kernel of TF32, and of a yardstick, which has one
+// path.
+std::vector<kernels::Problem> problems_of(const CompileOptions& options, bool yardstick) {
+  std::vector<kernels::Problem> list;
+  const auto head_dims = parse_sizes("--head-dim", options.head_dim);
+  std::size_t row = 0;
+  for (const auto& dtype : parse_words("--dtype", options.dtype))
+    for (const bool tf32 : {false, true}) {
+      kernels::Problem causal;
+      causal.dtype = kernels::dtype_from_text(dtype), causal.allow_tf32 = tf32, causal.causal = true;
+      if (tf32 && (yardstick || causal.dtype != kernels::DType::f32)) continue;
+      causal.batch = 2, causal.heads = causal.kv_heads = 16, causal.nq = causal.nk = 4096;
+      for (std::size_t i = 0; i < head_dims.size(); ++i) {
+        causal.head_dim = head_dims[i];
+        const auto others = variants(causal);
+        if (options.variants || !(yardstick || tf32)) list.push_back(causal);
+        if (options.variants)
+          list.insert(list.end(), others.begin(), others.end());
+        else
+          list.push_back(others[(row + i) % others.size()]);
+      }
+      ++row;
+    }
   return list;
 }
 
@@ -65,13 +85,11 @@ std::vector<runner::CompileJob> make_jobs(const CompileOptions& options) {
       if (family->device_kind() != target.kind ||
           (!options.family.empty() && family->name() != options.family))
         continue;
-      for (const auto& dtype : parse_words("--dtype", options.dtype))
-        for (int head_dim : parse_sizes("--head-dim", options.head_dim))
-          for (const auto& problem : variants(kernels::dtype_from_text(dtype), head_dim)) {
-            if (!family->unsupported(problem, target).empty()) continue;
-            for (auto& configuration : configurations(options, *family, problem, target))
-              jobs.push_back({{problem, family.get(), std::move(configuration)}, target});
-          }
+      for (const auto& problem : problems_of(options, !family->tunable())) {
+        if (!family->unsupported(problem, target).empty()) continue;
+        for (auto& configuration : configurations(options, *family, problem, target))
+          jobs.push_back({{problem, family.get(), std::move(configuration)}, target});
+      }
     }
   }
   if (jobs.empty())
@@ -132,6 +150,8 @@ void add_compile(CLI::App& app, Context& context) {
   command->add_option("--sample", options->sample,
                       "N random configurations of every space instead of its baseline");
   command->add_flag("--all", options->all, "Every valid configuration");
+  command->add_flag("--variants", options->variants,
+                    "All kinds of kernel for every dtype and head dimension, not one by turns");
   command->add_option("--seed", options->seed, "Of the sample")->capture_default_str();
   command->add_option("--jobs", options->jobs, "Compile processes [one per core]");
   command->add_flag("--json", options->json, "Print JSON");
