@@ -68,13 +68,14 @@ struct Floors {
 
 // f32: the argument of exp2 is up to 40 + log2(e) * bound in magnitude under a fixed bound, so it is rounded
 // by up to 1.9e-6, which is 1.3e-6 of P; ex2.approx adds 2^-22. Approximate reciprocal square roots (2^-22
-// each) and the order of the dot product put 2e-7 of a logit on it. Beyond logits of 64 only what the plain
-// implementation shows counts. 16 bits: P is rounded before its product with v though its sum is not, and
-// then o is: two units of roundoff, where the plain implementation can be exact (all weight on one key).
-// Normalised rows are rounded before their product: with D channels that moves a logit by about u / sqrt(D)
-// of its range, and where few rows are compared the plain implementation may have been lucky.
+// each) and the order of the dot product put 2e-7 of a logit on it. Of raw rows, whose products no reciprocal
+// square root scales, only what the plain implementation shows counts beyond logits of 64. 16 bits: P is
+// rounded before its product with v though its sum is not, and then o is: two units of roundoff, where the
+// plain implementation can be exact (all weight on one key). Normalised rows are rounded before their
+// product: with D channels that moves a logit by about u / sqrt(D) of its range, and where few rows are
+// compared the plain implementation may have been lucky.
 Floors floors(const Problem& p, double range) {
-  const double logits = std::min(range, 64.0);
+  const double logits = p.l2norm_qk ? range : std::min(range, 64.0);
   const Floors f32{2e-6 + 2e-7 * logits, 4e-6 + 4e-7 * logits};
   if (p.dtype == DType::f32 && !p.allow_tf32) return f32;
   const double u = unit_roundoff(p.dtype);
