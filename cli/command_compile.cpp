@@ -21,46 +21,43 @@ struct CompileOptions {
   bool all = false, variants = false, json = false;
 };
 
-// The kinds of kernel that differ in code next to `causal` with the fixed bound: everything at once with the
-// running maximum, raw rows, groups with a scale per head.
-std::vector<kernels::Problem> variants(const kernels::Problem& causal) {
+// The kinds of kernel that differ in code: causal with the fixed bound, everything at once with the running
+// maximum, raw rows, groups with a scale per head.
+std::vector<kernels::Problem> variants(kernels::DType dtype, bool tf32, int head_dim) {
+  kernels::Problem full;
+  full.dtype = dtype, full.allow_tf32 = tf32, full.head_dim = head_dim;
+  full.batch = 2, full.heads = full.kv_heads = 16, full.nq = full.nk = 4096;
+  kernels::Problem causal = full;
+  causal.causal = true;
   kernels::Problem everything = causal;
   everything.key_mask = true;
   everything.bias = kernels::Bias::same;
-  kernels::Problem raw = causal;
-  raw.causal = false;
+  kernels::Problem raw = full;
   raw.l2norm_qk = false;
-  kernels::Problem grouped = causal;
-  grouped.causal = false;
+  kernels::Problem grouped = full;
   grouped.groups = 4;
   grouped.head_scale = true;
-  return {everything, raw, grouped};
+  return {causal, everything, raw, grouped};
 }
 
-// For every dtype and head dim the causal kernel and one of the other kinds by turns, so that every kind
-// meets every dtype and every head dim; or all kinds. One kernel of TF32, and of a yardstick, which has one
-// path.
-std::vector<kernels::Problem> problems_of(const CompileOptions& options, bool yardstick) {
+// One kind for every dtype (TF32 is one) and head dim, by turns that begin elsewhere for every architecture:
+// each kind meets each dtype and each head dim, and on the default architectures both at once. Or all kinds.
+std::vector<kernels::Problem> problems_of(const CompileOptions& options, std::size_t turn) {
   std::vector<kernels::Problem> list;
-  const auto head_dims = parse_sizes("--head-dim", options.head_dim);
-  std::size_t row = 0;
-  for (const auto& dtype : parse_words("--dtype", options.dtype))
+  for (const auto& name : parse_words("--dtype", options.dtype)) {
+    const kernels::DType dtype = kernels::dtype_from_text(name);
     for (const bool tf32 : {false, true}) {
-      kernels::Problem causal;
-      causal.dtype = kernels::dtype_from_text(dtype), causal.allow_tf32 = tf32, causal.causal = true;
-      if (tf32 && (yardstick || causal.dtype != kernels::DType::f32)) continue;
-      causal.batch = 2, causal.heads = causal.kv_heads = 16, causal.nq = causal.nk = 4096;
-      for (std::size_t i = 0; i < head_dims.size(); ++i) {
-        causal.head_dim = head_dims[i];
-        const auto others = variants(causal);
-        if (options.variants || !(yardstick || tf32)) list.push_back(causal);
+      if (tf32 && dtype != kernels::DType::f32) continue;
+      std::size_t kind = turn++;
+      for (const int head_dim : parse_sizes("--head-dim", options.head_dim)) {
+        const auto kinds = variants(dtype, tf32, head_dim);
         if (options.variants)
-          list.insert(list.end(), others.begin(), others.end());
+          list.insert(list.end(), kinds.begin(), kinds.end());
         else
-          list.push_back(others[(row + i) % others.size()]);
+          list.push_back(kinds[kind++ % kinds.size()]);
       }
-      ++row;
     }
+  }
   return list;
 }
 
@@ -79,18 +76,20 @@ std::vector<kernels::Configuration> configurations(const CompileOptions& options
 
 std::vector<runner::CompileJob> make_jobs(const CompileOptions& options) {
   std::vector<runner::CompileJob> jobs;
+  std::size_t turn = 0;
   for (const auto& arch : parse_words("--arch", options.arch)) {
     const kernels::Target target = kernels::target_for_arch(arch);
     for (const auto& family : kernels::families()) {
       if (family->device_kind() != target.kind ||
           (!options.family.empty() && family->name() != options.family))
         continue;
-      for (const auto& problem : problems_of(options, !family->tunable())) {
+      for (const auto& problem : problems_of(options, turn)) {
         if (!family->unsupported(problem, target).empty()) continue;
         for (auto& configuration : configurations(options, *family, problem, target))
           jobs.push_back({{problem, family.get(), std::move(configuration)}, target});
       }
     }
+    ++turn;
   }
   if (jobs.empty())
     throw UsageError("nothing to compile: no family serves these architectures, dtypes and head dims");
