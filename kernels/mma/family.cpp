@@ -97,9 +97,6 @@ class MmaFamily final : public Family {
            return config_of(c).register_estimate(traits_of(p)) <= registers;
          },
          {"warps_m", "warps_n", "row_tiles", "chunk", "overlap", "q_in_registers", "min_blocks"}},
-        {"fewer than 4 warps on a multiprocessor",
-         [](P, V c, D) { return config_of(c).min_blocks * config_of(c).warps() >= 4; },
-         {"warps_m", "warps_n", "min_blocks"}},
         {"more chunks written out than a warp has in a tile",
          [](P, V c, D) { return config_of(c).unroll * config_of(c).chunk <= config_of(c).warp_keys(); },
          {"warps_n", "block_n", "chunk", "unroll"}},
@@ -137,8 +134,11 @@ class MmaFamily final : public Family {
     const Args args = shape_args(problem);
     ForwardConfig config;
     config.swizzle = ForwardConfig::can_swizzle(traits);
-    config.chunk = problem.dtype == DType::f32 ? 16 : 32;
-    config.row_tiles = problem.head_dim <= 128 && problem.dtype != DType::f32 ? 2 : 1;
+    config.chunk = problem.dtype == DType::f32 || problem.head_dim > 128 ? 16 : 32;
+    // 32 rows of 128 channels leave no registers for a bias.
+    const int most_channels = problem.bias != Bias::none ? 64 : 128;
+    config.row_tiles = problem.head_dim <= most_channels && problem.dtype != DType::f32 ? 2 : 1;
+    if (problem.head_dim > 128) config.block_n = 32;
     config.q_in_registers = problem.head_dim <= 64;
     const bool few_rows = problem.nq * (problem.heads / problem.kv_heads) <= 32;
     if (few_rows) {
@@ -152,6 +152,7 @@ class MmaFamily final : public Family {
     while (config.stages > 1 && !valid(problem, config, target)) --config.stages;
     while (config.block_n > 16 && !valid(problem, config, target)) {
       config.block_n /= 2;
+      config.warps_n = std::min(config.warps_n, config.block_n / 16);
       config.chunk = std::min(config.chunk, config.warp_keys());
     }
     if (config.splits(args) == 1) config.split_until = 0;

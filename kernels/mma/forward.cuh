@@ -177,8 +177,9 @@ struct Forward {
   FCSA_DEVICE void load_rows(unsigned to, const Source& source) const {
     constexpr int kShare = rows * Layout::kPieces / C.warps();
     static_assert(rows * Layout::kPieces % C.warps() == 0);
+    constexpr int kUnroll = kShare <= 512 ? (kShare + 31) / 32 : 2;
     const int begin = static_cast<int>(threadIdx.x) / 32 * kShare;
-#pragma unroll 2
+#pragma unroll kUnroll
     for (int i = 0; i < kShare; i += 32) {
       if (kShare % 32 != 0 && i + lane >= kShare) break;
       const int piece = begin + i + lane, row = piece / Layout::kPieces, column = piece % Layout::kPieces;
@@ -253,9 +254,15 @@ struct Forward {
   FCSA_DEVICE uint4 key_fragment(unsigned tile, int key, int step) const {
     return ptx::load_matrices(tile + Layout::offset(key, lane % 8 + lane / 16 * 8, 2 * step, lane / 8 % 2));
   }
-  FCSA_DEVICE uint4 query_fragment(int m, int step) const {
-    if constexpr (C.q_in_registers) return q[m][step];
+  FCSA_DEVICE uint4 shared_query_fragment(int m, int step) const {
     return ptx::load_matrices(rows_then_columns(q_shared, warp_m * C.warp_rows() + 16 * m, 2 * step));
+  }
+  FCSA_DEVICE uint4 query_fragment(int m, int step) const {
+    if constexpr (C.q_in_registers) {
+      return q[m][step];
+    } else {
+      return shared_query_fragment(m, step);
+    }
   }
 
   FCSA_DEVICE static unsigned scaled(unsigned word, float factor) {
@@ -269,51 +276,64 @@ struct Forward {
   FCSA_DEVICE void prepare_queries() {
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
-      float squares[2] = {0, 0};
 #pragma unroll
       for (int h = 0; h < 2; ++h)
         row_scale[m][h] = kLog2E * (T.head_scale ? args.head_scale[min(head_of(row_at(m, h)), args.heads - 1)]
                                                  : args.scale);
-      if (!C.q_in_registers && (!kNormalise || warp_n != 0)) continue;
-      const unsigned rows = q_shared;
-      const int first = warp_m * C.warp_rows() + 16 * m;
+      if constexpr (C.q_in_registers) {
 #pragma unroll
-      for (int step = 0; step < kSteps; ++step) {
-        const uint4 a = ptx::load_matrices(rows_then_columns(rows, first, 2 * step));
-        if constexpr (C.q_in_registers) q[m][step] = a;
-        if constexpr (kNormalise) {
-          squares[0] = add_squares<T.dtype>(a.x, add_squares<T.dtype>(a.z, squares[0]));
-          squares[1] = add_squares<T.dtype>(a.y, add_squares<T.dtype>(a.w, squares[1]));
-        }
+        for (int step = 0; step < kSteps; ++step) q[m][step] = shared_query_fragment(m, step);
       }
-      if constexpr (!kNormalise) continue;
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 1);
-        squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 2);
-        row_scale[m][h] *= inverse_norm(squares[h], args.eps);
-      }
-#pragma unroll
-      for (int step = 0; step < kSteps; ++step) {
-        if constexpr (C.q_in_registers) {
-          uint4& a = q[m][step];
-          a = {scaled(a.x, row_scale[m][0]), scaled(a.y, row_scale[m][1]), scaled(a.z, row_scale[m][0]),
-               scaled(a.w, row_scale[m][1])};
-        } else {  // the warps of other keys read what this one writes, after the next barrier
-          const uint4 a = ptx::load_matrices(rows_then_columns(rows, first, 2 * step));
-          __syncwarp();
-          const unsigned upper = rows + 4 * t + Layout::offset(first, g, 2 * step, 0);
-          const unsigned lower = rows + 4 * t + Layout::offset(first + 8, g, 2 * step, 0);
-          ptx::store_shared(upper, scaled(a.x, row_scale[m][0]));
-          ptx::store_shared(lower, scaled(a.y, row_scale[m][1]));
-          ptx::store_shared(rows + 4 * t + Layout::offset(first, g, 2 * step, 1),
-                            scaled(a.z, row_scale[m][0]));
-          ptx::store_shared(rows + 4 * t + Layout::offset(first + 8, g, 2 * step, 1),
-                            scaled(a.w, row_scale[m][1]));
-        }
+      if constexpr (kNormalise) {
+        normalise_row_scale(m);
+        scale_queries(m);
       }
     }
     if constexpr (T.bias != Bias::none) locate_bias();
+  }
+
+  FCSA_DEVICE void normalise_row_scale(int m) {
+    float squares[2] = {0, 0};
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      const uint4 a = query_fragment(m, step);
+      squares[0] = add_squares<T.dtype>(a.x, add_squares<T.dtype>(a.z, squares[0]));
+      squares[1] = add_squares<T.dtype>(a.y, add_squares<T.dtype>(a.w, squares[1]));
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 1);
+      squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 2);
+      row_scale[m][h] *= inverse_norm(squares[h], args.eps);
+    }
+  }
+
+  FCSA_DEVICE void scale_queries(int m) {
+    const auto scale = [&](const uint4& a) -> uint4 {
+      return {scaled(a.x, row_scale[m][0]), scaled(a.y, row_scale[m][1]), scaled(a.z, row_scale[m][0]),
+              scaled(a.w, row_scale[m][1])};
+    };
+    if constexpr (C.q_in_registers) {
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step) q[m][step] = scale(q[m][step]);
+    } else {
+      // The warps of other keys read what the first one writes, after the next barrier; so they must not be
+      // reading now.
+      if constexpr (C.warps_n > 1) __syncthreads();
+      if (warp_n != 0) return;
+      const int first = warp_m * C.warp_rows() + 16 * m;
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step) {
+        const uint4 a = scale(shared_query_fragment(m, step));
+        __syncwarp();
+        const unsigned to = q_shared + 4 * t;
+        ptx::store_shared(to + Layout::offset(first, g, 2 * step, 0), a.x);
+        ptx::store_shared(to + Layout::offset(first + 8, g, 2 * step, 0), a.y);
+        ptx::store_shared(to + Layout::offset(first, g, 2 * step, 1), a.z);
+        ptx::store_shared(to + Layout::offset(first + 8, g, 2 * step, 1), a.w);
+        __syncwarp();
+      }
+    }
   }
 
   FCSA_DEVICE void locate_bias() {
@@ -359,7 +379,10 @@ struct Forward {
 
   // Factors of the rows of K that this warp has loaded, in time for the barrier that publishes the tile.
   FCSA_DEVICE void publish_factors(int tile) const {
-    if constexpr (!kFactors || kPrepared) return;
+    if constexpr (kFactors && !kPrepared) publish_own_factors(tile);
+  }
+
+  FCSA_DEVICE void publish_own_factors(int tile) const {
     constexpr int kShare = C.block_n / C.warps();
     const int first = static_cast<int>(threadIdx.x) / 32 * kShare;
     const auto publish = [&](int key, float inverse) {
@@ -432,7 +455,10 @@ struct Forward {
 #pragma unroll
         for (int i = 0; i < 4; ++i) s[m][n][i] = 0;
     const int first = warp_n * C.warp_keys() + chunk * C.chunk;
-#pragma unroll
+    // Long rows that are read step by step are not written out in full: loads ahead would cost the registers
+    // of O.
+    constexpr int kUnroll = C.q_in_registers || kSteps <= 8 ? kSteps : 4;
+#pragma unroll kUnroll
     for (int step = 0; step < kSteps; ++step) {
       uint4 a[kRowTiles];
 #pragma unroll
@@ -805,11 +831,11 @@ struct Forward {
       }
     __syncwarp();
     const Strides& strides = args.o_strides;
-#pragma unroll 4
+#pragma unroll 2
     for (int piece = lane; piece < C.warp_rows() * Layout::kPieces; piece += 32) {
       const int tile_row = warp_first + piece / Layout::kPieces, column = piece % Layout::kPieces;
       const int row = first_row + tile_row;
-      if (row >= args.nq * packed) break;
+      if (row >= args.nq * packed) continue;
       const long long index =
           batch * strides.batch + head_of(row) * strides.head + query_of(row) * strides.row;
       *reinterpret_cast<float4*>(static_cast<char*>(args.o) + index * kElement + 16 * column) =
