@@ -67,7 +67,11 @@ Space::Space(const kernels::Family& family, const kernels::Problem& problem, con
   for (std::size_t i = parameters_.size(); i-- > 1;) {
     weights_[i - 1] = weights_[i] * parameters_[i].values.size();
   }
-  if (total_ == 0 || parameters_.empty()) return;
+  if (total_ == 0) return;
+  if (parameters_.empty()) {
+    codes_.push_back(0);
+    return;
+  }
   Enumeration state{problem, target, family.constraints(problem.op), {}, {}, decode(0)};
   state.asked_at.resize(parameters_.size());
   state.pruned.resize(state.constraints.size());
