@@ -52,6 +52,9 @@ class MmaFamily final : public Family {
     if (target.kind != DeviceKind::cuda) return "mma runs on CUDA devices";
     if (target.compute_capability < 80) return "mma needs compute capability 8.0 or later";
     if (problem.op != Op::forward) return "mma has no backward pass yet";
+    // Three products a step and O of 256 channels don't fit the registers: simt serves them.
+    if (problem.dtype == DType::f32 && problem.head_dim > 128)
+      return "mma serves f32 up to head dimension 128";
     return {};
   }
 
@@ -138,7 +141,8 @@ class MmaFamily final : public Family {
     // 32 rows of 128 channels leave no registers for a bias.
     const int most_channels = problem.bias != Bias::none ? 64 : 128;
     config.row_tiles = problem.head_dim <= most_channels && problem.dtype != DType::f32 ? 2 : 1;
-    if (problem.head_dim > 128) config.block_n = 32;
+    // Norms in the block: with those of a pre-pass, 192 channels spill on sm_90a at 205 registers.
+    if (problem.head_dim > 128 && normalises(problem)) config.key_norms = mma::kCudaCores;
     config.q_in_registers = problem.head_dim <= 64;
     const bool few_rows = problem.nq * (problem.heads / problem.kv_heads) <= 32;
     if (few_rows) {
@@ -154,6 +158,7 @@ class MmaFamily final : public Family {
       config.block_n /= 2;
       config.warps_n = std::min(config.warps_n, config.block_n / 16);
       config.chunk = std::min(config.chunk, config.warp_keys());
+      if (config.block_n / config.warps() < 16) config.key_norms = mma::kPrepass;
     }
     if (config.splits(args) == 1) config.split_until = 0;
     return from_struct(forward_fields(), kernel_name(*this, problem.op), config);
