@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/table.h"
+#include "runner/feature_pairs.h"
 #include "runner/process_evaluator.h"
 #include "tuner/space.h"
 
@@ -18,11 +19,11 @@ struct CompileOptions {
   std::string family, dtype = "f32,bf16,f16", head_dim = "16,32,64,80,96,128,192,256";
   int jobs = 0, sample = 0;
   std::uint64_t seed = 1;
-  bool all = false, variants = false, json = false;
+  bool all = false, variants = false, pairs = false, json = false;
 };
 
 // The kinds of kernel that differ in code: causal with the fixed bound, everything at once with the running
-// maximum, raw rows, groups with a scale per head.
+// maximum, raw rows, groups with a scale per head, one query against a long cache.
 std::vector<kernels::Problem> variants(kernels::DType dtype, bool tf32, int head_dim) {
   kernels::Problem full;
   full.dtype = dtype, full.allow_tf32 = tf32, full.head_dim = head_dim;
@@ -37,13 +38,19 @@ std::vector<kernels::Problem> variants(kernels::DType dtype, bool tf32, int head
   kernels::Problem grouped = full;
   grouped.groups = 4;
   grouped.head_scale = true;
-  return {causal, everything, raw, grouped};
+  kernels::Problem decoding = full;
+  decoding.batch = 1, decoding.heads = 32, decoding.kv_heads = 8, decoding.nq = 1, decoding.nk = 8192;
+  return {causal, everything, raw, grouped, decoding};
 }
 
 // One kind for every dtype (TF32 is one) and head dim, by turns that begin elsewhere for every architecture:
 // each kind meets each dtype and each head dim, and on the default architectures both at once. Or all kinds.
 std::vector<kernels::Problem> problems_of(const CompileOptions& options, std::size_t turn) {
   std::vector<kernels::Problem> list;
+  if (options.pairs) {
+    for (const auto& feature_case : runner::feature_pairs(options.seed)) list.push_back(feature_case.problem);
+    return list;
+  }
   for (const auto& name : parse_words("--dtype", options.dtype)) {
     const kernels::DType dtype = kernels::dtype_from_text(name);
     for (const bool tf32 : {false, true}) {
@@ -149,9 +156,11 @@ void add_compile(CLI::App& app, Context& context) {
   command->add_option("--sample", options->sample,
                       "N random configurations of every space instead of its baseline");
   command->add_flag("--all", options->all, "Every valid configuration");
-  command->add_flag("--variants", options->variants,
-                    "All kinds of kernel for every dtype and head dimension, not one by turns");
-  command->add_option("--seed", options->seed, "Of the sample")->capture_default_str();
+  auto* variants =
+      command->add_flag("--variants", options->variants,
+                        "All kinds of kernel for every dtype and head dimension, not one by turns");
+  command->add_flag("--pairs", options->pairs, "The problems of verify --pairs instead")->excludes(variants);
+  command->add_option("--seed", options->seed, "Of the sample and of --pairs")->capture_default_str();
   command->add_option("--jobs", options->jobs, "Compile processes [one per core]");
   command->add_flag("--json", options->json, "Print JSON");
   command->callback([options, &context] {
