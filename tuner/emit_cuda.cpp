@@ -47,7 +47,7 @@ std::string compiled_struct(std::size_t index, const EmittedVariant& v) {
       "  static constexpr Traits traits = {};\n"
       "  static constexpr auto config =\n      {};\n"
       "  static constexpr KernelFunction kernels[] = {{{}}};\n"
-      "  static inline std::atomic<std::uint64_t> large_smem[{}] = {{}};\n"
+      "  static inline std::atomic<std::uint64_t> resources_allowed[{}] = {{}};\n"
       "  static LaunchPlan plan(const Args& args) {{ return config.plan(traits, args); }}\n"
       "}};\n",
       index, configuration_text(v), traits_constant(v.traits), configuration_literal(v), kernels,

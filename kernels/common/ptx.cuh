@@ -5,6 +5,14 @@
 
 #define FCSA_DEVICE __device__ __forceinline__
 
+// Blocks of a cluster, for the declaration of a kernel. There are none before sm_90, where a kernel that asks
+// for one is an error.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define FCSA_CLUSTER(x, y, z)
+#else
+#define FCSA_CLUSTER(x, y, z) __cluster_dims__(x, y, z)
+#endif
+
 namespace fcsa::kernels::ptx {
 
 FCSA_DEVICE unsigned shared_address(const void* pointer) {
@@ -97,6 +105,34 @@ FCSA_DEVICE float4 load_shared_4(unsigned address) {
 
 FCSA_DEVICE void store_shared(unsigned address, unsigned word) {
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(word) : "memory");
+}
+
+// Clusters, sm_90 and later. Address of what lies at `shared` in another block of the cluster, by its rank.
+FCSA_DEVICE unsigned cluster_address(unsigned shared, int rank) {
+  unsigned address;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared), "r"(rank));
+  return address;
+}
+
+FCSA_DEVICE float2 load_cluster_2(unsigned address) {
+  float2 x;
+  asm volatile("ld.shared::cluster.v2.f32 {%0, %1}, [%2];" : "=f"(x.x), "=f"(x.y) : "r"(address) : "memory");
+  return x;
+}
+
+FCSA_DEVICE float4 load_cluster_4(unsigned address) {
+  float4 x;
+  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+               : "r"(address)
+               : "memory");
+  return x;
+}
+
+// All threads of all blocks of the cluster, none of which has ended; what they wrote to shared memory is
+// visible to all.
+FCSA_DEVICE void cluster_barrier() {
+  asm volatile("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;" ::: "memory");
 }
 
 // d += a b for 16-bit operands, products and sums in f32.

@@ -13,8 +13,11 @@ enum KeyNorms : int { kPrepass = 0, kCudaCores = 1, kTensorCores = 2 };
 // A block works on block_m() rows of queries and walks over the keys, block_n at a time. Its warps split the
 // tile into warps_m parts by rows and warps_n parts by keys; those of different keys add up their O at the
 // end. A warp takes `chunk` keys at a time from S = Q K^T through exp2 to O += P V, all in registers.
+// Where tiles are few, the keys of one are split over blocks, which add up through the distributed shared
+// memory of their cluster, or through the workspace and a kernel of its own.
 struct ForwardConfig {
   // In the order of the table in family.cpp: initialisers name them in this order.
+  int cluster = 1;  // blocks of a cluster, which share the keys of one tile
   int warps_m = 4;
   int warps_n = 1;
   int row_tiles = 2;  // tiles of 16 rows in a warp
@@ -64,10 +67,14 @@ struct ForwardConfig {
   FCSA_HD constexpr int exchange_bytes(const Traits& t) const {
     return warps_n / 2 * block_m() * (t.head_dim + 8) * 4;
   }
+  // A row of a part for the other blocks of the cluster: O, then its sum and maximum, then padding.
+  FCSA_HD static constexpr int part_pitch(const Traits& t) { return (t.head_dim + 4) * 4; }
+  FCSA_HD constexpr int output_bytes(const Traits& t) const {
+    return block_m() * (cluster > 1 ? part_pitch(t) : row_bytes(t) + 16);
+  }
   FCSA_HD constexpr int smem_bytes(const Traits& t) const {
     const int loop = stages_bytes(t) + factor_bytes(t) + (q_shares_stage(t) ? 0 : q_bytes(t));
-    const int output = block_m() * (row_bytes(t) + 16);
-    const int end = exchange_bytes(t) > output ? exchange_bytes(t) : output;
+    const int end = exchange_bytes(t) > output_bytes(t) ? exchange_bytes(t) : output_bytes(t);
     return loop > end ? loop : end;
   }
 
@@ -113,19 +120,21 @@ struct ForwardConfig {
   FCSA_HD constexpr long long tile_count(const Args& args) const {
     return row_blocks(args) * (args.heads / packed(args)) * args.batch;
   }
-  // Parts that the keys are split into: whole tiles, and a power of two, which keeps the parts even for usual
-  // lengths.
+  // Parts that the keys are split into for `combine`: whole tiles, as many as keep the grid within
+  // split_until blocks, so that it fills whole waves of a device where that is a multiple of what runs at
+  // once.
   FCSA_HD constexpr int splits(const Args& args) const {
-    const long long key_tiles = ceil_div(args.nk, block_n);
-    int parts = 1;
-    while (parts * tile_count(args) < split_until && 2 * parts <= key_tiles && parts < 128) parts *= 2;
-    return parts;
+    const long long key_tiles = ceil_div(args.nk, block_n), wanted = split_until / tile_count(args);
+    const long long parts = wanted < key_tiles ? wanted : key_tiles;
+    return parts < 1 ? 1 : parts > kMostSplits ? kMostSplits : static_cast<int>(parts);
   }
+  FCSA_HD constexpr bool splits_keys() const { return split_until != 0 || cluster > 1; }
 
+  static constexpr int kMostSplits = 256;
   static constexpr int kFactorThreads = 256;
   static constexpr int kCombineThreads = 128;
 
-  // Kernels: 0 forward, 1 key_factors, 2 combine, 3 normalise.
+  // Kernels: 0 forward, 1 key_factors, 2 combine, 3 normalise, 4 forward_in_clusters.
   FCSA_HD constexpr LaunchPlan plan(const Traits& t, const Args& args) const {
     LaunchPlan plan;
     plan.workspace_bytes = workspace(t, args).bytes;
@@ -138,9 +147,9 @@ struct ForwardConfig {
       factors.threads = kFactorThreads;
     }
     Launch& forward = plan.steps[plan.count++];
-    forward.kernel = 0;
+    forward.kernel = cluster > 1 ? 4 : 0;
     forward.grid_x = static_cast<unsigned>(tile_count(args));
-    forward.grid_y = static_cast<unsigned>(splits(args));
+    forward.grid_y = static_cast<unsigned>(cluster > 1 ? cluster : splits(args));
     forward.threads = static_cast<unsigned>(threads());
     forward.smem_bytes = static_cast<unsigned>(smem_bytes(t));
     if (splits(args) > 1) {

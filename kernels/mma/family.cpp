@@ -13,6 +13,7 @@ using mma::ForwardConfig;
 const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
   using C = ForwardConfig;
   static const std::vector<ConfigField<ForwardConfig>> fields = {
+      {&C::cluster, "cluster", {1, 2, 4, 8, 16}, "blocks of a cluster that share the keys of a tile"},
       {&C::warps_m, "warps_m", {1, 2, 4, 8}, "warps of different rows"},
       {&C::warps_n, "warps_n", {1, 2, 4, 8}, "warps of the same rows and different keys"},
       {&C::row_tiles, "row_tiles", {1, 2, 4}, "tiles of 16 query rows in a warp"},
@@ -21,13 +22,16 @@ const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
       {&C::overlap, "overlap", {0, 1}, "1: S of the next chunk is computed before P V of this one"},
       {&C::q_in_registers, "q_in_registers", {0, 1}, "1: Q in registers, 0: read from shared memory"},
       {&C::swizzle, "swizzle", {0, 1}, "rows in shared memory: 1 permuted, 0 padded"},
-      {&C::stages, "stages", {1, 2, 3}, "K and V tiles in flight"},
+      {&C::stages, "stages", {1, 2, 3, 4, 6}, "K and V tiles in flight"},
       {&C::min_blocks, "min_blocks", {1, 2, 3}, "blocks per multiprocessor to leave registers for"},
       {&C::unroll, "unroll", {1, 2}, "chunks that are written out"},
       {&C::key_norms, "key_norms", {0, 1, 2}, "1/|k|: 0 by a kernel, in the block by 1 CUDA, 2 tensor cores"},
       {&C::tensor_sums, "tensor_sums", {0, 1}, "row sums of P: 0 on the CUDA cores, 1 on the tensor cores"},
       {&C::polynomial, "polynomial", {0, 2}, "of 8 exponentials, how many by polynomial"},
-      {&C::split_until, "split_until", {0, 128, 256, 512, 1024}, "split keys until there are so many blocks"},
+      {&C::split_until,
+       "split_until",
+       {0, 128, 192, 256, 384, 512, 1024, 2048},
+       "split keys into up to so many blocks"},
       {&C::pack_heads, "pack_heads", {0, 1}, "1: query heads of a key/value head share a tile"},
       {&C::longest_first, "longest_first", {0, 1}, "causal: longest tiles start first"},
   };
@@ -36,6 +40,17 @@ const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
 
 ForwardConfig config_of(const Configuration& configuration) {
   return to_struct(forward_fields(), configuration);
+}
+
+// Blocks: 8 everywhere since sm_90, 16 on the chips for data centres.
+int largest_cluster(const Target& target) {
+  if (target.compute_capability < 90) return 1;
+  return target.compute_capability == 90 || target.compute_capability / 10 == 10 ? 16 : 8;
+}
+
+// Query rows that read the same keys.
+long long shared_rows(const Problem& p) {
+  return 1LL * p.nq * (p.heads / p.kv_heads);
 }
 
 // Grouped normalisation comes out of a kernel of its own, so that nothing is left to do here.
@@ -65,6 +80,21 @@ class MmaFamily final : public Family {
     using V = const Configuration&;
     using D = const Target&;
     return {
+        {"clusters larger than the device makes",
+         [](P, V c, D d) { return config_of(c).cluster <= largest_cluster(d); },
+         {"cluster"}},
+        {"tiles of 128 rows fill the device without clusters",
+         [](P p, V c, D d) {
+           return config_of(c).cluster == 1 ||
+                  ceil_div(shared_rows(p), 128) * p.batch * p.kv_heads < d.multiprocessors;
+         },
+         {"cluster"}},
+        {"half of a tile's rows are past the end",
+         [](P p, V c, D) {
+           const int rows = config_of(c).block_m();
+           return rows == 16 || rows / 2 < shared_rows(p);
+         },
+         {"warps_m", "row_tiles"}},
         {"more than 8 warps in a block",
          [](P, V c, D) { return config_of(c).warps() <= 8; },
          {"warps_m", "warps_n"}},
@@ -121,6 +151,9 @@ class MmaFamily final : public Family {
         {"tiles fill the device without splitting the keys",
          [](P p, V c, D) { return config_of(c).split_until == 0 || config_of(c).splits(shape_args(p)) > 1; },
          {"warps_m", "row_tiles", "block_n", "split_until", "pack_heads"}},
+        {"keys are split by clusters or through the workspace",
+         [](P, V c, D) { return config_of(c).cluster == 1 || config_of(c).split_until == 0; },
+         {"cluster", "split_until"}},
         {"every query head has a key/value head of its own",
          [](P p, V c, D) { return p.heads != p.kv_heads || config_of(c).pack_heads == 0; },
          {"pack_heads"}},
@@ -131,7 +164,8 @@ class MmaFamily final : public Family {
   }
 
   // Few query rows: one tile of the rows of all heads that read a key/value head, whose keys are split over
-  // warps and blocks. Otherwise as many rows in a warp as the registers hold O for.
+  // warps and blocks, and as many stages as leave room for a second block. Otherwise as many rows in a warp
+  // as the registers hold O for, or half where the tiles don't fill the device.
   Configuration baseline(const Problem& problem, const Target& target) const override {
     const Traits traits = traits_of(problem);
     const Args args = shape_args(problem);
@@ -144,15 +178,21 @@ class MmaFamily final : public Family {
     // Norms in the block: with those of a pre-pass, 192 channels spill on sm_90a at 205 registers.
     if (problem.head_dim > 128 && normalises(problem)) config.key_norms = mma::kCudaCores;
     config.q_in_registers = problem.head_dim <= 64;
-    const bool few_rows = problem.nq * (problem.heads / problem.kv_heads) <= 32;
+    const bool few_rows = shared_rows(problem) <= 32;
     if (few_rows) {
       config.warps_m = config.row_tiles = 1;
       config.warps_n = 4;
       config.pack_heads = problem.heads != problem.kv_heads;
       config.chunk = 16;
       if (normalises(problem) && problem.dtype != DType::f32) config.key_norms = mma::kCudaCores;
+      config.stages = 4;
+      while (config.stages > 2 && !holds_two(config.smem_bytes(traits), target)) --config.stages;
+    } else if (config.tile_count(args) < target.multiprocessors) {
+      config.row_tiles = 1;
     }
-    if (config.tile_count(args) < target.multiprocessors) config.split_until = 256;
+    while (config.block_m() > 16 && config.block_m() / 2 >= shared_rows(problem))
+      (config.row_tiles > 1 ? config.row_tiles : config.warps_m) /= 2;
+    split_keys(config, args, target);
     while (config.stages > 1 && !valid(problem, config, target)) --config.stages;
     while (config.block_n > 16 && !valid(problem, config, target)) {
       config.block_n /= 2;
@@ -168,7 +208,7 @@ class MmaFamily final : public Family {
     return {"kernels/mma/forward.cuh",
             "fcsa::kernels::mma::ForwardConfig",
             {"fcsa::kernels::mma::forward", "fcsa::kernels::mma::key_factors", "fcsa::kernels::mma::combine",
-             "fcsa::kernels::normalise"}};
+             "fcsa::kernels::normalise", "fcsa::kernels::mma::forward_in_clusters"}};
   }
 
   LaunchPlan plan(const Traits& traits, const Configuration& configuration, const Args& args) const override {
@@ -181,6 +221,21 @@ class MmaFamily final : public Family {
   }
 
  private:
+  static bool holds_two(int smem_bytes, const Target& target) {
+    return 2 * (static_cast<std::size_t>(smem_bytes) + 1024) <= target.smem_per_block_bytes + 1024;
+  }
+
+  // Until there is a block for every multiprocessor: by clusters, which need no second kernel, where the
+  // largest is enough.
+  static void split_keys(ForwardConfig& config, const Args& args, const Target& target) {
+    const long long tiles = config.tile_count(args), wanted = target.multiprocessors;
+    if (tiles >= wanted) return;
+    while (config.cluster < largest_cluster(target) && config.cluster * tiles < wanted) config.cluster *= 2;
+    if (4 * config.cluster * tiles >= 3 * wanted) return;
+    config.cluster = 1;
+    config.split_until = 256;
+  }
+
   bool valid(const Problem& problem, const ForwardConfig& config, const Target& target) const {
     const auto configuration = from_struct(forward_fields(), kernel_name(*this, problem.op), config);
     return invalid_reason(*this, problem, configuration, target).empty();

@@ -151,9 +151,13 @@ struct Forward {
       keys_end = min(args.nk, max(0, last_query + 1 + args.nk - args.nq));
     }
     const int tiles = (keys_end + C.block_n - 1) / C.block_n;
-    const int part = C.split_until != 0 ? (tiles + gridDim.y - 1) / gridDim.y : tiles;
-    first_tile = min(tiles, static_cast<int>(blockIdx.y) * part);
-    end_tile = min(tiles, first_tile + part);
+    first_tile = 0;
+    end_tile = tiles;
+    if constexpr (C.splits_keys()) {
+      const long long parts = gridDim.y, part = blockIdx.y;
+      first_tile = static_cast<int>(tiles * part / parts);
+      end_tile = static_cast<int>(tiles * (part + 1) / parts);
+    }
   }
 
   FCSA_DEVICE int query_of(int row) const {
@@ -803,6 +807,50 @@ struct Forward {
       }
   }
 
+  // The same to the shared memory of this block, for `sum_parts`.
+  FCSA_DEVICE void share_part() const {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const unsigned to = shared + (row_at(m, h) - first_row) * ForwardConfig::part_pitch(T);
+        const auto store_pair = [&](int word, float x, float y) {
+          ptx::store_shared(to + 4 * word, __float_as_uint(x));
+          ptx::store_shared(to + 4 * word + 4, __float_as_uint(y));
+        };
+#pragma unroll
+        for (int c = 0; c < kChannelTiles; ++c) store_pair(8 * c + 2 * t, o[m][c][2 * h], o[m][c][2 * h + 1]);
+        if (t == 0) store_pair(T.head_dim, row_sum[m][h], row_max[m][h]);
+      }
+  }
+
+  // O and lse of this block's share of the rows of the tile, from the parts of all blocks of the cluster, in
+  // their order.
+  FCSA_DEVICE void sum_parts() const {
+    constexpr int kLanes = T.head_dim / 4;
+    const int pieces = min(C.block_m(), args.nq * packed - first_row) * kLanes;
+    const int share = (pieces + C.cluster - 1) / C.cluster, first = static_cast<int>(blockIdx.y) * share;
+    for (int piece = first + threadIdx.x; piece < min(first + share, pieces); piece += kThreads) {
+      const int row = piece / kLanes, channel = piece % kLanes * 4;
+      PartialRow total;
+      float2 sums[C.cluster];
+#pragma unroll
+      for (int part = 0; part < C.cluster; ++part) {
+        sums[part] = ptx::load_cluster_2(ptx::cluster_address(part_word(row, T.head_dim), part));
+        if constexpr (!kFixed) total.top = fmaxf(total.top, sums[part].y);
+      }
+#pragma unroll
+      for (int part = 0; part < C.cluster; ++part) {
+        const float4 x = ptx::load_cluster_4(ptx::cluster_address(part_word(row, channel), part));
+        total.template add<kFixed>(x, sums[part]);
+      }
+      write_row<T>(args, output_row(first_row + row), channel, total);
+    }
+  }
+  FCSA_DEVICE unsigned part_word(int row, int word) const {
+    return shared + row * ForwardConfig::part_pitch(T) + 4 * word;
+  }
+
   // O / row sum and lse. A row that saw no key has a sum of zero: O = 0, lse = -inf. O passes through shared
   // memory so that it is written 16 bytes at a time.
   FCSA_DEVICE void write_rows() const {
@@ -850,8 +898,15 @@ FCSA_DEVICE void run(const Args& args) {
   Forward<T, C> block(args, ptx::shared_address(shared));
   block.loop_over_keys();
   block.gather();
+  if constexpr (C.cluster > 1) {
+    if (block.warp_n == 0) block.share_part();
+    ptx::cluster_barrier();
+    block.sum_parts();
+    ptx::cluster_barrier();  // others may be reading this block's part
+    return;
+  }
   if (block.warp_n != 0) return;
-  if (C.split_until != 0 && gridDim.y > 1) {
+  if (C.splits_keys() && gridDim.y > 1) {
     block.write_part();
   } else {
     block.write_rows();
@@ -859,12 +914,25 @@ FCSA_DEVICE void run(const Args& args) {
 }
 
 template <Traits T, ForwardConfig C>
-__global__ void __launch_bounds__(C.threads(), C.min_blocks) forward(const __grid_constant__ Args args) {
+FCSA_DEVICE void normalise_and_run(const Args& args) {
   if constexpr (normalises_first(T)) {
     run<T, C>(normalised_args<T>(args));
   } else {
     run<T, C>(args);
   }
+}
+
+template <Traits T, ForwardConfig C>
+__global__ void __launch_bounds__(C.threads(), C.min_blocks) forward(const __grid_constant__ Args args) {
+  if constexpr (C.cluster == 1) normalise_and_run<T, C>(args);
+}
+
+template <Traits T, ForwardConfig C>
+__global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(1, C.cluster, 1)
+    forward_in_clusters(const __grid_constant__ Args args) {
+#if __CUDA_ARCH__ >= 900
+  if constexpr (C.cluster > 1) normalise_and_run<T, C>(args);
+#endif
 }
 
 }  // namespace fcsa::kernels::mma

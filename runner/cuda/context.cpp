@@ -106,6 +106,8 @@ void CudaModule::find_entries(const Binary& binary) {
     driver.check(
         driver.func_get_attribute(&static_bytes, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, entry.function),
         "cuFuncGetAttribute");
+    // Clusters of 16 blocks are not portable and must be asked for. Where there are none the launch says so.
+    driver.func_set_attribute(entry.function, CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1);
     entry.smem_allowed = static_cast<unsigned>(std::max(kDefaultSmemBytes - static_bytes, 0));
     entries_.push_back(entry);
   }
