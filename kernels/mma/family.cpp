@@ -171,7 +171,9 @@ class MmaFamily final : public Family {
     const Args args = shape_args(problem);
     ForwardConfig config;
     config.swizzle = ForwardConfig::can_swizzle(traits);
-    config.chunk = problem.dtype == DType::f32 || problem.head_dim > 128 ? 16 : 32;
+    // The causal limits of 32 rows of 128 channels with 32 keys spill on sm_100a and sm_120a.
+    const bool tight = problem.head_dim == 128 && problem.causal && target.compute_capability >= 100;
+    config.chunk = problem.dtype == DType::f32 || problem.head_dim > 128 || tight ? 16 : 32;
     // 32 rows of 128 channels leave no registers for a bias.
     const int most_channels = problem.bias != Bias::none ? 64 : 128;
     config.row_tiles = problem.head_dim <= most_channels && problem.dtype != DType::f32 ? 2 : 1;
