@@ -9,6 +9,7 @@ namespace {
 
 std::vector<std::unique_ptr<Family>> make_families() {
   std::vector<std::unique_ptr<Family>> list;
+  list.push_back(make_wgmma_family());
   list.push_back(make_mma_family());
   list.push_back(make_simt_family());
   list.push_back(make_cpu_family());

@@ -7,6 +7,7 @@
 
 namespace fcsa::kernels {
 
+std::unique_ptr<Family> make_wgmma_family();
 std::unique_ptr<Family> make_mma_family();
 std::unique_ptr<Family> make_simt_family();          // CUDA cores, f32 arithmetic, sm_75 and later
 std::unique_ptr<Family> make_cpu_family();           // vectorised f32 arithmetic on all cores

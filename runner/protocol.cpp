@@ -33,15 +33,20 @@ void from_json(const json& json, DeviceKind& kind) {
 
 void to_json(json& json, const LaunchPlan& plan) {
   json["steps"] = std::vector<Launch>(plan.steps, plan.steps + plan.count);
+  json["maps"] = std::vector<TensorMap>(plan.maps, plan.maps + plan.map_count);
   json["workspace_bytes"] = plan.workspace_bytes;
 }
 
 void from_json(const json& json, LaunchPlan& plan) {
   const auto steps = json.at("steps").get<std::vector<Launch>>();
   if (steps.size() > std::size(plan.steps)) throw std::out_of_range("a launch plan has too many steps");
-  plan = {};
+  plan = LaunchPlan{};
   plan.count = static_cast<int>(steps.size());
   std::copy(steps.begin(), steps.end(), plan.steps);
+  const auto maps = json.at("maps").get<std::vector<TensorMap>>();
+  if (maps.size() > std::size(plan.maps)) throw std::out_of_range("a launch plan has too many tensor maps");
+  plan.map_count = static_cast<int>(maps.size());
+  std::copy(maps.begin(), maps.end(), plan.maps);
   plan.workspace_bytes = json.at("workspace_bytes").get<long long>();
 }
 

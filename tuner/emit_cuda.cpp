@@ -40,13 +40,13 @@ std::string compiled_struct(std::size_t index, const EmittedVariant& v) {
   const KernelTemplate code = v.family->kernel_template(Op::forward);
   std::string kernels;
   for (const auto& kernel : code.kernels)
-    kernels += fmt::format("{}{}<traits, config>", kernels.empty() ? "" : ", ", kernel);
+    kernels += fmt::format("{}(const void*){}<traits, config>", kernels.empty() ? "" : ", ", kernel);
   return fmt::format(
       "struct Compiled{} {{\n"
       "  static constexpr const char* text = \"{}\";\n"
       "  static constexpr Traits traits = {};\n"
       "  static constexpr auto config =\n      {};\n"
-      "  static constexpr KernelFunction kernels[] = {{{}}};\n"
+      "  static inline const void* const kernels[] = {{{}}};\n"
       "  static inline std::atomic<std::uint64_t> resources_allowed[{}] = {{}};\n"
       "  static LaunchPlan plan(const Args& args) {{ return config.plan(traits, args); }}\n"
       "}};\n",
@@ -122,7 +122,7 @@ std::string cuda_header_text(const DispatchTable& table) {
   return text.str(opening_comment(table, plan, use),
                   fmt::format("FCSA_TUNED_SM_{}_CUH", table.device.target.compute_capability), use.space,
                   "#ifndef __CUDACC__\n#error \"compile this header with nvcc -std=c++20\"\n#endif\n\n"
-                  "#include <cuda_runtime.h>\n");
+                  "#include <cuda.h>\n#include <cuda_runtime.h>\n");
 }
 
 }  // namespace fcsa::tuner

@@ -69,19 +69,60 @@ struct Args {
   float eps = 1e-12f;  // norms are clamped to at least this
 };
 
+// Boxes of a tensor that the tensor memory accelerator (sm_90 and later) copies: what
+// cuTensorMapEncodeTiled is given. Innermost dimension first, whose elements are contiguous; elements have 2
+// bytes, and what lies outside of the tensor reads as zero.
+struct TensorMap {
+  enum Tensor : int { q, k, v, workspace };
+  int tensor = q;                  // of Args
+  long long first_byte = 0;        // from the start of that tensor
+  int rank = 4;                    // 4 or 5
+  long long size[5] = {};          // elements
+  long long stride_bytes[4] = {};  // of dimensions 1 to rank - 1; multiples of 16
+  int box[5] = {};                 // elements, at most 256
+  int swizzle_bytes = 128;         // 128, 64 or 32: as wide as a row of the box
+};
+
+// Encoded maps, the second parameter of kernels that use them: CUtensorMap each.
+struct alignas(64) TensorMaps {
+  static constexpr int kMost = 3;
+  unsigned long long map[kMost][16];
+};
+
 // One kernel launch. GPU: grid and block of `kernel`, in order on one stream. CPU: grid_x independent tasks.
 struct Launch {
   int kernel = 0;  // index into KernelTemplate::kernels
   unsigned grid_x = 1, grid_y = 1, grid_z = 1;
   unsigned threads = 1;
   unsigned smem_bytes = 0;  // GPU: dynamic shared memory. CPU: scratch per thread, 64-byte aligned
+  // GPU: a persistent kernel, whose blocks take turns at the work: grid_x is reduced to this many blocks for
+  // each multiprocessor of the device. 0: grid_x as it is.
+  unsigned blocks_per_multiprocessor = 0;
+  bool tensor_maps = false;  // GPU: the kernel takes LaunchPlan::maps, encoded, as its second parameter
 };
 
 struct LaunchPlan {
   int count = 0;
   Launch steps[4] = {};
   long long workspace_bytes = 0;
+  int map_count = 0;
+  TensorMap maps[TensorMaps::kMost] = {};
 };
+
+// Blocks to launch along x on a device of so many multiprocessors.
+FCSA_HD constexpr unsigned grid_x_on(const Launch& launch, int multiprocessors) {
+  const unsigned most = launch.blocks_per_multiprocessor * static_cast<unsigned>(multiprocessors);
+  return launch.blocks_per_multiprocessor != 0 && most < launch.grid_x ? most : launch.grid_x;
+}
+
+// Where a map's tensor starts.
+FCSA_HD inline const void* start_of(const TensorMap& map, const Args& args) {
+  const void* tensor = map.tensor == TensorMap::q   ? args.q
+                       : map.tensor == TensorMap::k ? args.k
+                       : map.tensor == TensorMap::v ? args.v
+                                                    : args.workspace;
+  return static_cast<const char*>(tensor) + map.first_byte;
+}
 
 FCSA_HD constexpr long long ceil_div(long long a, long long b) {
   return (a + b - 1) / b;

@@ -9,7 +9,7 @@ namespace fcsa::kernels {
 
 // 1 / max(norm, eps) from the sum of squares.
 FCSA_DEVICE float inverse_norm(float squares, float eps) {
-  return fminf(ptx::rsqrt_approximate(squares), 1.0f / eps);
+  return fminf(ptx::rsqrt_approximate(squares), ptx::reciprocal_approximate(eps));
 }
 
 // The elements of 16 bytes, as f32.

@@ -64,6 +64,13 @@ FCSA_DEVICE float rsqrt_approximate(float x) {
   return y;
 }
 
+// 1 ulp; subnormal operands and results are flushed. Unlike a division it calls no function.
+FCSA_DEVICE float reciprocal_approximate(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // Tensor cores. The registers of a fragment of m16n8k16 (16-bit) and m16n8k8 (TF32) hold, for lane = 4 * g +
 // t, words of 32 bits: A = {(row g, word t), (g + 8, t), (g, t + 4), (g + 8, t + 4)}, B = {(column g, word
 // t), (g, t + 4)}; the accumulator is {(g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1)}.
@@ -91,6 +98,12 @@ FCSA_DEVICE uint4 load_matrices_transposed(unsigned shared_row) {
 FCSA_DEVICE float load_shared(unsigned address) {
   float x;
   asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(address) : "memory");
+  return x;
+}
+
+FCSA_DEVICE unsigned load_shared_word(unsigned address) {
+  unsigned x;
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(x) : "r"(address) : "memory");
   return x;
 }
 

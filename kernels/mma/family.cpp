@@ -209,7 +209,7 @@ class MmaFamily final : public Family {
   KernelTemplate kernel_template(Op) const override {
     return {"kernels/mma/forward.cuh",
             "fcsa::kernels::mma::ForwardConfig",
-            {"fcsa::kernels::mma::forward", "fcsa::kernels::mma::key_factors", "fcsa::kernels::mma::combine",
+            {"fcsa::kernels::mma::forward", "fcsa::kernels::key_factors", "fcsa::kernels::mma::combine",
              "fcsa::kernels::normalise", "fcsa::kernels::mma::forward_in_clusters"}};
   }
 

@@ -1,79 +1,12 @@
-// What surrounds the forward kernel of the mma family: factors of the keys before it, the sum over parts
-// after it.
+// What follows the forward kernel of the mma family: the sum over parts.
 #pragma once
 
 #include "kernels/common/interface.h"
+#include "kernels/common/key_factors.cuh"
 #include "kernels/common/ptx.cuh"
 #include "kernels/mma/config.h"
 
 namespace fcsa::kernels::mma {
-
-constexpr float kLog2E = 1.4426950408889634f;
-constexpr float kLn2 = 0.6931471805599453f;
-
-FCSA_DEVICE float minus_infinity() {
-  return __uint_as_float(0xff800000u);
-}
-
-// 1 / max(norm, eps) from the sum of squares.
-FCSA_DEVICE float inverse_norm(float squares, float eps) {
-  return fminf(ptx::rsqrt_approximate(squares), 1.0f / eps);
-}
-
-// Sum of squares of the elements of a word.
-template <DType dtype>
-FCSA_DEVICE float add_squares(unsigned word, float sum) {
-  if constexpr (dtype == DType::f32) {
-    return fmaf(__uint_as_float(word), __uint_as_float(word), sum);
-  } else {
-    const float2 x = ptx::unpack<dtype>(word);
-    return fmaf(x.y, x.y, fmaf(x.x, x.x, sum));
-  }
-}
-
-// A key enters its column of S as S * x + y in base 2: x = 1/|k|, and y = -offset of the fixed bound, or -inf
-// for a key that nobody sees, which takes masks and the end of the keys out of the inner loop.
-template <Traits T>
-FCSA_DEVICE float2 key_factor(const Args& args, int batch, int key, float inverse) {
-  bool visible = key < args.nk;
-  if constexpr (T.key_mask) visible = visible && args.key_mask[batch * args.key_mask_stride + key] != 0;
-  const float offset = T.softmax == Softmax::fixed_bound ? bound_offset_log2(T.dtype, args.bound) : 0.0f;
-  return {key < args.nk ? inverse : 0.0f, visible ? -offset : minus_infinity()};
-}
-
-// Factors of every key to the workspace: 8 lanes read a row.
-template <Traits T, ForwardConfig C>
-__global__ void __launch_bounds__(ForwardConfig::kFactorThreads)
-    key_factors(const __grid_constant__ Args args) {
-  const long long padded = C.padded_keys(args);
-  const long long row =
-      (static_cast<long long>(blockIdx.x) * ForwardConfig::kFactorThreads + threadIdx.x) / 8;
-  const long long rows = args.batch * args.kv_heads * padded;
-  const int part = threadIdx.x % 8;
-  const long long head = row / padded;
-  const int key = static_cast<int>(row - head * padded);
-  const int batch = static_cast<int>(head / args.kv_heads);
-  float squares = 0;
-  if (row < rows && key < args.nk) {
-    const Strides& s = args.k_strides;
-    const long long first = batch * s.batch + head % args.kv_heads * s.head + key * s.row;
-    const uint4* pieces =
-        reinterpret_cast<const uint4*>(static_cast<const char*>(args.k) + first * element_bytes(T.dtype));
-    constexpr int kPieces = ForwardConfig::row_bytes(T) / 16;
-#pragma unroll
-    for (int i = 0; i < (kPieces + 7) / 8; ++i) {
-      if (kPieces % 8 != 0 && 8 * i + part >= kPieces) break;
-      const uint4 w = __ldg(pieces + 8 * i + part);
-      squares = add_squares<T.dtype>(w.x, add_squares<T.dtype>(w.y, squares));
-      squares = add_squares<T.dtype>(w.z, add_squares<T.dtype>(w.w, squares));
-    }
-  }
-#pragma unroll
-  for (int lane = 1; lane < 8; lane *= 2) squares += __shfl_xor_sync(0xffffffffu, squares, lane);
-  if (row >= rows || part != 0) return;
-  float2* to = reinterpret_cast<float2*>(static_cast<char*>(args.workspace) + C.workspace(T, args).factors);
-  to[row] = key_factor<T>(args, batch, key, inverse_norm(squares, args.eps));
-}
 
 // Four channels of a row of O, its sum and its maximum, without normalisation, over some of the keys.
 struct PartialRow {

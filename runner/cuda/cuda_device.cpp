@@ -47,6 +47,29 @@ CUdeviceptr address(const Buffer& buffer, std::size_t offset) {
   return reinterpret_cast<CUdeviceptr>(buffer.data()) + offset;
 }
 
+// Writes the CUtensorMap of a map whose tensor starts at `start`.
+void encode(const Driver& driver, const kernels::TensorMap& map, const void* start,
+            unsigned long long (&encoded)[16]) {
+  static_assert(sizeof(CUtensorMap) == sizeof(encoded));
+  cuuint64_t sizes[5], strides[4];
+  cuuint32_t box[5], element_strides[5];
+  for (int i = 0; i < map.rank; ++i) {
+    sizes[i] = static_cast<cuuint64_t>(map.size[i]);
+    box[i] = static_cast<cuuint32_t>(map.box[i]);
+    element_strides[i] = 1;
+    if (i > 0) strides[i - 1] = static_cast<cuuint64_t>(map.stride_bytes[i - 1]);
+  }
+  const auto swizzle = map.swizzle_bytes == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
+                       : map.swizzle_bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                                 : CU_TENSOR_MAP_SWIZZLE_32B;
+  driver.check(driver.tensor_map_encode_tiled(
+                   reinterpret_cast<CUtensorMap*>(encoded), CU_TENSOR_MAP_DATA_TYPE_UINT16,
+                   static_cast<cuuint32_t>(map.rank), const_cast<void*>(start), sizes, strides, box,
+                   element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                   CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+               "cuTensorMapEncodeTiled");
+}
+
 class CudaDevice final : public Device {
  public:
   CudaDevice(std::shared_ptr<const Context> context, std::unique_ptr<Nvml> nvml, kernels::DeviceInfo info)
@@ -93,7 +116,10 @@ class CudaDevice final : public Device {
   void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::Args& args) override {
     const auto& cuda_module = dynamic_cast<const CudaModule&>(module);
     context_->make_current();
-    for (int i = 0; i < plan.count; ++i) launch_step(cuda_module, plan.steps[i], args);
+    kernels::TensorMaps maps;
+    for (int i = 0; i < plan.map_count; ++i)
+      encode(driver(), plan.maps[i], kernels::start_of(plan.maps[i], args), maps.map[i]);
+    for (int i = 0; i < plan.count; ++i) launch_step(cuda_module, plan.steps[i], args, maps);
   }
 
   void synchronize() override { check(driver().stream_synchronize(stream_.get()), "cuStreamSynchronize"); }
@@ -121,16 +147,19 @@ class CudaDevice final : public Device {
   const Driver& driver() const { return context_->driver(); }
   void check(CUresult result, const char* call) const { driver().check(result, call); }
 
-  void launch_step(const CudaModule& module, const kernels::Launch& step, const kernels::Args& args) {
+  void launch_step(const CudaModule& module, const kernels::Launch& step, const kernels::Args& args,
+                   const kernels::TensorMaps& maps) {
     CUfunction function = module.function(step.kernel, step.smem_bytes);
-    void* parameters[] = {const_cast<kernels::Args*>(&args)};
+    // A kernel that takes no maps doesn't look at the second parameter.
+    void* parameters[] = {const_cast<kernels::Args*>(&args), const_cast<kernels::TensorMaps*>(&maps)};
+    const unsigned grid_x = kernels::grid_x_on(step, info_.target.multiprocessors);
     const CUresult result =
-        driver().launch_kernel(function, step.grid_x, step.grid_y, step.grid_z, step.threads, 1, 1,
+        driver().launch_kernel(function, grid_x, step.grid_y, step.grid_z, step.threads, 1, 1,
                                step.smem_bytes, stream_.get(), parameters, nullptr);
     if (result == CUDA_SUCCESS) return;
     check(result,
           fmt::format("cuLaunchKernel of grid {}x{}x{}, {} threads, {} bytes of dynamic shared memory",
-                      step.grid_x, step.grid_y, step.grid_z, step.threads, step.smem_bytes)
+                      grid_x, step.grid_y, step.grid_z, step.threads, step.smem_bytes)
               .c_str());
   }
 

@@ -163,6 +163,7 @@ void Driver::load_kernel_and_memory_functions() {
   load(memcpy_htod_async, "cuMemcpyHtoDAsync");
   load(memcpy_dtoh_async, "cuMemcpyDtoHAsync");
   load(memset_d8_async, "cuMemsetD8Async");
+  load(tensor_map_encode_tiled, "cuTensorMapEncodeTiled");
 }
 
 void Driver::check(CUresult result, const char* call) const {

@@ -1,0 +1,176 @@
+// Tuned parameters of the wgmma family, and everything that follows from them.
+#pragma once
+
+#include "kernels/common/interface.h"
+#include "kernels/common/normalise.h"
+
+namespace fcsa::kernels::wgmma {
+
+// What a warpgroup queues behind what. kApart: P V of a tile ends before S of the next begins. kQueued: S of
+// the next is queued behind P V, so the tensor cores don't wait for the CUDA cores in between. kExponentials: S
+// of the next tile is computed before P V of this one, under which the next one's exponentials run.
+enum Overlap : int { kApart = 0, kQueued = 1, kExponentials = 2 };
+
+// Where 1/|k| comes from: a kernel that reads K once beforehand, or the warps of the producer that have
+// nothing to copy, for each tile in shared memory, as the diagonal of K K^T.
+enum KeyNorms : int { kPrepass = 0, kProducer = 1 };
+
+// A block works on tiles of block_m() rows of queries and walks over their keys, block_n at a time, from the
+// last to the first. One warpgroup copies (the producer); each of the others (the consumers) has 64 rows.
+struct ForwardConfig {
+  // In the order of the table in family.cpp: initialisers name them in this order.
+  int warpgroups = 2;  // consumers
+  int block_n = 128;
+  int stages = 2;          // K and V tiles in flight
+  int overlap = kExponentials;
+  int slice = 0;           // keys whose P V is issued as soon as their P is there; 0: all of a tile at once
+  int hold = 1;            // kExponentials: 1 keeps the exponentials in front of the wait for P V
+  int ping_pong = 0;       // 1: warpgroups issue their products in turn
+  int q_in_registers = 0;  // 0: Q is read from shared memory by every product
+  int key_norms = kProducer;
+  int persistent = 1;     // 1: one block for each multiprocessor takes tile after tile
+  int min_blocks = 1;     // blocks a multiprocessor should hold
+  int cluster = 1;        // blocks of consecutive tiles that share what they copy of K and V
+  int pack_heads = 0;     // 1: rows of a tile are those of all query heads that share a key/value head
+  int head_group = 0;     // heads whose tiles are worked on at the same time; 0: all
+  int polynomial = 0;     // of 8 exponentials, how many by polynomial on the CUDA cores instead of the MUFU
+  int longest_first = 1;  // causal: tiles with the most keys start first
+
+  static constexpr int kRows = 64;  // of a warpgroup: m of wgmma
+  FCSA_HD constexpr int block_m() const { return kRows * warpgroups; }
+  FCSA_HD constexpr int threads() const { return 128 * (warpgroups + 1); }
+
+  // Registers: what the block has is divided again between the producer and the consumers (setmaxnreg, in
+  // steps of 8), except where a thread can have as many as it can name anyway.
+  FCSA_HD constexpr int launch_registers() const {
+    const int most = 65536 / (min_blocks * threads()) / 8 * 8;
+    return most < 256 ? most : 256;
+  }
+  FCSA_HD constexpr bool reallocates() const { return launch_registers() < 256; }
+  FCSA_HD constexpr int producer_registers() const { return warpgroups == 3 && min_blocks == 1 ? 32 : 40; }
+  FCSA_HD constexpr int consumer_registers() const {
+    const int most = (launch_registers() * (warpgroups + 1) - producer_registers()) / warpgroups / 8 * 8;
+    return !reallocates() ? 255 : most < 240 ? most : 240;
+  }
+  // What the accumulators and operands of a consumer need at least: S and P, and where they aren't used at the
+  // same time P takes the place of S.
+  FCSA_HD constexpr int register_estimate(const Traits& t) const {
+    const int s = block_n / 2, p = overlap == kApart ? 0 : block_n / 4;
+    return t.head_dim / 2 + s + p + (q_in_registers ? t.head_dim / 4 : 0) + 22;
+  }
+
+  // Shared memory. Tiles are made of panels: as many channels as one swizzled row holds.
+  FCSA_HD static constexpr int panel_channels(const Traits& t) {
+    return t.head_dim % 64 == 0 ? 64 : t.head_dim % 32 == 0 ? 32 : 16;
+  }
+  FCSA_HD static constexpr int panel_row_bytes(const Traits& t) { return 2 * panel_channels(t); }
+  FCSA_HD static constexpr int panels(const Traits& t) { return t.head_dim / panel_channels(t); }
+  FCSA_HD constexpr int panel_bytes(const Traits& t) const { return block_n * panel_row_bytes(t); }
+  FCSA_HD constexpr int tile_bytes(const Traits& t) const { return block_n * 2 * t.head_dim; }
+  FCSA_HD static constexpr int q_bytes(const Traits& t) { return kRows * 2 * t.head_dim; }  // of a warpgroup
+  FCSA_HD static constexpr bool normalises(const Traits& t) { return t.l2norm_qk && !normalises_first(t); }
+  FCSA_HD static constexpr bool uses_factors(const Traits& t) { return normalises(t) || t.key_mask; }
+  FCSA_HD constexpr bool prepares_factors(const Traits& t) const {
+    return normalises(t) && key_norms == kPrepass;
+  }
+  FCSA_HD constexpr int factor_bytes(const Traits& t) const { return uses_factors(t) ? block_n * 8 : 0; }
+  FCSA_HD constexpr int barriers() const { return 2 + 5 * stages; }
+  FCSA_HD constexpr int smem_bytes(const Traits& t) const {
+    const int alignment = 1024;  // of swizzled tiles
+    return alignment + warpgroups * q_bytes(t) + stages * (2 * tile_bytes(t) + factor_bytes(t)) +
+           8 * (barriers() + stages) + 64 * warpgroups;
+  }
+
+  // Workspace: normalised tensors; a pair of factors for every key [batch, kv_heads, padded_keys] x 2 f32.
+  struct Workspace {
+    long long factors = 0, bytes = 0;
+  };
+  FCSA_HD constexpr long long padded_keys(const Args& args) const {
+    return ceil_div(args.nk, block_n) * block_n;
+  }
+  FCSA_HD constexpr Workspace workspace(const Traits& t, const Args& args) const {
+    Workspace w;
+    w.factors = normalises_first(t) ? ceil_div(normalised_tensors(t, args).bytes, 256) * 256 : 0;
+    w.bytes = w.factors + (prepares_factors(t) ? 8LL * args.batch * args.kv_heads * padded_keys(args) : 0);
+    return w;
+  }
+
+  // Query heads whose rows share a tile; tiles of rows of each; what one block (or cluster) works on at a
+  // time.
+  FCSA_HD constexpr int packed(const Args& args) const { return pack_heads ? args.heads / args.kv_heads : 1; }
+  FCSA_HD constexpr long long row_blocks(const Args& args) const {
+    return ceil_div(1LL * args.nq * packed(args), cluster * block_m());
+  }
+  FCSA_HD constexpr long long head_tiles(const Args& args) const {
+    return 1LL * args.batch * (args.heads / packed(args));
+  }
+  FCSA_HD constexpr long long work_count(const Args& args) const {
+    return row_blocks(args) * head_tiles(args);
+  }
+
+  static constexpr int kFactorThreads = 256;
+
+  FCSA_HD constexpr TensorMap row_map(const Traits& t, const Args& args, int tensor, int rows) const {
+    const bool query = tensor == TensorMap::q;
+    Strides s = query ? args.q_strides : tensor == TensorMap::k ? args.k_strides : args.v_strides;
+    const int heads = query ? args.heads : args.kv_heads, length = query ? args.nq : args.nk;
+    TensorMap map;
+    map.tensor = tensor;
+    if (normalises_first(t) && tensor != TensorMap::v) {
+      const NormalisedTensors tensors = normalised_tensors(t, args);
+      map.tensor = TensorMap::workspace;
+      map.first_byte = query ? tensors.q : tensors.k;
+      s = {1LL * heads * length * t.head_dim, 1LL * length * t.head_dim, t.head_dim};
+    }
+    const auto dimension = [&](int i, long long size, long long stride, int box) {
+      map.size[i] = size;
+      map.stride_bytes[i - 1] = 2 * stride;
+      map.box[i] = box;
+    };
+    map.swizzle_bytes = panel_row_bytes(t);
+    map.size[0] = t.head_dim;
+    map.box[0] = panel_channels(t);
+    const int group = query ? packed(args) : 1;
+    if (query && pack_heads) {
+      map.rank = 5;
+      dimension(1, group, s.head, group);
+      dimension(2, length, s.row, rows / group);
+      dimension(3, heads / group, s.head * group, 1);
+      dimension(4, args.batch, s.batch, 1);
+    } else {
+      map.rank = 4;
+      dimension(1, length, s.row, rows);
+      dimension(2, heads, s.head, 1);
+      dimension(3, args.batch, s.batch, 1);
+    }
+    return map;
+  }
+
+  // Kernels: 0 forward, 1 key_factors, 2 normalise. Maps: 0 q, 1 k, 2 v.
+  FCSA_HD constexpr LaunchPlan plan(const Traits& t, const Args& args) const {
+    LaunchPlan plan;
+    plan.workspace_bytes = workspace(t, args).bytes;
+    plan.map_count = 3;
+    plan.maps[0] = row_map(t, args, TensorMap::q, kRows);
+    plan.maps[1] = row_map(t, args, TensorMap::k, block_n / cluster);
+    plan.maps[2] = row_map(t, args, TensorMap::v, block_n / cluster);
+    if (normalises_first(t)) plan.steps[plan.count++] = normalise_launch(2, t, args);
+    if (prepares_factors(t)) {
+      Launch& factors = plan.steps[plan.count++];
+      factors.kernel = 1;
+      factors.grid_x = static_cast<unsigned>(
+          ceil_div(1LL * args.batch * args.kv_heads * padded_keys(args) * 8, kFactorThreads));
+      factors.threads = kFactorThreads;
+    }
+    Launch& forward = plan.steps[plan.count++];
+    forward.kernel = 0;
+    forward.grid_x = static_cast<unsigned>(cluster * work_count(args));
+    forward.threads = static_cast<unsigned>(threads());
+    forward.smem_bytes = static_cast<unsigned>(smem_bytes(t));
+    forward.blocks_per_multiprocessor = persistent ? static_cast<unsigned>(min_blocks) : 0;
+    forward.tensor_maps = true;
+    return plan;
+  }
+};
+
+}  // namespace fcsa::kernels::wgmma

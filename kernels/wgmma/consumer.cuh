@@ -1,0 +1,521 @@
+// A warpgroup that computes 64 rows of O: S = Q K^T by wgmma, P in registers, O += P V by wgmma.
+#pragma once
+
+#include "kernels/common/exp2_polynomial.cuh"
+#include "kernels/common/hopper.cuh"
+#include "kernels/common/key_factors.cuh"
+#include "kernels/common/ptx.cuh"
+#include "kernels/wgmma/schedule.cuh"
+
+namespace fcsa::kernels::wgmma {
+
+constexpr int kFirstTurn = 1;        // named barriers 1 to 4: whose turn it is to issue products
+constexpr int kFirstWarpgroup = 8;   // 8 to 11: one warpgroup
+
+template <Traits T, ForwardConfig C>
+struct Consumer {
+  using Layout = SharedLayout<T, C>;
+  static constexpr bool kFixed = T.softmax == Softmax::fixed_bound;
+  static constexpr bool kNormalise = ForwardConfig::normalises(T);
+  static constexpr bool kFactors = ForwardConfig::uses_factors(T);
+  static constexpr int kRowBytes = ForwardConfig::panel_row_bytes(T);
+  static constexpr int kPanelSteps = ForwardConfig::panel_channels(T) / 16;
+  static constexpr int kSteps = T.head_dim / 16;    // of Q K^T
+  static constexpr int kSlices = C.block_n / 16;    // of P V
+  static constexpr int kGroup = C.slice == 0 ? kSlices : C.slice / 16;  // slices whose P V is issued together
+  // Hidden keys are found by their factors; otherwise, and where it depends on the row, tiles at the edge
+  // compare.
+  static constexpr bool kEdges = T.causal || !kFactors;
+  // A logit may exceed the running maximum by this before O is rescaled: P stays below 2^8, and a rescaling
+  // is rare.
+  static constexpr float kHeadroom = 8.0f;
+
+  const Args& args;
+  const Layout shared;
+  const int rank, warpgroup, warp, lane, g, t;
+  const float offset;
+  // Of the tile whose P V is to be issued next.
+  Cursor<C.stages> at;
+  unsigned q_parity = 0;
+
+  // Of the current tile of queries, for the two rows of a thread.
+  float row_scale[2], row_sum[2], row_max[2], rescale[2];
+  bool raised;
+  unsigned q[C.q_in_registers ? kSteps : 1][4];
+  float s[C.block_n / 2];
+  unsigned p[kSlices][4];
+  float o[T.head_dim / 2];
+
+  FCSA_DEVICE Consumer(const Args& arguments, const Layout& layout, int cluster_rank)
+      : args(arguments),
+        shared(layout),
+        rank(cluster_rank),
+        // By a shuffle, so that the compiler knows that all lanes agree and keeps them in uniform registers.
+        warpgroup(__shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128 - 1, 0)),
+        warp(__shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32 % 4, 0)),
+        lane(static_cast<int>(threadIdx.x) % 32),
+        g(lane / 4),
+        t(lane % 4),
+        offset(kFixed ? bound_offset_log2(T.dtype, arguments.bound) : 0.0f) {}
+
+  // One thread of the warpgroup, for all of it; in every block whose copies go here.
+  FCSA_DEVICE void release(unsigned barrier) const {
+    if constexpr (C.cluster > 1) {
+      if (threadIdx.x % 128 < C.cluster) hopper::barrier_arrive_remote(barrier, threadIdx.x % 128);
+    } else {
+      if (threadIdx.x % 128 == 0) hopper::barrier_arrive(barrier);
+    }
+  }
+  FCSA_DEVICE void sync_warpgroup() const { hopper::named_barrier_sync(kFirstWarpgroup + warpgroup, 128); }
+
+  // Turns of the warpgroups at the tensor cores, so that one's products run under the others' exponentials.
+  FCSA_DEVICE void wait_turn() const {
+    if constexpr (C.ping_pong) hopper::named_barrier_sync(kFirstTurn + warpgroup, 256);
+  }
+  FCSA_DEVICE void pass_turn() const {
+    if constexpr (C.ping_pong)
+      hopper::named_barrier_arrive(kFirstTurn + (warpgroup + 1) % C.warpgroups, 256);
+  }
+
+  // Rows of a tile of queries: [first_row, first_row + 64) of the rows of `packed` heads from first_head on.
+  struct Rows {
+    int batch, first_head, first_row, packed;
+
+    FCSA_DEVICE int query_of(int row) const { return C.pack_heads ? row / packed : row; }
+    FCSA_DEVICE int head_of(int row) const { return C.pack_heads ? first_head + row % packed : first_head; }
+    FCSA_DEVICE int key_limit(const Args& args, int row) const {  // keys from here on are hidden
+      return T.causal ? min(args.nk, max(0, query_of(row) + 1 + args.nk - args.nq)) : args.nk;
+    }
+  };
+
+  // They are kept in shared memory: in the loop over keys registers are scarce.
+  FCSA_DEVICE void park(const Work& work) const {
+    const unsigned to = shared.work_of(warpgroup, warp);
+    ptx::store_shared(to, static_cast<unsigned>(work.batch));
+    ptx::store_shared(to + 4, static_cast<unsigned>(work.first_head));
+    ptx::store_shared(to + 8, static_cast<unsigned>(work.first_row + ForwardConfig::kRows * warpgroup));
+  }
+  FCSA_DEVICE Rows rows() const {
+    const unsigned from = shared.work_of(warpgroup, warp);
+    return {static_cast<int>(ptx::load_shared_word(from)), static_cast<int>(ptx::load_shared_word(from + 4)),
+            static_cast<int>(ptx::load_shared_word(from + 8)),
+            C.pack_heads ? args.heads / args.kv_heads : 1};
+  }
+  FCSA_DEVICE int row_at(const Rows& tile, int half) const {
+    return tile.first_row + 16 * warp + 8 * half + g;
+  }
+
+  FCSA_DEVICE void start() {
+    const Rows tile = rows();
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      row_sum[h] = 0;
+      row_max[h] = minus_infinity();
+      const int head = min(tile.head_of(row_at(tile, h)), args.heads - 1);
+      row_scale[h] = kLog2E * (T.head_scale ? args.head_scale[head] : args.scale);
+    }
+#pragma unroll
+    for (int i = 0; i < T.head_dim / 2; ++i) o[i] = 0;
+  }
+
+  // The 16 rows of this warp and 16 channels as A of mma.m16n8k16.
+  FCSA_DEVICE unsigned query_address(int step, int row, int half) const {
+    const unsigned within = (16 * warp + row) * kRowBytes + step % kPanelSteps * 32 + half * 16;
+    return shared.q_of(warpgroup) + step / kPanelSteps * ForwardConfig::kRows * kRowBytes +
+           hopper::swizzled<kRowBytes>(within);
+  }
+
+  // Rows of Q times scale * log2(e) / |q|, rounded like normalised rows would be. Without normalisation Q
+  // stays exact and the scale is applied to S.
+  FCSA_DEVICE void prepare_queries() {
+    hopper::barrier_wait(shared.q_full(), q_parity);
+    q_parity ^= 1u;
+    if constexpr (!kNormalise && !C.q_in_registers) return;
+    unsigned words[kSteps][4];
+    float squares[2] = {0, 0};
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      const uint4 a = ptx::load_matrices(query_address(step, lane % 16, lane / 16));
+      words[step][0] = a.x;
+      words[step][1] = a.y;
+      words[step][2] = a.z;
+      words[step][3] = a.w;
+      squares[0] = add_squares<T.dtype>(a.x, add_squares<T.dtype>(a.z, squares[0]));
+      squares[1] = add_squares<T.dtype>(a.y, add_squares<T.dtype>(a.w, squares[1]));
+    }
+    if constexpr (kNormalise) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 1);
+        squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 2);
+        row_scale[h] *= inverse_norm(squares[h], args.eps);
+      }
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const float2 x = ptx::unpack<T.dtype>(words[step][i]);
+          words[step][i] = ptx::pack<T.dtype>(x.x * row_scale[i % 2], x.y * row_scale[i % 2]);
+        }
+    }
+    if constexpr (C.q_in_registers) {
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) q[step][i] = words[step][i];
+      sync_warpgroup();
+      release_queries();
+    } else {
+      __syncwarp();
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step)
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          ptx::store_shared(query_address(step, g + i % 2 * 8, i / 2) + 4 * t, words[step][i]);
+      hopper::fence_async();
+      sync_warpgroup();
+    }
+  }
+
+  FCSA_DEVICE void release_queries() const {
+    if (threadIdx.x % 128 == 0) hopper::barrier_arrive(shared.q_free());
+  }
+
+  // S = Q K^T, asynchronously.
+  FCSA_DEVICE void issue_scores(const Cursor<C.stages>& keys) {
+    hopper::barrier_wait(shared.k_full(keys.stage), keys.parity);
+    wait_turn();
+    const auto k = hopper::operand(shared.k_tile(keys.stage), kRowBytes, 16);
+    const auto a = hopper::operand(shared.q_of(warpgroup), kRowBytes, 16);
+    // The first product overwrites S: what was there need not be kept until then.
+#pragma unroll
+    for (int i = 0; i < C.block_n / 2; ++i) s[i] = 0;
+    hopper::wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      const auto b = k + ((step / kPanelSteps * C.panel_bytes(T) + step % kPanelSteps * 32) >> 4);
+      if constexpr (C.q_in_registers) {
+        hopper::Wgmma<C.block_n>::template registers<T.dtype, false>(s, q[step][0], q[step][1], q[step][2],
+                                                                     q[step][3], b, step > 0);
+      } else {
+        const int offset_bytes =
+            step / kPanelSteps * ForwardConfig::kRows * kRowBytes + step % kPanelSteps * 32;
+        hopper::Wgmma<C.block_n>::template smem<T.dtype>(s, a + (offset_bytes >> 4), b, step > 0);
+      }
+    }
+    hopper::wgmma_commit();
+  }
+
+  // O += P V for `count` slices of 16 keys, asynchronously.
+  template <int count>
+  FCSA_DEVICE void issue_values(int first) {
+    const auto v = hopper::operand(shared.v_tile(at.stage), kRowBytes, C.panel_bytes(T));
+    hopper::wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      const unsigned(&a)[4] = p[first + i];
+      hopper::Wgmma<T.head_dim>::template registers<T.dtype, true>(
+          o, a[0], a[1], a[2], a[3], v + ((first + i) * 16 * kRowBytes >> 4), 1);
+    }
+    hopper::wgmma_commit();
+  }
+
+  // S of a slice of a tile, whose factors are in `stage`, to logits in base 2, hidden ones -inf.
+  template <bool edge>
+  FCSA_DEVICE void logits(int slice, int tile, int stage) {
+    int limit[2] = {0, 0};
+    if constexpr (edge) {
+      const Rows place = rows();
+#pragma unroll
+      for (int h = 0; h < 2; ++h)
+        limit[h] = place.key_limit(args, row_at(place, h)) - tile * C.block_n - 2 * t;
+    }
+#pragma unroll
+    for (int i = 2 * slice; i < 2 * slice + 2; ++i) {
+      float4 factor{1, -offset, 1, -offset};
+      if constexpr (kFactors)
+        factor = ptx::load_shared_4(shared.factor_tile(stage) + 8 * (8 * i + 2 * t));
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        float &x = s[4 * i + 2 * h], &y = s[4 * i + 2 * h + 1];
+        x = fmaf(x, kNormalise ? factor.x : row_scale[h], factor.y);
+        y = fmaf(y, kNormalise ? factor.z : row_scale[h], factor.w);
+        if constexpr (edge) {
+          if (8 * i >= limit[h]) x = minus_infinity();
+          if (8 * i + 1 >= limit[h]) y = minus_infinity();
+        }
+      }
+    }
+  }
+
+  // Logits to P in place, and the row sums.
+  FCSA_DEVICE void exponentials(int slice) {
+#pragma unroll
+    for (int i = 8 * slice; i < 8 * slice + 8; ++i) {
+      s[i] = i % 8 < C.polynomial ? exp2_polynomial<T.dtype != DType::bf16>(s[i])
+                                  : ptx::exp2_approximate(s[i]);
+      row_sum[i / 2 % 2] += s[i];
+    }
+  }
+
+  FCSA_DEVICE void pack(int slice) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      p[slice][i] = ptx::pack<T.dtype>(s[8 * slice + 2 * i], s[8 * slice + 2 * i + 1]);
+  }
+
+  // Subtracts the running maximum, raised where a logit is further above it than the headroom; then O is to
+  // be rescaled.
+  FCSA_DEVICE void subtract_maximum() {
+    float largest[2] = {minus_infinity(), minus_infinity()};
+#pragma unroll
+    for (int i = 0; i < C.block_n / 2; ++i) largest[i / 2 % 2] = fmaxf(largest[i / 2 % 2], s[i]);
+    raised = __any_sync(0xffffffffu, largest[0] > row_max[0] + kHeadroom || largest[1] > row_max[1] + kHeadroom);
+    if (raised) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        float top = fmaxf(row_max[h], largest[h]);
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+        rescale[h] = top == minus_infinity() ? 1.0f : ptx::exp2_approximate(row_max[h] - top);
+        row_max[h] = top;
+        row_sum[h] *= rescale[h];
+      }
+    }
+    // No key seen yet: keep exp2 away from inf - inf.
+    const float reference[2] = {row_max[0] == minus_infinity() ? 0.0f : row_max[0],
+                                row_max[1] == minus_infinity() ? 0.0f : row_max[1]};
+#pragma unroll
+    for (int i = 0; i < C.block_n / 2; ++i) s[i] -= reference[i / 2 % 2];
+  }
+
+  // While no product is adding to O.
+  FCSA_DEVICE void rescale_output() {
+    if constexpr (!kFixed) {
+      if (!raised) return;
+#pragma unroll
+      for (int i = 0; i < T.head_dim / 2; ++i) o[i] *= rescale[i / 2 % 2];
+    }
+  }
+
+  // Waits for S (and at most `pending` later products), and lets K go.
+  template <int pending>
+  FCSA_DEVICE void take_scores(const Cursor<C.stages>& keys) {
+    hopper::wgmma_wait<pending>();
+    hopper::pin(s);
+    if constexpr (kFactors) hopper::barrier_wait(shared.factors_full(keys.stage), keys.parity);
+    release(shared.k_free(keys.stage));
+  }
+
+  // ptxas moves exponentials behind the wait that follows, where no product of this warpgroup runs under them.
+  // It keeps accesses to memory in front, so one that needs the row sums, and so all of them, holds them there;
+  // it never happens, since no sum of P is negative.
+  FCSA_DEVICE void hold_exponentials() const {
+    asm volatile("{.reg .pred never; setp.lt.f32 never, %0, 0f00000000; @never st.shared.f32 [%1], %0;}" ::"f"(
+                     row_sum[0] + row_sum[1]),
+                 "r"(shared.barriers)
+                 : "memory");
+  }
+
+  FCSA_DEVICE void finish_values() {
+    hopper::wgmma_wait<0>();
+    hopper::pin(o);
+#pragma unroll
+    for (int slice = 0; slice < kSlices; ++slice) hopper::pin(p[slice]);
+    release(shared.v_free(at.stage));
+    at.advance();
+  }
+
+  FCSA_DEVICE void wait_values() const { hopper::barrier_wait(shared.v_full(at.stage), at.parity); }
+
+  template <bool edge>
+  FCSA_DEVICE void softmax(int tile, int stage) {
+#pragma unroll
+    for (int slice = 0; slice < kSlices; ++slice) {
+      logits<edge>(slice, tile, stage);
+      if constexpr (kFixed) exponentials(slice);
+    }
+    if constexpr (!kFixed) {
+      subtract_maximum();
+#pragma unroll
+      for (int slice = 0; slice < kSlices; ++slice) exponentials(slice);
+    }
+  }
+
+  FCSA_DEVICE void pack_all() {
+#pragma unroll
+    for (int slice = 0; slice < kSlices; ++slice) pack(slice);
+  }
+
+  // Two tiles at a time: S of this one and P V of the one before (to its right) are issued together, and this
+  // one's exponentials run under that P V.
+  template <bool edge>
+  FCSA_DEVICE void overlapped_step(int tile) {
+    const auto keys = at.next();
+    issue_scores(keys);
+    wait_values();
+    issue_values<kSlices>(0);
+    pass_turn();
+    take_scores<1>(keys);
+    softmax<edge>(tile, keys.stage);
+    if constexpr (C.hold) hold_exponentials();
+    finish_values();
+    rescale_output();
+    pack_all();
+  }
+
+  FCSA_DEVICE void overlapped(int tile, int edge_tile) {
+    issue_scores(at);
+    pass_turn();
+    take_scores<0>(at);
+    softmax<kEdges>(tile, at.stage);
+    pack_all();
+    --tile;
+    if constexpr (kEdges)
+      for (; tile >= edge_tile; --tile) overlapped_step<true>(tile);
+    for (; tile >= 0; --tile) overlapped_step<false>(tile);
+    if constexpr (!C.q_in_registers) release_queries();
+    wait_values();
+    issue_values<kSlices>(0);
+    finish_values();
+  }
+
+  // One tile at a time. P V is issued slice by slice while the exponentials of the next slices are computed.
+  template <bool edge>
+  FCSA_DEVICE void streamed_values(int tile) {
+    if constexpr (!kFixed) {
+      softmax<edge>(tile, at.stage);
+      rescale_output();
+    }
+    wait_values();
+#pragma unroll
+    for (int first = 0; first < kSlices; first += kGroup) {
+      constexpr int kLast = kSlices % kGroup == 0 ? kGroup : kSlices % kGroup;
+#pragma unroll
+      for (int slice = first; slice < first + kGroup && slice < kSlices; ++slice) {
+        if constexpr (kFixed) {
+          logits<edge>(slice, tile, at.stage);
+          exponentials(slice);
+        }
+        pack(slice);
+      }
+      if (first + kGroup <= kSlices) {
+        issue_values<kGroup>(first);
+      } else {
+        issue_values<kLast>(first);
+      }
+    }
+  }
+
+  template <bool edge>
+  FCSA_DEVICE void streamed_step(int tile) {
+    const auto keys = at.next();
+    streamed_values<edge>(tile);
+    if constexpr (C.overlap == kApart) finish_values();
+    issue_scores(keys);
+    pass_turn();
+    if constexpr (C.overlap != kApart) finish_values();
+    take_scores<0>(keys);
+  }
+
+  FCSA_DEVICE void streamed(int tile, int edge_tile) {
+    issue_scores(at);
+    pass_turn();
+    take_scores<0>(at);
+    if constexpr (kEdges)
+      for (; tile >= max(edge_tile, 1); --tile) streamed_step<true>(tile);
+    for (; tile >= 1; --tile) streamed_step<false>(tile);
+    if constexpr (!C.q_in_registers) release_queries();
+    streamed_values<kEdges>(0);
+    finish_values();
+  }
+
+  // A tile of keys that none of this warpgroup's rows sees: others of the block do.
+  FCSA_DEVICE void skip() {
+    hopper::barrier_wait(shared.k_full(at.stage), at.parity);
+    wait_turn();
+    pass_turn();
+    if constexpr (kFactors) hopper::barrier_wait(shared.factors_full(at.stage), at.parity);
+    release(shared.k_free(at.stage));
+    wait_values();
+    release(shared.v_free(at.stage));
+    at.advance();
+  }
+
+  FCSA_DEVICE void compute(int end_tile) {
+    prepare_queries();
+    int tile = end_tile - 1, edge_tile = args.nk / C.block_n;
+    if constexpr (T.causal) {
+      const Rows place = rows();
+      const int visible = place.key_limit(args, place.first_row + ForwardConfig::kRows - 1);
+      for (; tile >= 0 && tile * C.block_n >= visible; --tile) skip();
+      // The first tile from which on some row doesn't see all keys.
+      edge_tile = place.key_limit(args, place.first_row) / C.block_n;
+    }
+    if (tile < 0) {
+      if constexpr (!C.q_in_registers) release_queries();
+    } else if constexpr (C.overlap == kExponentials) {
+      overlapped(tile, edge_tile);
+    } else {
+      streamed(tile, edge_tile);
+    }
+  }
+
+  FCSA_DEVICE void run() {
+    Schedule<T, C> schedule(args, rank);
+    for (Work work; schedule.next(work);) {
+      __syncwarp();
+      park(work);
+      start();
+      if (work.end_tile > 0) compute(work.end_tile);
+      write_rows();
+    }
+  }
+
+  // O / row sum, and lse. The lanes that share a row exchange their columns so that each writes 16 bytes.
+  FCSA_DEVICE void write_rows() {
+    const Rows tile = rows();
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      row_sum[h] += __shfl_xor_sync(0xffffffffu, row_sum[h], 1);
+      row_sum[h] += __shfl_xor_sync(0xffffffffu, row_sum[h], 2);
+      const int row = row_at(tile, h), query = tile.query_of(row), head = tile.head_of(row);
+      const bool exists = query < args.nq;
+      const float sum = row_sum[h], inverse = sum > 0 ? ptx::reciprocal_approximate(sum) : 0.0f;
+      const float top = kFixed ? offset : row_max[h];
+      if (t == 0 && exists)
+        args.lse[(static_cast<long long>(tile.batch) * args.heads + head) * args.nq + query] =
+            sum > 0 ? (log2f(sum) + top) * kLn2 : minus_infinity();
+      const Strides& strides = args.o_strides;
+      char* to = static_cast<char*>(args.o) +
+                 2 * (tile.batch * strides.batch + head * strides.head + query * strides.row);
+      constexpr int kPieces = T.head_dim / 8;
+#pragma unroll
+      for (int first = 0; first < kPieces; first += 4) {
+        unsigned words[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int column = 4 * (first + i) + 2 * h;
+          words[i] = first + i < kPieces ? ptx::pack<T.dtype>(o[column] * inverse, o[column + 1] * inverse) : 0;
+        }
+        const uint4 piece = transposed(words);
+        if (exists && first + t < kPieces) *reinterpret_cast<uint4*>(to + 16 * (first + t)) = piece;
+      }
+    }
+  }
+
+  // Of the 4 x 4 words that four neighbouring lanes hold, row `lane % 4`: word i of lane t becomes word t of
+  // lane i.
+  FCSA_DEVICE uint4 transposed(const unsigned (&words)[4]) const {
+    const bool odd = t & 1, high = t & 2;
+    const unsigned first = __shfl_xor_sync(0xffffffffu, odd ? words[0] : words[1], 1);
+    const unsigned second = __shfl_xor_sync(0xffffffffu, odd ? words[2] : words[3], 1);
+    const unsigned a[4] = {odd ? first : words[0], odd ? words[1] : first, odd ? second : words[2],
+                           odd ? words[3] : second};
+    const unsigned third = __shfl_xor_sync(0xffffffffu, high ? a[0] : a[2], 2);
+    const unsigned fourth = __shfl_xor_sync(0xffffffffu, high ? a[1] : a[3], 2);
+    return {high ? third : a[0], high ? fourth : a[1], high ? a[2] : third, high ? a[3] : fourth};
+  }
+};
+
+}  // namespace fcsa::kernels::wgmma

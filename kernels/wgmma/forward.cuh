@@ -1,0 +1,59 @@
+// Forward pass on the tensor cores of sm_90a by wgmma: f16 and bf16, K and V copied by the tensor memory
+// accelerator.
+#pragma once
+
+#include "kernels/common/hopper.cuh"
+#include "kernels/common/interface.h"
+#include "kernels/common/key_factors.cuh"
+#include "kernels/common/normalise.cuh"
+#include "kernels/wgmma/config.h"
+#include "kernels/wgmma/consumer.cuh"
+#include "kernels/wgmma/producer.cuh"
+
+namespace fcsa::kernels::wgmma {
+
+template <Traits T, ForwardConfig C>
+FCSA_DEVICE void init_barriers(const SharedLayout<T, C>& shared) {
+  hopper::barrier_init(shared.q_full(), 1);
+  hopper::barrier_init(shared.q_free(), C.warpgroups);
+  for (int stage = 0; stage < C.stages; ++stage) {
+    hopper::barrier_init(shared.k_full(stage), 1);
+    hopper::barrier_init(shared.k_free(stage), C.warpgroups * C.cluster);
+    hopper::barrier_init(shared.v_full(stage), 1);
+    hopper::barrier_init(shared.v_free(stage), C.warpgroups * C.cluster);
+    hopper::barrier_init(shared.factors_full(stage), C.prepares_factors(T) ? 1 : kFactorWarps);
+  }
+  hopper::barrier_init_fence();
+}
+
+template <Traits T, ForwardConfig C>
+__global__ void __launch_bounds__(C.threads(), C.min_blocks) __cluster_dims__(C.cluster, 1, 1)
+    forward(const __grid_constant__ Args args, const __grid_constant__ TensorMaps maps) {
+  extern __shared__ uint4 memory[];
+  const SharedLayout<T, C> shared(ptx::shared_address(memory));
+  const int rank = C.cluster > 1 ? static_cast<int>(hopper::cluster_rank()) : 0;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < TensorMaps::kMost; ++i) hopper::prefetch_map(maps.map[i]);
+    init_barriers<T, C>(shared);
+  }
+  if constexpr (C.cluster > 1) {
+    hopper::cluster_sync();
+  } else {
+    __syncthreads();
+  }
+  if (threadIdx.x < 128) {
+    if constexpr (C.reallocates()) hopper::keep_registers<C.producer_registers()>();
+    const Producer<T, C> producer{args, maps, shared, rank};
+    producer.run();
+  } else {
+    if constexpr (C.reallocates()) hopper::take_registers<C.consumer_registers()>();
+    Consumer<T, C> consumer(args, shared, rank);
+    // The first warpgroup has the first turn.
+    if (C.ping_pong && consumer.warpgroup == C.warpgroups - 1) consumer.pass_turn();
+    consumer.run();
+  }
+  // The shared memory of a block of a cluster may be written by the others until all are done.
+  if constexpr (C.cluster > 1) hopper::cluster_sync();
+}
+
+}  // namespace fcsa::kernels::wgmma

@@ -1,0 +1,118 @@
+// Which tile a block works on, where things are in shared memory, and turns through the stages.
+#pragma once
+
+#include "kernels/common/hopper.cuh"
+#include "kernels/common/interface.h"
+#include "kernels/wgmma/config.h"
+
+namespace fcsa::kernels::wgmma {
+
+// Shared memory of a block. Addresses are those of the shared window.
+template <Traits T, ForwardConfig C>
+struct SharedLayout {
+  unsigned q, k, v, factors, barriers, tickets, works;
+
+  FCSA_DEVICE explicit SharedLayout(unsigned start) {
+    q = (start + 1023u) & ~1023u;
+    k = q + C.warpgroups * ForwardConfig::q_bytes(T);
+    v = k + C.stages * C.tile_bytes(T);
+    factors = v + C.stages * C.tile_bytes(T);
+    barriers = factors + C.stages * C.factor_bytes(T);
+    tickets = barriers + 8 * C.barriers();
+    works = tickets + 8 * C.stages;
+  }
+  FCSA_DEVICE unsigned q_of(int warpgroup) const { return q + warpgroup * ForwardConfig::q_bytes(T); }
+  FCSA_DEVICE unsigned k_tile(int stage) const { return k + stage * C.tile_bytes(T); }
+  FCSA_DEVICE unsigned v_tile(int stage) const { return v + stage * C.tile_bytes(T); }
+  FCSA_DEVICE unsigned factor_tile(int stage) const { return factors + stage * C.factor_bytes(T); }
+  // What is in a stage, for the warps that compute factors: batch and first key, 32 bits each; -1: no more.
+  FCSA_DEVICE unsigned ticket(int stage) const { return tickets + 8 * stage; }
+  // Where a warp of a consumer keeps what it needs of its work only at the end: 16 bytes.
+  FCSA_DEVICE unsigned work_of(int warpgroup, int warp) const { return works + 16 * (4 * warpgroup + warp); }
+  // full: copied; free: read by all consumers. Factors are free when V is.
+  FCSA_DEVICE unsigned q_full() const { return barriers; }
+  FCSA_DEVICE unsigned q_free() const { return barriers + 8; }
+  FCSA_DEVICE unsigned k_full(int stage) const { return barriers + 16 + 40 * stage; }
+  FCSA_DEVICE unsigned k_free(int stage) const { return barriers + 24 + 40 * stage; }
+  FCSA_DEVICE unsigned v_full(int stage) const { return barriers + 32 + 40 * stage; }
+  FCSA_DEVICE unsigned v_free(int stage) const { return barriers + 40 + 40 * stage; }
+  FCSA_DEVICE unsigned factors_full(int stage) const { return barriers + 48 + 40 * stage; }
+};
+
+// A place in a ring of stages, and the parity of the barriers' phase there.
+template <int stages>
+struct Cursor {
+  int stage = 0;
+  unsigned parity = 0;
+
+  FCSA_DEVICE void advance() { *this = next(); }
+  FCSA_DEVICE Cursor next() const {
+    return stage + 1 == stages ? Cursor{0, parity ^ 1u} : Cursor{stage + 1, parity};
+  }
+};
+
+// One tile of queries and the tiles of keys that any of its rows (in any block of the cluster) sees.
+struct Work {
+  int batch, first_head, kv_head;
+  int first_row;  // of this block, in rows of `packed` heads
+  int end_tile;   // tiles of keys 0 to end_tile - 1
+};
+
+// The work of a block, in the order in which all blocks together go through it. Heads are worked on in groups,
+// so that their keys stay in the L2 cache; causal tiles from the longest to the shortest.
+// Nothing but the round is kept from tile to tile: registers are dearer than computing the rest again.
+template <Traits T, ForwardConfig C>
+class Schedule {
+ public:
+  FCSA_DEVICE Schedule(const Args& args, int rank) : args_(args), rank_(rank) {}
+
+  FCSA_DEVICE int packed() const { return C.pack_heads ? args_.heads / args_.kv_heads : 1; }
+
+  // The next tile; false when there is none left. Workers go back and forth: who had the longest tile of one
+  // round has the shortest of the next.
+  FCSA_DEVICE bool next(Work& work) {
+    const int workers = static_cast<int>(gridDim.x) / C.cluster;
+    const int worker = static_cast<int>(blockIdx.x) / C.cluster;
+    int row_blocks = static_cast<int>(C.row_blocks(args_));
+    int head_tiles = static_cast<int>(C.head_tiles(args_));
+    // Unknown to the compiler, which would keep reciprocals of divisors in registers from tile to tile.
+    asm volatile("" : "+r"(row_blocks), "+r"(head_tiles));
+    const int count = row_blocks * head_tiles;
+    while (round_ * workers < count) {
+      const bool back = T.causal && C.longest_first && round_ % 2 == 1;
+      const int index = round_ * workers + (back ? workers - 1 - worker : worker);
+      ++round_;
+      if (index >= count) continue;
+      place(index, row_blocks, head_tiles, work);
+      return true;
+    }
+    return false;
+  }
+
+ private:
+  FCSA_DEVICE void place(int index, int row_blocks, int head_tiles, Work& work) const {
+    const int group = C.head_group != 0 ? min(C.head_group, head_tiles) : head_tiles;
+    const int first = index / (row_blocks * group) * group, inside = index - first * row_blocks;
+    const int heads = min(group, head_tiles - first);
+    const int tile = inside / heads, head_tile = first + inside % heads;
+    const int block = T.causal && C.longest_first ? row_blocks - 1 - tile : tile;
+    const int heads_of_batch = args_.heads / packed();
+    work.batch = head_tile / heads_of_batch;
+    work.first_head = head_tile % heads_of_batch * packed();
+    work.kv_head = work.first_head / (args_.heads / args_.kv_heads);
+    const int first_row = block * C.cluster * C.block_m();
+    work.first_row = first_row + rank_ * C.block_m();
+    int keys = args_.nk;
+    if constexpr (T.causal) {
+      const int last_row = first_row + C.cluster * C.block_m() - 1;
+      const int last_query = min(args_.nq - 1, C.pack_heads ? last_row / packed() : last_row);
+      keys = min(args_.nk, max(0, last_query + 1 + args_.nk - args_.nq));
+    }
+    work.end_tile = (keys + C.block_n - 1) / C.block_n;
+  }
+
+  const Args& args_;
+  int rank_, round_ = 0;
+};
+
+}  // namespace fcsa::kernels::wgmma
