@@ -23,6 +23,7 @@ template <typename Config>
 std::vector<Parameter> parameters_of(const std::vector<ConfigField<Config>>& fields) {
   const Config defaults{};
   std::vector<Parameter> parameters;
+  parameters.reserve(fields.size());
   for (const auto& f : fields) parameters.push_back({f.name, f.values, defaults.*f.field, f.meaning});
   return parameters;
 }

@@ -38,7 +38,7 @@ std::string remarks(const Point& point) {
   return text;
 }
 
-// Geometric mean and range of the confirmed speed-ups of a section.
+// Geometric mean and range of the confirmed speed-ups.
 std::string mean_text(const std::vector<const Point*>& points, Role over) {
   double sum = 0, low = 0, high = 0;
   std::size_t count = 0;
@@ -53,6 +53,24 @@ std::string mean_text(const std::vector<const Point*>& points, Role over) {
   if (count == 0) return "";
   const std::string mean = significant(std::exp(sum / static_cast<double>(count))) + "x";
   return count == 1 ? mean : fmt::format("{} ({} to {})", mean, significant(low), significant(high));
+}
+
+// One line for each operation that was tuned on the device: over all of its problems.
+std::string grid_means(const DeviceResults& results) {
+  std::string text;
+  for (const kernels::Op op : {kernels::Op::forward, kernels::Op::backward}) {
+    std::vector<const Point*> points;
+    for (const Point& point : results.points)
+      if (point.problem.op == op && point.confirmed()) points.push_back(&point);
+    const std::string over_baseline = mean_text(points, Role::baseline);
+    if (over_baseline.empty()) continue;
+    const std::string over_unfused = mean_text(points, Role::unfused);
+    text += fmt::format("- {}, {}, {}: tuned over the family's baseline {}{}\n",
+                        markdown_escape(results.device.name), kernels::to_text(op),
+                        count_text(points.size(), "problem", "problems"), over_baseline,
+                        over_unfused.empty() ? "" : ", over unfused " + over_unfused);
+  }
+  return text;
 }
 
 OverviewRow overview_row(const std::vector<const Point*>& points, const SpeedUnit& unit) {
@@ -236,7 +254,8 @@ std::string summary_markdown(const std::vector<Section>& sections, const std::ve
       "Times are medians with 95% confidence intervals. Speed-ups compare only what was measured interleaved "
       "in one "
       "confirmation race: means are geometric, with the range over the lengths.\n\n";
-  text += markdown_table(overview_markdown(sections, devices));
+  for (const DeviceResults& results : devices) text += grid_means(results);
+  text += "\n" + markdown_table(overview_markdown(sections, devices));
   for (const Section& section : sections) {
     text += fmt::format("\n## {}\n\n{} (`{}`)\n", section.title, section.subtitle, section.class_text);
     for (std::size_t d = 0; d < devices.size(); ++d) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, and runs every test: formatting, unit and end-to-end tests, every CUDA baseline for
-# every architecture, and the whole again under the address and undefined-behaviour sanitizers.
+# Installs what is missing, builds, and runs every test: formatting, every CUDA baseline for every architecture, unit and
+# end-to-end tests under the address and undefined-behaviour sanitizers, and without them those that need the program
+# or NVRTC.
 #   scripts/test.sh
 set -euo pipefail
 
@@ -20,10 +21,10 @@ git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs build/format/bin/clang-format 
 
 stage "Build"
 cmake --preset dev
-cmake --build --preset dev
+cmake --build --preset dev --target fcsa tests_program tests_nvrtc
 
-stage "Tests"
-ctest --preset dev -j "$jobs"
+stage "Tests of the program and with NVRTC"
+ctest --preset dev -L 'program|nvrtc' --no-tests=error -j "$jobs"
 
 stage "Every CUDA baseline through NVRTC"
 # A message goes to standard error for every kernel that fails or spills; the table is for people who look for it.
@@ -35,10 +36,11 @@ tail -n 1 build/dev/compile.txt
 
 if nvidia-smi -L >/dev/null 2>&1; then
   stage "Tests on the GPU"
+  cmake --build --preset dev --target tests_gpu
   ctest --test-dir build/dev -L gpu --output-on-failure
 fi
 
-stage "Tests under the sanitizers"
+stage "All tests under the sanitizers"
 cmake --preset asan
 cmake --build --preset asan
-ctest --preset asan -j "$jobs"
+ctest --preset asan --no-tests=error -j "$jobs"

@@ -233,7 +233,7 @@ class MmaFamily final : public Family {
     const long long tiles = config.tile_count(args), wanted = target.multiprocessors;
     if (tiles >= wanted) return;
     while (config.cluster < largest_cluster(target) && config.cluster * tiles < wanted) config.cluster *= 2;
-    if (4 * config.cluster * tiles >= 3 * wanted) return;
+    if (config.cluster * tiles * 4 >= wanted * 3) return;
     config.cluster = 1;
     config.split_until = 256;
   }

@@ -109,6 +109,18 @@ TEST_F(Report, WritesTheNumbersThatWereMeasured) {
   EXPECT_DOUBLE_EQ(std::stod(row(rows, "unfused", 1024).at("speedup_over_baseline")), 0.5);
 }
 
+TEST_F(Report, GivesTheGeometricMeanOverAllProblemsOfADevice) {
+  kernels::Problem causal = problem(4096);
+  causal.causal = true;
+  Database database(gpu());
+  database.tuned(problem(1024)).confirm("race", causal, baseline(gpu(), causal), took(8.0));
+  database.confirm("race", causal, variant(gpu(), 1), took(1.0));
+  page(database.trials());
+  EXPECT_TRUE(
+      contains(summary(), "forward, 2 problems: tuned over the family's baseline 4.00x (2.00 to 8.00)"))
+      << summary();
+}
+
 TEST_F(Report, WritesMeasuredMemory) {
   page(Database(gpu()).tuned(problem(1024)).trials());
   const Rows rows = csv("memory.csv");
