@@ -35,8 +35,8 @@ FCSA_DEVICE float2 key_factor(const Args& args, int batch, int key, float invers
   return {key < args.nk ? inverse : 0.0f, visible ? -offset : minus_infinity()};
 }
 
-// Factors of every key to the workspace, [batch, kv_heads, C.padded_keys] at C.workspace().factors: 8 lanes
-// read a row.
+// Factors of every key to the workspace, [batch, kv_heads, C.padded_keys] at C.workspace().factors: x and y, or
+// x alone where C.factor_floats is 1. 8 lanes read a row.
 template <Traits T, auto C>
 __global__ void __launch_bounds__(C.kFactorThreads)
     key_factors(const __grid_constant__ Args args) {
@@ -66,8 +66,13 @@ __global__ void __launch_bounds__(C.kFactorThreads)
 #pragma unroll
   for (int lane = 1; lane < 8; lane *= 2) squares += __shfl_xor_sync(0xffffffffu, squares, lane);
   if (row >= rows || part != 0) return;
-  float2* to = reinterpret_cast<float2*>(static_cast<char*>(args.workspace) + C.workspace(T, args).factors);
-  to[row] = key_factor<T>(args, batch, key, inverse_norm(squares, args.eps));
+  char* to = static_cast<char*>(args.workspace) + C.workspace(T, args).factors;
+  const float2 factor = key_factor<T>(args, batch, key, inverse_norm(squares, args.eps));
+  if constexpr (C.factor_floats(T) == 2) {
+    reinterpret_cast<float2*>(to)[row] = factor;
+  } else {
+    reinterpret_cast<float*>(to)[row] = factor.x;
+  }
 }
 
 }  // namespace fcsa::kernels

@@ -107,6 +107,12 @@ FCSA_DEVICE unsigned load_shared_word(unsigned address) {
   return x;
 }
 
+FCSA_DEVICE float2 load_shared_2(unsigned address) {
+  float2 x;
+  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(x.x), "=f"(x.y) : "r"(address) : "memory");
+  return x;
+}
+
 FCSA_DEVICE float4 load_shared_4(unsigned address) {
   float4 x;
   asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"

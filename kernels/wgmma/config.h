@@ -73,7 +73,11 @@ struct ForwardConfig {
   FCSA_HD constexpr bool prepares_factors(const Traits& t) const {
     return normalises(t) && key_norms == kPrepass;
   }
-  FCSA_HD constexpr int factor_bytes(const Traits& t) const { return uses_factors(t) ? block_n * 8 : 0; }
+  // Of a key: 1/|k|, and with a mask what hides it. Keys past the end are hidden by comparing.
+  FCSA_HD static constexpr int factor_floats(const Traits& t) { return t.key_mask ? 2 : 1; }
+  FCSA_HD constexpr int factor_bytes(const Traits& t) const {
+    return uses_factors(t) ? block_n * factor_floats(t) * 4 : 0;
+  }
   FCSA_HD constexpr int barriers() const { return 2 + 5 * stages; }
   FCSA_HD constexpr int smem_bytes(const Traits& t) const {
     const int alignment = 1024;  // of swizzled tiles
@@ -81,7 +85,7 @@ struct ForwardConfig {
            8 * (barriers() + stages) + 64 * warpgroups;
   }
 
-  // Workspace: normalised tensors; a pair of factors for every key [batch, kv_heads, padded_keys] x 2 f32.
+  // Workspace: normalised tensors; factors for every key [batch, kv_heads, padded_keys] x factor_floats, f32.
   struct Workspace {
     long long factors = 0, bytes = 0;
   };
@@ -91,7 +95,8 @@ struct ForwardConfig {
   FCSA_HD constexpr Workspace workspace(const Traits& t, const Args& args) const {
     Workspace w;
     w.factors = normalises_first(t) ? ceil_div(normalised_tensors(t, args).bytes, 256) * 256 : 0;
-    w.bytes = w.factors + (prepares_factors(t) ? 8LL * args.batch * args.kv_heads * padded_keys(args) : 0);
+    const long long keys = 1LL * args.batch * args.kv_heads * padded_keys(args);
+    w.bytes = w.factors + (prepares_factors(t) ? 4 * factor_floats(t) * keys : 0);
     return w;
   }
 

@@ -23,9 +23,9 @@ struct Consumer {
   static constexpr int kSteps = T.head_dim / 16;    // of Q K^T
   static constexpr int kSlices = C.block_n / 16;    // of P V
   static constexpr int kGroup = C.slice == 0 ? kSlices : C.slice / 16;  // slices whose P V is issued together
-  // Hidden keys are found by their factors; otherwise, and where it depends on the row, tiles at the edge
-  // compare.
-  static constexpr bool kEdges = T.causal || !kFactors;
+  // Keys past the end, and those hidden from some rows, are found by comparing, in the tiles that have such;
+  // with a mask the end is part of the factors.
+  static constexpr bool kEdges = T.causal || !T.key_mask;
   // A logit may exceed the running maximum by this before O is rescaled: P stays below 2^8, and a rescaling
   // is rare.
   static constexpr float kHeadroom = 8.0f;
@@ -232,9 +232,15 @@ struct Consumer {
     }
 #pragma unroll
     for (int i = 2 * slice; i < 2 * slice + 2; ++i) {
-      float4 factor{1, -offset, 1, -offset};
-      if constexpr (kFactors)
-        factor = ptx::load_shared_4(shared.factor_tile(stage) + 8 * (8 * i + 2 * t));
+      float4 factor{1, -offset, 1, -offset};  // x and y of two keys
+      const unsigned from = shared.factor_tile(stage) + 4 * C.factor_floats(T) * (8 * i + 2 * t);
+      if constexpr (T.key_mask) {
+        factor = ptx::load_shared_4(from);
+      } else if constexpr (kFactors) {
+        const float2 inverse = ptx::load_shared_2(from);
+        factor.x = inverse.x;
+        factor.z = inverse.y;
+      }
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         float &x = s[4 * i + 2 * h], &y = s[4 * i + 2 * h + 1];

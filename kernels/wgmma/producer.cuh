@@ -88,7 +88,8 @@ struct Producer {
           tile * C.block_n;
       hopper::barrier_expect(shared.factors_full(at.stage), C.factor_bytes(T));
       hopper::copy_bytes(shared.factor_tile(at.stage),
-                         static_cast<const char*>(args.workspace) + C.workspace(T, args).factors + 8 * key,
+                         static_cast<const char*>(args.workspace) + C.workspace(T, args).factors +
+                             4 * C.factor_floats(T) * key,
                          C.factor_bytes(T), shared.factors_full(at.stage));
     }
   }
@@ -138,8 +139,9 @@ struct Producer {
       const auto publish = [&](int key, float squares) {
         const float inverse = C.normalises(T) ? inverse_norm(squares, args.eps) : 1.0f;
         const float2 factor = key_factor<T>(args, batch, first_key + key, inverse);
-        ptx::store_shared(shared.factor_tile(at.stage) + 8 * key, __float_as_uint(factor.x));
-        ptx::store_shared(shared.factor_tile(at.stage) + 8 * key + 4, __float_as_uint(factor.y));
+        const unsigned to = shared.factor_tile(at.stage) + 4 * C.factor_floats(T) * key;
+        ptx::store_shared(to, __float_as_uint(factor.x));
+        if constexpr (C.factor_floats(T) == 2) ptx::store_shared(to + 4, __float_as_uint(factor.y));
       };
 #pragma unroll 1
       for (unsigned key = 16 * warp; key < C.block_n; key += 16 * kFactorWarps) {
