@@ -1,22 +1,32 @@
 #!/usr/bin/env python3
-"""Forward pass of a tuned header against torch's scaled_dot_product_attention, side by side in one process.
+"""Forward pass of a tuned header against other attention libraries, side by side in one process.
 
 Builds the header that `fcsa emit` wrote into a shared library, and on every shape times, interleaved round by round:
   fcsa    the whole operation: q and k are normalised inside
-  raw     fcsa's kernel with l2norm_qk off, on q and k that were normalised beforehand: what normalising costs
-  torch   scaled_dot_product_attention on q and k that were normalised beforehand (CUDA: the memory-efficient backend
-          with TF32 off for f32, the flash backend for bf16 and f16; CPU: what torch chooses, all threads)
-Before timing, fcsa's output is compared with fp64 on sampled rows of every head. Prints a table and writes JSON with the
-provenance. FLOPs: 4 * batch * heads * n * n * head_dim, half of it when causal.
+  raw     fcsa on q and k that were normalised beforehand (l2norm_qk off, logit_bound stated): attention only
+  peers   attention only, on q and k that were normalised beforehand; --peers names them:
+            efficient, fa2, cudnn   torch's scaled_dot_product_attention with that backend (TF32 off)
+            torch                   the same, backend of torch's choice (CPU: all threads)
+            fa3                     flash_attn_interface.flash_attn_func (FlashAttention-3)
+            fa4                     flash_attn.cute.flash_attn_func, or fa4_aot.flash_attn_func (the same kernels compiled
+                                    ahead of time) (FlashAttention-4)
+  norm    normalising q and k as one torch.compile kernel, with --norm
+Before timing, every output is compared with fp64 on sampled rows of every head. Prints a table and writes JSON with the
+provenance. FLOPs: 4 * batch * heads * n * n * head_dim, half of it when causal. `attention` is the best peer's time over
+raw's; `normalising` is fcsa over raw; `whole` is (normalising + best peer) over fcsa, where normalising is the faster of
+norm and four tensors' traffic at 3.0 TB/s.
 
 Needs torch; nvcc for a .cuh, g++ for a .h. Examples:
   python3 benchmarks/forward_vs_torch.py --header include/fcsa_tuned_sm_90.cuh --seq 1024,2048,4096,8192
+  python3 benchmarks/forward_vs_torch.py --header include/fcsa_tuned_sm_90.cuh --dtype bf16 --head-dim 128 \
+      --peers cudnn,fa3,fa4 --norm
   python3 benchmarks/forward_vs_torch.py --header include/fcsa_tuned_cpu.h --tokens 8192 --hidden 1024
 """
 import argparse
 import ctypes
 import datetime
 import json
+import math
 import os
 import platform
 import subprocess
@@ -37,7 +47,7 @@ static tuned::Attention attention(void** tensors, const int* sizes, float scale)
   a.q = tensors[0]; a.k = tensors[1]; a.v = tensors[2]; a.o = tensors[3]; a.lse = static_cast<float*>(tensors[4]);
   a.batch = sizes[0]; a.heads = sizes[1]; a.kv_heads = sizes[2]; a.nq = sizes[3]; a.nk = sizes[4];
   a.head_dim = sizes[5]; a.causal = sizes[6] != 0; a.dtype = static_cast<tuned::DType>(sizes[7]);
-  a.scale = scale; a.l2norm_qk = sizes[8] == 0;
+  a.scale = scale; a.l2norm_qk = sizes[8] == 0; a.logit_bound = sizes[8] == 0 ? 0.0f : scale;
   return a;
 }}
 extern "C" size_t shim_workspace(void** t, const int* sizes, float scale) {{
@@ -71,6 +81,8 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=25, help="interleaved samples of each contender")
     parser.add_argument("--scale", type=float, default=8.0)
     parser.add_argument("--causal", default="both", choices=["yes", "no", "both"])
+    parser.add_argument("--peers", help="comma-separated [f32: efficient; bf16 and f16: fa2; CPU: torch]")
+    parser.add_argument("--norm", action="store_true", help="time torch.compile's normalisation of q and k")
     parser.add_argument("--out", help="JSON file to write")
     return parser.parse_args()
 
@@ -156,6 +168,7 @@ def timer(cuda):
         return time_cpu
 
     def time_cuda(function):
+        torch.cuda._sleep(1_000_000)  # what the host does for a launch happens while the GPU is busy, and isn't timed
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         begin.record()
         function()
@@ -192,6 +205,7 @@ def provenance(cuda, build_command):
              "python": platform.python_version()}
     if cuda:
         facts["device"] = torch.cuda.get_device_name()
+        facts["cudnn"] = torch.backends.cudnn.version()
         facts["driver"] = output(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"])
         facts["toolkit"] = output(["nvcc", "--version"]).splitlines()[-1:]
         facts["tf32"] = torch.backends.cuda.matmul.allow_tf32
@@ -203,52 +217,119 @@ def provenance(cuda, build_command):
     return facts
 
 
+SDPA_BACKENDS = {"efficient": SDPBackend.EFFICIENT_ATTENTION, "fa2": SDPBackend.FLASH_ATTENTION,
+                 "cudnn": SDPBackend.CUDNN_ATTENTION, "torch": None}
+
+
+def rows_inside(t):
+    return t.transpose(1, 2).contiguous()
+
+
+def peer(name, q, k, v, causal, scale):
+    """A function that runs the peer and returns its output as [batch, heads, n, d]."""
+    if name in SDPA_BACKENDS:
+        backend = SDPA_BACKENDS[name]
+
+        def sdpa():
+            if backend is None:
+                return F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)
+            with sdpa_kernel(backend):
+                return F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)
+        return sdpa
+    if name == "fa3":
+        from flash_attn_interface import flash_attn_func
+    elif name == "fa4":
+        try:
+            from fa4_aot import flash_attn_func
+        except ImportError:
+            from flash_attn.cute import flash_attn_func
+    else:
+        sys.exit(f"--peers: '{name}' is not one of {', '.join(SDPA_BACKENDS)}, fa3, fa4")
+    qs, ks, vs = map(rows_inside, (q, k, v))
+
+    def flash():
+        out = flash_attn_func(qs, ks, vs, softmax_scale=scale, causal=causal)
+        return (out[0] if isinstance(out, tuple) else out).transpose(1, 2)
+    return flash
+
+
+@torch.compile(dynamic=False)
+def normalise(q, k):
+    return tuple(F.normalize(t.float(), dim=-1).to(t.dtype) for t in (q, k))
+
+
+def normaliser(q, k):
+    """Rows of all heads together, so that one compilation serves all lengths."""
+    q, k = (t.view(-1, t.shape[-1]) for t in (q, k))
+    return lambda: normalise(q, k)
+
+
+def geometric_mean(values):
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def measure(args, shim, names, cuda, causal, n, generator):
+    code, dtype = DTYPES[args.dtype]
+    b, h, d = max(1, args.tokens // n), args.hidden // args.head_dim, args.head_dim
+    torch.manual_seed(n)
+    device = "cuda" if cuda else "cpu"
+    q, k, v = (torch.randn(b, h, n, d, device=device, dtype=torch.float32).to(dtype) for _ in range(3))
+    qn, kn = (F.normalize(t.float(), dim=-1).to(dtype) for t in (q, k))
+    contenders = {"fcsa": Ours(shim, q, k, v, causal, code, args.scale),
+                  "raw": Ours(shim, qn, kn, v, causal, code, args.scale, raw=True)}
+    configurations = {name: ours.configuration() for name, ours in contenders.items()}
+    outputs = {name: ours.o for name, ours in contenders.items()}
+    for name in names:
+        contenders[name] = peer(name, qn, kn, v, causal, args.scale)
+        outputs[name] = contenders[name]()
+    if cuda:
+        torch.cuda.synchronize()
+    errors = {name: worst_row_error(q, k, v, o, causal, args.scale, generator) for name, o in outputs.items()}
+    del outputs
+    allowed = 1e-5 if args.dtype == "f32" else 1e-2
+    for name, error in errors.items():
+        if not error < allowed:
+            sys.exit(f"{name} at n={n} causal={causal}: error {error:.2e} above {allowed:.0e}: not timed")
+    if args.norm:
+        contenders["norm"] = normaliser(q, k)
+    samples = race(contenders, args.rounds, timer(cuda))
+    ms = {name: median(times) for name, times in samples.items()}
+    flops = 4.0 * b * h * n * n * d * (0.5 if causal else 1.0)
+    best = min(names, key=ms.get)
+    row = {"dtype": args.dtype, "head_dim": d, "n": n, "batch": b, "heads": h, "causal": causal, "ms": ms,
+           "tflops": {name: flops / time / 1e9 for name, time in ms.items() if name != "norm"}, "errors": errors,
+           "configurations": configurations, "best_peer": best, "speedup": ms[best] / ms["fcsa"],
+           "attention": ms[best] / ms["raw"], "normalising": ms["fcsa"] / ms["raw"] - 1, "samples_ms": samples}
+    if args.norm:
+        copy_ms = 4 * q.numel() * q.element_size() / 3.0e12 * 1e3
+        row["whole"] = (min(ms["norm"], copy_ms) + ms[best]) / ms["fcsa"]
+    return row
+
+
+def print_row(row):
+    rates = "  ".join(f"{name} {rate:6.1f}" for name, rate in row["tflops"].items())
+    whole = f"  whole {row['whole']:4.2f}x" if "whole" in row else ""
+    print(f"{row['dtype']} D{row['head_dim']} N{row['n']:6d} {'causal' if row['causal'] else 'full  '}  TFLOP/s: {rates}"
+          f"  fcsa {row['speedup']:4.2f}x {row['best_peer']}  attention {row['attention']:4.2f}x"
+          f"  normalising {row['normalising']:+5.1%}{whole}  {row['configurations']['fcsa']}", flush=True)
+
+
 def main():
     args = arguments()
     cuda = args.header.endswith(".cuh")
-    device = "cuda" if cuda else "cpu"
-    code, dtype = DTYPES[args.dtype]
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.set_num_threads(len(os.sched_getaffinity(0)))
+    names = args.peers.split(",") if args.peers else ["torch" if not cuda else "efficient" if args.dtype == "f32" else "fa2"]
     shim, build_command = build(args.header, cuda)
-    backend = SDPBackend.EFFICIENT_ATTENTION if dtype == torch.float32 else SDPBackend.FLASH_ATTENTION
-    time_ms, rows = timer(cuda), []
     generator = torch.Generator().manual_seed(7)
+    rows = []
     for causal in {"yes": [True], "no": [False], "both": [False, True]}[args.causal]:
         for n in map(int, args.seq.split(",")):
-            b, h, d = max(1, args.tokens // n), args.hidden // args.head_dim, args.head_dim
-            torch.manual_seed(n)
-            q, k, v = (torch.randn(b, h, n, d, device=device, dtype=torch.float32).to(dtype) for _ in range(3))
-            qn, kn = (F.normalize(t.float(), dim=-1).to(dtype) for t in (q, k))
-            ours = Ours(shim, q, k, v, causal, code, args.scale)
-            configuration = ours.configuration()
-            raw = Ours(shim, qn, kn, v, causal, code, args.scale, raw=True)
-            raw_configuration = raw.configuration()
-            if cuda:
-                torch.cuda.synchronize()
-            error = max(worst_row_error(q, k, v, o, causal, args.scale, generator) for o in (ours.o, raw.o))
-            allowed = 1e-5 if args.dtype == "f32" else 1e-2
-            if not error < allowed:
-                sys.exit(f"n={n} causal={causal}: error {error:.2e} above {allowed:.0e}: not timed")
-
-            def torch_attention():
-                if not cuda:
-                    return F.scaled_dot_product_attention(qn, kn, v, is_causal=causal, scale=args.scale)
-                with sdpa_kernel(backend):
-                    return F.scaled_dot_product_attention(qn, kn, v, is_causal=causal, scale=args.scale)
-
-            samples = race({"fcsa": ours, "raw": raw, "torch": torch_attention}, args.rounds, time_ms)
-            flops = 4.0 * b * h * n * n * d * (0.5 if causal else 1.0)
-            row = {"dtype": args.dtype, "head_dim": d, "n": n, "batch": b, "heads": h, "causal": causal,
-                   "fcsa_ms": median(samples["fcsa"]), "raw_ms": median(samples["raw"]), "torch_ms": median(samples["torch"]),
-                   "fcsa_tflops": flops / median(samples["fcsa"]) / 1e9, "error": error,
-                   "configuration": configuration, "raw_configuration": raw_configuration, "samples_ms": samples}
-            row["speedup"] = row["torch_ms"] / row["fcsa_ms"]
-            row["normalisation"] = row["fcsa_ms"] / row["raw_ms"] - 1
-            rows.append(row)
-            print(f"{args.dtype} D{d} N{n:6d} {'causal' if causal else 'full  '}  fcsa {row['fcsa_ms']:9.3f} ms  "
-                  f"torch {row['torch_ms']:9.3f} ms  {row['speedup']:5.2f}x  normalising {row['normalisation']:+6.1%}  {row['fcsa_tflops']:7.3f} TFLOP/s  "
-                  f"error {error:.1e}  {configuration}", flush=True)
+            rows.append(measure(args, shim, names, cuda, causal, n, generator))
+            print_row(rows[-1])
+    for ratio in ("speedup", "attention", "whole"):
+        if ratio in rows[0]:
+            print(f"geometric mean of {ratio}: {geometric_mean([row[ratio] for row in rows]):.3f}")
     if args.out:
         with open(args.out + ".tmp", "w") as file:
             json.dump({"provenance": provenance(cuda, build_command), "rows": rows}, file, indent=1)

@@ -19,6 +19,7 @@ struct TuneOptions {
   ProblemOptions problems;
   std::string device = "auto", family, strategy = "auto", budget = "10m", shard, db, cache = "warm",
               cache_directory;
+  std::vector<std::string> suggestions;
   int evaluations = 0, jobs = 0;
   std::uint64_t seed = 1;
   bool json = false, quiet = false;
@@ -60,6 +61,16 @@ std::vector<kernels::Problem> chosen_problems(const TuneOptions& options, const 
   return chosen;
 }
 
+std::vector<kernels::Configuration> parse_suggestions(const std::vector<std::string>& texts) {
+  std::vector<kernels::Configuration> parsed;
+  for (const auto& text : texts) {
+    const auto& family = kernels::family_of_kernel(text);
+    parsed.push_back(kernels::configuration_from_text(text, text.substr(0, text.find('{')),
+                                                      family.parameters(kernels::Op::forward)));
+  }
+  return parsed;
+}
+
 Table outcome_table(const tuner::TuningOutcome& outcome) {
   Table table{
       {"problem", "configuration", "ms", "TFLOP/s", "over baseline", "over unfused", "trials", "note"}, {}};
@@ -95,6 +106,7 @@ void tune(const TuneOptions& options, Context& context) {
   tuning.budget = parse_duration("--budget", options.budget);
   tuning.max_evaluations = static_cast<std::size_t>(options.evaluations);
   tuning.seed = options.seed;
+  tuning.suggestions = parse_suggestions(options.suggestions);
   if (options.cache != "warm" && options.cache != "cold")
     throw UsageError(fmt::format("--cache: '{}' is not warm or cold", options.cache));
   if (!options.family.empty()) kernels::family_named(options.family);
@@ -145,6 +157,8 @@ void add_tune(CLI::App& app, Context& context) {
       ->capture_default_str();
   command->add_option("--evals", options->evaluations, "Most trials per problem [no limit]")
       ->check(CLI::NonNegativeNumber);
+  command->add_option("--try", options->suggestions,
+                      "Configurations to try first: 'mma.forward{stages=3}' (may be repeated)");
   command->add_option("--jobs", options->jobs, "Compile processes [one per core]")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--seed", options->seed, "Of the search and of the inputs")->capture_default_str();

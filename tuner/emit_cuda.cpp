@@ -68,7 +68,7 @@ std::string tables(const DispatchTable& table, const EmitPlan& plan) {
   const auto families = families_of(plan);
   return fmt::format(
       "namespace detail {{\n\ninline constexpr int kComputeCapability = {};\n\n{}\n{}\n{}\n"
-      "inline constexpr Variant kVariants[] = {{\n{}}};\n\n{}\n}}  // namespace detail\n",
+      "inline const Variant kVariants[] = {{\n{}}};\n\n{}\n}}  // namespace detail\n",
       table.device.target.compute_capability, type_declarations(families), traits_constants(plan),
       variant_lines(plan, compiled_struct), variant_lines(plan, variant_line), tables_text(plan));
 }

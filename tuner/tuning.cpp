@@ -108,7 +108,10 @@ class Tuning {
     const auto strategy =
         make_strategy(options_.strategy, space, strategy_seed(options_, per_family.baseline));
     strategy->tell(per_family.baseline.configuration, per_family.baseline_ms);
-    auto start = warm_start(std::span(searches_).first(current_), search, space);
+    auto start = suggestions(per_family, space);
+    for (auto& configuration : warm_start(std::span(searches_).first(current_), search, space))
+      if (std::find(start.begin(), start.end(), configuration) == start.end())
+        start.push_back(std::move(configuration));
     untried_ = space.size() - (space.contains(per_family.baseline.configuration) ? 1 : 0);
     search_until_s_ = until_s;
     while (!stopping() && now_s() < until_s && evaluations_left(per_family) > 0 && !per_family.hopeless()) {
@@ -119,6 +122,17 @@ class Tuning {
       if (!start.empty()) start.erase(start.begin());
     }
     search_until_s_ = now_s();
+  }
+
+  // Those that are valid for the problem and not its baseline, which has been tried.
+  std::vector<kernels::Configuration> suggestions(const PerFamily& per_family, const Space& space) const {
+    std::vector<kernels::Configuration> valid;
+    for (const auto& configuration : options_.suggestions) {
+      const bool known = configuration == per_family.baseline.configuration ||
+                         std::find(valid.begin(), valid.end(), configuration) != valid.end();
+      if (!known && space.contains(configuration)) valid.push_back(configuration);
+    }
+    return valid;
   }
 
   // One for all problems of a class: a dispatch table launches a configuration at lengths that were never

@@ -21,11 +21,13 @@ FCSA_DEVICE void barrier_arrive(unsigned barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
-// At the same place in the shared memory of another block of the cluster.
+// At the same place in the shared memory of another block of the cluster. Not with the scope of the cluster,
+// whose fence would cost more than the copies that are shared save: what it says is that wgmma, which has
+// been waited for, has read.
 FCSA_DEVICE void barrier_arrive_remote(unsigned barrier, unsigned block) {
   asm volatile(
       "{.reg .b32 remote; mapa.shared::cluster.u32 remote, %0, %1; "
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];}" ::"r"(barrier),
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];}" ::"r"(barrier),
       "r"(block)
       : "memory");
 }
@@ -45,16 +47,6 @@ FCSA_DEVICE void barrier_wait(unsigned barrier, unsigned parity) {
       : "memory");
 }
 
-// The same where blocks of a cluster arrive: their accesses are visible afterwards.
-FCSA_DEVICE void barrier_wait_cluster(unsigned barrier, unsigned parity) {
-  asm volatile(
-      "{\n.reg .pred done;\nAGAIN:\n"
-      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-      "@done bra OVER;\nbra AGAIN;\nOVER:\n}" ::"r"(barrier),
-      "r"(parity)
-      : "memory");
-}
-
 // Hardware barriers by number (1 to 15), for `threads` threads that sync or arrive.
 FCSA_DEVICE void named_barrier_sync(int number, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
@@ -64,8 +56,7 @@ FCSA_DEVICE void named_barrier_arrive(int number, int threads) {
 }
 
 FCSA_DEVICE void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
-                   : "memory");
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
 FCSA_DEVICE unsigned cluster_rank() {

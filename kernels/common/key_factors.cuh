@@ -35,43 +35,53 @@ FCSA_DEVICE float2 key_factor(const Args& args, int batch, int key, float invers
   return {key < args.nk ? inverse : 0.0f, visible ? -offset : minus_infinity()};
 }
 
-// Factors of every key to the workspace, [batch, kv_heads, C.padded_keys] at C.workspace().factors: x and y, or
-// x alone where C.factor_floats is 1. 8 lanes read a row.
+// Factors of every key to the workspace, [batch, kv_heads, C.padded_keys] at C.workspace().factors: x and y,
+// or x alone where C.factor_floats is 1. Eight lanes read a row; each thread has several under way, which the
+// memory's latency needs.
 template <Traits T, auto C>
-__global__ void __launch_bounds__(C.kFactorThreads)
-    key_factors(const __grid_constant__ Args args) {
-  const long long padded = C.padded_keys(args);
-  const long long row =
-      (static_cast<long long>(blockIdx.x) * C.kFactorThreads + threadIdx.x) / 8;
-  const long long rows = args.batch * args.kv_heads * padded;
-  const int part = threadIdx.x % 8;
-  const long long head = row / padded;
-  const int key = static_cast<int>(row - head * padded);
-  const int batch = static_cast<int>(head / args.kv_heads);
-  float squares = 0;
-  if (row < rows && key < args.nk) {
-    const Strides& s = args.k_strides;
-    const long long first = batch * s.batch + head % args.kv_heads * s.head + key * s.row;
-    const uint4* pieces =
-        reinterpret_cast<const uint4*>(static_cast<const char*>(args.k) + first * element_bytes(T.dtype));
-    constexpr int kPieces = T.head_dim * element_bytes(T.dtype) / 16;
+__global__ void __launch_bounds__(C.kFactorThreads) key_factors(const __grid_constant__ Args args) {
+  constexpr int kPieces = T.head_dim * element_bytes(T.dtype) / 16, kLoads = (kPieces + 7) / 8;
+  constexpr int kLanes = 8, kAtOnce = C.kFactorThreads / kLanes, kRows = C.kFactorRows / kAtOnce;
+  const long long padded = C.padded_keys(args), rows = args.batch * args.kv_heads * padded;
+  const int part = threadIdx.x % kLanes;
+  const long long first = static_cast<long long>(blockIdx.x) * C.kFactorRows + threadIdx.x / kLanes;
+  uint4 words[kRows][kLoads];
 #pragma unroll
-    for (int i = 0; i < (kPieces + 7) / 8; ++i) {
-      if (kPieces % 8 != 0 && 8 * i + part >= kPieces) break;
-      const uint4 w = __ldg(pieces + 8 * i + part);
+  for (int r = 0; r < kRows; ++r) {
+    const long long row = first + r * kAtOnce, head = row / padded;
+    const int key = static_cast<int>(row - head * padded);
+    const Strides& s = args.k_strides;
+    const long long start = head / args.kv_heads * s.batch + head % args.kv_heads * s.head + key * s.row;
+    const uint4* pieces =
+        reinterpret_cast<const uint4*>(static_cast<const char*>(args.k) + start * element_bytes(T.dtype));
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const bool exists = row < rows && key < args.nk && kLanes * i + part < kPieces;
+      words[r][i] = exists ? __ldg(pieces + kLanes * i + part) : uint4{0, 0, 0, 0};
+    }
+  }
+  float* to = reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, args).factors);
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    float squares = 0;
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const uint4& w = words[r][i];
       squares = add_squares<T.dtype>(w.x, add_squares<T.dtype>(w.y, squares));
       squares = add_squares<T.dtype>(w.z, add_squares<T.dtype>(w.w, squares));
     }
-  }
 #pragma unroll
-  for (int lane = 1; lane < 8; lane *= 2) squares += __shfl_xor_sync(0xffffffffu, squares, lane);
-  if (row >= rows || part != 0) return;
-  char* to = static_cast<char*>(args.workspace) + C.workspace(T, args).factors;
-  const float2 factor = key_factor<T>(args, batch, key, inverse_norm(squares, args.eps));
-  if constexpr (C.factor_floats(T) == 2) {
-    reinterpret_cast<float2*>(to)[row] = factor;
-  } else {
-    reinterpret_cast<float*>(to)[row] = factor.x;
+    for (int lane = 1; lane < kLanes; lane *= 2) squares += __shfl_xor_sync(0xffffffffu, squares, lane);
+    const long long row = first + r * kAtOnce, head = row / padded;
+    if (row >= rows || part != 0) continue;
+    const float2 factor =
+        key_factor<T>(args, static_cast<int>(head / args.kv_heads), static_cast<int>(row - head * padded),
+                      inverse_norm(squares, args.eps));
+    if constexpr (C.factor_floats(T) == 2) {
+      reinterpret_cast<float2*>(to)[row] = factor;
+    } else {
+      to[row] = factor.x;
+    }
   }
 }
 

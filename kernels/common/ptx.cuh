@@ -107,6 +107,15 @@ FCSA_DEVICE unsigned load_shared_word(unsigned address) {
   return x;
 }
 
+FCSA_DEVICE uint4 load_shared_words(unsigned address) {
+  uint4 x;
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "r"(address)
+               : "memory");
+  return x;
+}
+
 FCSA_DEVICE float2 load_shared_2(unsigned address) {
   float2 x;
   asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(x.x), "=f"(x.y) : "r"(address) : "memory");

@@ -132,7 +132,7 @@ struct ForwardConfig {
   FCSA_HD constexpr bool splits_keys() const { return split_until != 0 || cluster > 1; }
 
   static constexpr int kMostSplits = 256;
-  static constexpr int kFactorThreads = 256;
+  static constexpr int kFactorThreads = 256, kFactorRows = 128;  // of a block of key_factors
   static constexpr int kCombineThreads = 128;
 
   // Kernels: 0 forward, 1 key_factors, 2 combine, 3 normalise, 4 forward_in_clusters.
@@ -143,8 +143,8 @@ struct ForwardConfig {
     if (prepares_factors(t)) {
       Launch& factors = plan.steps[plan.count++];
       factors.kernel = 1;
-      factors.grid_x = static_cast<unsigned>(
-          ceil_div(1LL * args.batch * args.kv_heads * padded_keys(args) * 8, kFactorThreads));
+      factors.grid_x =
+          static_cast<unsigned>(ceil_div(1LL * args.batch * args.kv_heads * padded_keys(args), kFactorRows));
       factors.threads = kFactorThreads;
     }
     Launch& forward = plan.steps[plan.count++];

@@ -7,8 +7,8 @@
 namespace fcsa::kernels::wgmma {
 
 // What a warpgroup queues behind what. kApart: P V of a tile ends before S of the next begins. kQueued: S of
-// the next is queued behind P V, so the tensor cores don't wait for the CUDA cores in between. kExponentials: S
-// of the next tile is computed before P V of this one, under which the next one's exponentials run.
+// the next is queued behind P V, so the tensor cores don't wait for the CUDA cores in between. kExponentials:
+// S of the next tile is computed before P V of this one, under which the next one's exponentials run.
 enum Overlap : int { kApart = 0, kQueued = 1, kExponentials = 2 };
 
 // Where 1/|k| comes from: a kernel that reads K once beforehand, or the warps of the producer that have
@@ -21,20 +21,20 @@ struct ForwardConfig {
   // In the order of the table in family.cpp: initialisers name them in this order.
   int warpgroups = 2;  // consumers
   int block_n = 128;
-  int stages = 2;          // K and V tiles in flight
+  int stages = 2;  // K and V tiles in flight
   int overlap = kExponentials;
   int slice = 0;           // keys whose P V is issued as soon as their P is there; 0: all of a tile at once
-  int hold = 1;            // kExponentials: 1 keeps the exponentials in front of the wait for P V
   int ping_pong = 0;       // 1: warpgroups issue their products in turn
   int q_in_registers = 0;  // 0: Q is read from shared memory by every product
   int key_norms = kProducer;
-  int persistent = 1;     // 1: one block for each multiprocessor takes tile after tile
-  int min_blocks = 1;     // blocks a multiprocessor should hold
-  int cluster = 1;        // blocks of consecutive tiles that share what they copy of K and V
-  int pack_heads = 0;     // 1: rows of a tile are those of all query heads that share a key/value head
-  int head_group = 0;     // heads whose tiles are worked on at the same time; 0: all
-  int polynomial = 0;     // of 8 exponentials, how many by polynomial on the CUDA cores instead of the MUFU
-  int longest_first = 1;  // causal: tiles with the most keys start first
+  int producer_registers = 40;  // of a thread; norms need enough for several loads under way
+  int persistent = 1;           // 1: one block for each multiprocessor takes tile after tile
+  int min_blocks = 1;           // blocks a multiprocessor should hold
+  int cluster = 1;              // blocks of consecutive tiles that share what they copy of K and V
+  int pack_heads = 0;           // 1: rows of a tile are those of all query heads that share a key/value head
+  int head_group = 0;           // heads whose tiles are worked on at the same time; 0: all
+  int polynomial = 0;  // of 8 exponentials, how many by polynomial on the CUDA cores instead of the MUFU
+  int paired = 1;  // causal: a long and a short tile of a head are one piece of work, all of which are alike
 
   static constexpr int kRows = 64;  // of a warpgroup: m of wgmma
   FCSA_HD constexpr int block_m() const { return kRows * warpgroups; }
@@ -47,13 +47,12 @@ struct ForwardConfig {
     return most < 256 ? most : 256;
   }
   FCSA_HD constexpr bool reallocates() const { return launch_registers() < 256; }
-  FCSA_HD constexpr int producer_registers() const { return warpgroups == 3 && min_blocks == 1 ? 32 : 40; }
   FCSA_HD constexpr int consumer_registers() const {
-    const int most = (launch_registers() * (warpgroups + 1) - producer_registers()) / warpgroups / 8 * 8;
+    const int most = (launch_registers() * (warpgroups + 1) - producer_registers) / warpgroups / 8 * 8;
     return !reallocates() ? 255 : most < 240 ? most : 240;
   }
-  // What the accumulators and operands of a consumer need at least: S and P, and where they aren't used at the
-  // same time P takes the place of S.
+  // What the accumulators and operands of a consumer need at least: S and P, and where they aren't used at
+  // the same time P takes the place of S.
   FCSA_HD constexpr int register_estimate(const Traits& t) const {
     const int s = block_n / 2, p = overlap == kApart ? 0 : block_n / 4;
     return t.head_dim / 2 + s + p + (q_in_registers ? t.head_dim / 4 : 0) + 22;
@@ -82,7 +81,7 @@ struct ForwardConfig {
   FCSA_HD constexpr int smem_bytes(const Traits& t) const {
     const int alignment = 1024;  // of swizzled tiles
     return alignment + warpgroups * q_bytes(t) + stages * (2 * tile_bytes(t) + factor_bytes(t)) +
-           8 * (barriers() + stages) + 64 * warpgroups;
+           8 * (barriers() + stages) + 128 * warpgroups;
   }
 
   // Workspace: normalised tensors; factors for every key [batch, kv_heads, padded_keys] x factor_floats, f32.
@@ -109,11 +108,15 @@ struct ForwardConfig {
   FCSA_HD constexpr long long head_tiles(const Args& args) const {
     return 1LL * args.batch * (args.heads / packed(args));
   }
-  FCSA_HD constexpr long long work_count(const Args& args) const {
-    return row_blocks(args) * head_tiles(args);
+  FCSA_HD constexpr bool pairs(const Traits& t) const { return t.causal && paired; }
+  FCSA_HD constexpr long long units(const Traits& t, const Args& args) const {  // of work, in a head
+    return pairs(t) ? ceil_div(row_blocks(args), 2) : row_blocks(args);
+  }
+  FCSA_HD constexpr long long work_count(const Traits& t, const Args& args) const {
+    return units(t, args) * head_tiles(args);
   }
 
-  static constexpr int kFactorThreads = 256;
+  static constexpr int kFactorThreads = 256, kFactorRows = 128;  // of a block of key_factors
 
   FCSA_HD constexpr TensorMap row_map(const Traits& t, const Args& args, int tensor, int rows) const {
     const bool query = tensor == TensorMap::q;
@@ -163,13 +166,13 @@ struct ForwardConfig {
     if (prepares_factors(t)) {
       Launch& factors = plan.steps[plan.count++];
       factors.kernel = 1;
-      factors.grid_x = static_cast<unsigned>(
-          ceil_div(1LL * args.batch * args.kv_heads * padded_keys(args) * 8, kFactorThreads));
+      factors.grid_x =
+          static_cast<unsigned>(ceil_div(1LL * args.batch * args.kv_heads * padded_keys(args), kFactorRows));
       factors.threads = kFactorThreads;
     }
     Launch& forward = plan.steps[plan.count++];
     forward.kernel = 0;
-    forward.grid_x = static_cast<unsigned>(cluster * work_count(args));
+    forward.grid_x = static_cast<unsigned>(cluster * work_count(t, args));
     forward.threads = static_cast<unsigned>(threads());
     forward.smem_bytes = static_cast<unsigned>(smem_bytes(t));
     forward.blocks_per_multiprocessor = persistent ? static_cast<unsigned>(min_blocks) : 0;

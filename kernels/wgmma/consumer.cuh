@@ -9,8 +9,8 @@
 
 namespace fcsa::kernels::wgmma {
 
-constexpr int kFirstTurn = 1;        // named barriers 1 to 4: whose turn it is to issue products
-constexpr int kFirstWarpgroup = 8;   // 8 to 11: one warpgroup
+constexpr int kFirstTurn = 1;       // named barriers 1 to 4: whose turn it is to issue products
+constexpr int kFirstWarpgroup = 8;  // 8 to 11: one warpgroup
 
 template <Traits T, ForwardConfig C>
 struct Consumer {
@@ -20,8 +20,8 @@ struct Consumer {
   static constexpr bool kFactors = ForwardConfig::uses_factors(T);
   static constexpr int kRowBytes = ForwardConfig::panel_row_bytes(T);
   static constexpr int kPanelSteps = ForwardConfig::panel_channels(T) / 16;
-  static constexpr int kSteps = T.head_dim / 16;    // of Q K^T
-  static constexpr int kSlices = C.block_n / 16;    // of P V
+  static constexpr int kSteps = T.head_dim / 16;                        // of Q K^T
+  static constexpr int kSlices = C.block_n / 16;                        // of P V
   static constexpr int kGroup = C.slice == 0 ? kSlices : C.slice / 16;  // slices whose P V is issued together
   // Keys past the end, and those hidden from some rows, are found by comparing, in the tiles that have such;
   // with a mask the end is part of the factors.
@@ -32,11 +32,13 @@ struct Consumer {
 
   const Args& args;
   const Layout shared;
-  const int rank, warpgroup, warp, lane, g, t;
+  const int rank, warpgroup, warp;
+  int lane, g, t;
   const float offset;
   // Of the tile whose P V is to be issued next.
   Cursor<C.stages> at;
   unsigned q_parity = 0;
+  int slot = 0;  // where `rows` are kept
 
   // Of the current tile of queries, for the two rows of a thread.
   float row_scale[2], row_sum[2], row_max[2], rescale[2];
@@ -53,17 +55,23 @@ struct Consumer {
         // By a shuffle, so that the compiler knows that all lanes agree and keeps them in uniform registers.
         warpgroup(__shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128 - 1, 0)),
         warp(__shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32 % 4, 0)),
-        lane(static_cast<int>(threadIdx.x) % 32),
-        g(lane / 4),
-        t(lane % 4),
         offset(kFixed ? bound_offset_log2(T.dtype, arguments.bound) : 0.0f) {}
 
-  // One thread of the warpgroup, for all of it; in every block whose copies go here.
-  FCSA_DEVICE void release(unsigned barrier) const {
+  // In every block whose copies go here. K is read by products alone, which end for the warpgroup as a whole:
+  // one thread says so. Factors are read by every warp, and V goes with them.
+  FCSA_DEVICE void release_keys(const Cursor<C.stages>& from) const {
+    release(shared.k_free(from.stage), threadIdx.x % 128);
+  }
+  FCSA_DEVICE void release_values() {
+    __syncwarp();
+    release(shared.v_free(at.stage), threadIdx.x % 32);
+    at.advance();
+  }
+  FCSA_DEVICE static void release(unsigned barrier, unsigned thread) {
     if constexpr (C.cluster > 1) {
-      if (threadIdx.x % 128 < C.cluster) hopper::barrier_arrive_remote(barrier, threadIdx.x % 128);
+      if (thread < C.cluster) hopper::barrier_arrive_remote(barrier, thread);
     } else {
-      if (threadIdx.x % 128 == 0) hopper::barrier_arrive(barrier);
+      if (thread == 0) hopper::barrier_arrive(barrier);
     }
   }
   FCSA_DEVICE void sync_warpgroup() const { hopper::named_barrier_sync(kFirstWarpgroup + warpgroup, 128); }
@@ -73,8 +81,7 @@ struct Consumer {
     if constexpr (C.ping_pong) hopper::named_barrier_sync(kFirstTurn + warpgroup, 256);
   }
   FCSA_DEVICE void pass_turn() const {
-    if constexpr (C.ping_pong)
-      hopper::named_barrier_arrive(kFirstTurn + (warpgroup + 1) % C.warpgroups, 256);
+    if constexpr (C.ping_pong) hopper::named_barrier_arrive(kFirstTurn + (warpgroup + 1) % C.warpgroups, 256);
   }
 
   // Rows of a tile of queries: [first_row, first_row + 64) of the rows of `packed` heads from first_head on.
@@ -88,90 +95,103 @@ struct Consumer {
     }
   };
 
-  // They are kept in shared memory: in the loop over keys registers are scarce.
-  FCSA_DEVICE void park(const Work& work) const {
-    const unsigned to = shared.work_of(warpgroup, warp);
-    ptx::store_shared(to, static_cast<unsigned>(work.batch));
-    ptx::store_shared(to + 4, static_cast<unsigned>(work.first_head));
-    ptx::store_shared(to + 8, static_cast<unsigned>(work.first_row + ForwardConfig::kRows * warpgroup));
+  // They are kept in shared memory, those of the tile before as well: in the loop over keys registers are
+  // scarce.
+  FCSA_DEVICE void park(const Work& work) {
+    slot ^= 1;
+    const unsigned to = shared.work_of(warpgroup, warp, slot);
+    __syncwarp();
+    if (lane == 0) {
+      ptx::store_shared(to, static_cast<unsigned>(work.batch));
+      ptx::store_shared(to + 4, static_cast<unsigned>(work.first_head));
+      ptx::store_shared(to + 8, static_cast<unsigned>(work.first_row + ForwardConfig::kRows * warpgroup));
+    }
+    __syncwarp();
   }
-  FCSA_DEVICE Rows rows() const {
-    const unsigned from = shared.work_of(warpgroup, warp);
+  FCSA_DEVICE Rows rows(int of_slot) const {
+    const unsigned from = shared.work_of(warpgroup, warp, of_slot);
     return {static_cast<int>(ptx::load_shared_word(from)), static_cast<int>(ptx::load_shared_word(from + 4)),
-            static_cast<int>(ptx::load_shared_word(from + 8)),
-            C.pack_heads ? args.heads / args.kv_heads : 1};
+            static_cast<int>(ptx::load_shared_word(from + 8)), C.pack_heads ? args.heads / args.kv_heads : 1};
   }
   FCSA_DEVICE int row_at(const Rows& tile, int half) const {
     return tile.first_row + 16 * warp + 8 * half + g;
   }
 
-  FCSA_DEVICE void start() {
-    const Rows tile = rows();
+  FCSA_DEVICE void clear() {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       row_sum[h] = 0;
       row_max[h] = minus_infinity();
-      const int head = min(tile.head_of(row_at(tile, h)), args.heads - 1);
-      row_scale[h] = kLog2E * (T.head_scale ? args.head_scale[head] : args.scale);
     }
-#pragma unroll
-    for (int i = 0; i < T.head_dim / 2; ++i) o[i] = 0;
   }
 
-  // The 16 rows of this warp and 16 channels as A of mma.m16n8k16.
-  FCSA_DEVICE unsigned query_address(int step, int row, int half) const {
-    const unsigned within = (16 * warp + row) * kRowBytes + step % kPanelSteps * 32 + half * 16;
-    return shared.q_of(warpgroup) + step / kPanelSteps * ForwardConfig::kRows * kRowBytes +
-           hopper::swizzled<kRowBytes>(within);
+  // Rows of Q of this warp: where a row starts, and what the place of a piece of 16 bytes in it is combined
+  // with. The pattern repeats every 8 rows.
+  FCSA_DEVICE unsigned query_row(int row) const {
+    return shared.q_of(warpgroup) + (16 * warp + row) * kRowBytes;
+  }
+  FCSA_DEVICE static unsigned permuted(int row, int piece) {
+    const unsigned start = row % 8 * kRowBytes;
+    return start ^ hopper::swizzled<kRowBytes>(start) ^ piece * 16;
+  }
+  // From the start of a row; `permutation` is that of its piece 0 or 1.
+  FCSA_DEVICE static unsigned step_offset(int step, unsigned permutation) {
+    return step / kPanelSteps * ForwardConfig::kRows * kRowBytes + (step % kPanelSteps * 32 ^ permutation);
   }
 
   // Rows of Q times scale * log2(e) / |q|, rounded like normalised rows would be. Without normalisation Q
   // stays exact and the scale is applied to S.
   FCSA_DEVICE void prepare_queries() {
+    const Rows tile = rows(slot);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int head = min(tile.head_of(row_at(tile, h)), args.heads - 1);
+      row_scale[h] = kLog2E * (T.head_scale ? args.head_scale[head] : args.scale);
+    }
     hopper::barrier_wait(shared.q_full(), q_parity);
     q_parity ^= 1u;
     if constexpr (!kNormalise && !C.q_in_registers) return;
-    unsigned words[kSteps][4];
-    float squares[2] = {0, 0};
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      const uint4 a = ptx::load_matrices(query_address(step, lane % 16, lane / 16));
-      words[step][0] = a.x;
-      words[step][1] = a.y;
-      words[step][2] = a.z;
-      words[step][3] = a.w;
-      squares[0] = add_squares<T.dtype>(a.x, add_squares<T.dtype>(a.z, squares[0]));
-      squares[1] = add_squares<T.dtype>(a.y, add_squares<T.dtype>(a.w, squares[1]));
-    }
+    const unsigned from = query_row(lane % 16), permutation = permuted(lane, lane / 16);
+    const auto load = [&](int step) { return ptx::load_matrices(from + step_offset(step, permutation)); };
     if constexpr (kNormalise) {
+      float squares[2] = {0, 0};
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step) {
+        const uint4 a = load(step);
+        squares[0] = add_squares<T.dtype>(a.x, add_squares<T.dtype>(a.z, squares[0]));
+        squares[1] = add_squares<T.dtype>(a.y, add_squares<T.dtype>(a.w, squares[1]));
+      }
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 1);
         squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 2);
         row_scale[h] *= inverse_norm(squares[h], args.eps);
       }
+    }
+    // Read again: to keep the rows until their norms are known takes more registers than there may be.
+    const unsigned to = query_row(g) + 4 * t, left = permuted(g, 0), right = permuted(g, 1);
 #pragma unroll
-      for (int step = 0; step < kSteps; ++step)
+    for (int step = 0; step < kSteps; ++step) {
+      const uint4 a = load(step);
+      unsigned words[4] = {a.x, a.y, a.z, a.w};
+      __syncwarp();
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const float2 x = ptx::unpack<T.dtype>(words[step][i]);
-          words[step][i] = ptx::pack<T.dtype>(x.x * row_scale[i % 2], x.y * row_scale[i % 2]);
+      for (int i = 0; i < 4; ++i) {
+        if constexpr (kNormalise) {
+          const float2 x = ptx::unpack<T.dtype>(words[i]);
+          words[i] = ptx::pack<T.dtype>(x.x * row_scale[i % 2], x.y * row_scale[i % 2]);
         }
+        if constexpr (C.q_in_registers) {
+          q[step][i] = words[i];
+        } else {
+          ptx::store_shared(to + i % 2 * 8 * kRowBytes + step_offset(step, i < 2 ? left : right), words[i]);
+        }
+      }
     }
     if constexpr (C.q_in_registers) {
-#pragma unroll
-      for (int step = 0; step < kSteps; ++step)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) q[step][i] = words[step][i];
       sync_warpgroup();
       release_queries();
     } else {
-      __syncwarp();
-#pragma unroll
-      for (int step = 0; step < kSteps; ++step)
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          ptx::store_shared(query_address(step, g + i % 2 * 8, i / 2) + 4 * t, words[step][i]);
       hopper::fence_async();
       sync_warpgroup();
     }
@@ -225,7 +245,7 @@ struct Consumer {
   FCSA_DEVICE void logits(int slice, int tile, int stage) {
     int limit[2] = {0, 0};
     if constexpr (edge) {
-      const Rows place = rows();
+      const Rows place = rows(slot);
 #pragma unroll
       for (int h = 0; h < 2; ++h)
         limit[h] = place.key_limit(args, row_at(place, h)) - tile * C.block_n - 2 * t;
@@ -258,8 +278,8 @@ struct Consumer {
   FCSA_DEVICE void exponentials(int slice) {
 #pragma unroll
     for (int i = 8 * slice; i < 8 * slice + 8; ++i) {
-      s[i] = i % 8 < C.polynomial ? exp2_polynomial<T.dtype != DType::bf16>(s[i])
-                                  : ptx::exp2_approximate(s[i]);
+      s[i] =
+          i % 8 < C.polynomial ? exp2_polynomial<T.dtype != DType::bf16>(s[i]) : ptx::exp2_approximate(s[i]);
       row_sum[i / 2 % 2] += s[i];
     }
   }
@@ -276,7 +296,8 @@ struct Consumer {
     float largest[2] = {minus_infinity(), minus_infinity()};
 #pragma unroll
     for (int i = 0; i < C.block_n / 2; ++i) largest[i / 2 % 2] = fmaxf(largest[i / 2 % 2], s[i]);
-    raised = __any_sync(0xffffffffu, largest[0] > row_max[0] + kHeadroom || largest[1] > row_max[1] + kHeadroom);
+    raised =
+        __any_sync(0xffffffffu, largest[0] > row_max[0] + kHeadroom || largest[1] > row_max[1] + kHeadroom);
     if (raised) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
@@ -310,17 +331,7 @@ struct Consumer {
     hopper::wgmma_wait<pending>();
     hopper::pin(s);
     if constexpr (kFactors) hopper::barrier_wait(shared.factors_full(keys.stage), keys.parity);
-    release(shared.k_free(keys.stage));
-  }
-
-  // ptxas moves exponentials behind the wait that follows, where no product of this warpgroup runs under them.
-  // It keeps accesses to memory in front, so one that needs the row sums, and so all of them, holds them there;
-  // it never happens, since no sum of P is negative.
-  FCSA_DEVICE void hold_exponentials() const {
-    asm volatile("{.reg .pred never; setp.lt.f32 never, %0, 0f00000000; @never st.shared.f32 [%1], %0;}" ::"f"(
-                     row_sum[0] + row_sum[1]),
-                 "r"(shared.barriers)
-                 : "memory");
+    release_keys(keys);
   }
 
   FCSA_DEVICE void finish_values() {
@@ -328,11 +339,12 @@ struct Consumer {
     hopper::pin(o);
 #pragma unroll
     for (int slice = 0; slice < kSlices; ++slice) hopper::pin(p[slice]);
-    release(shared.v_free(at.stage));
-    at.advance();
+    release_values();
   }
 
-  FCSA_DEVICE void wait_values() const { hopper::barrier_wait(shared.v_full(at.stage), at.parity); }
+  FCSA_DEVICE void wait_values() const {
+    hopper::barrier_wait(shared.v_full(at.stage), at.parity);
+  }
 
   template <bool edge>
   FCSA_DEVICE void softmax(int tile, int stage) {
@@ -354,7 +366,9 @@ struct Consumer {
   }
 
   // Two tiles at a time: S of this one and P V of the one before (to its right) are issued together, and this
-  // one's exponentials run under that P V.
+  // one's exponentials run under that P V. ptxas moves many of them behind the wait for P V, among the
+  // conversions. To force them in front of it (by a store that depends on the row sums and never happens) was
+  // 10% to 20% slower on an H100, at head dimensions 64 and 128.
   template <bool edge>
   FCSA_DEVICE void overlapped_step(int tile) {
     const auto keys = at.next();
@@ -364,15 +378,12 @@ struct Consumer {
     pass_turn();
     take_scores<1>(keys);
     softmax<edge>(tile, keys.stage);
-    if constexpr (C.hold) hold_exponentials();
     finish_values();
     rescale_output();
     pack_all();
   }
 
   FCSA_DEVICE void overlapped(int tile, int edge_tile) {
-    issue_scores(at);
-    pass_turn();
     take_scores<0>(at);
     softmax<kEdges>(tile, at.stage);
     pack_all();
@@ -383,7 +394,6 @@ struct Consumer {
     if constexpr (!C.q_in_registers) release_queries();
     wait_values();
     issue_values<kSlices>(0);
-    finish_values();
   }
 
   // One tile at a time. P V is issued slice by slice while the exponentials of the next slices are computed.
@@ -425,15 +435,12 @@ struct Consumer {
   }
 
   FCSA_DEVICE void streamed(int tile, int edge_tile) {
-    issue_scores(at);
-    pass_turn();
     take_scores<0>(at);
     if constexpr (kEdges)
       for (; tile >= max(edge_tile, 1); --tile) streamed_step<true>(tile);
     for (; tile >= 1; --tile) streamed_step<false>(tile);
     if constexpr (!C.q_in_registers) release_queries();
     streamed_values<kEdges>(0);
-    finish_values();
   }
 
   // A tile of keys that none of this warpgroup's rows sees: others of the block do.
@@ -442,56 +449,72 @@ struct Consumer {
     wait_turn();
     pass_turn();
     if constexpr (kFactors) hopper::barrier_wait(shared.factors_full(at.stage), at.parity);
-    release(shared.k_free(at.stage));
     wait_values();
-    release(shared.v_free(at.stage));
-    at.advance();
+    // Products keep the warps of a warpgroup together; here one could release a stage that comes back twice
+    // before another has looked at its barrier.
+    sync_warpgroup();
+    release_keys(at);
+    release_values();
   }
 
-  FCSA_DEVICE void compute(int end_tile) {
-    prepare_queries();
-    int tile = end_tile - 1, edge_tile = args.nk / C.block_n;
+  // The tiles of keys of a tile of queries: the last that one of this warpgroup's rows sees (or the first of
+  // all), and the first of which some row doesn't see all keys.
+  struct Span {
+    int last, edge;
+  };
+
+  // Passes over the keys that only others of the block see, and issues S of the first tile that is left.
+  FCSA_DEVICE Span open(int end_tile) {
+    clear();
+    Span span{end_tile - 1, args.nk / C.block_n};
     if constexpr (T.causal) {
-      const Rows place = rows();
+      const Rows place = rows(slot);
       const int visible = place.key_limit(args, place.first_row + ForwardConfig::kRows - 1);
-      for (; tile >= 0 && tile * C.block_n >= visible; --tile) skip();
-      // The first tile from which on some row doesn't see all keys.
-      edge_tile = place.key_limit(args, place.first_row) / C.block_n;
+      for (; span.last > 0 && span.last * C.block_n >= visible; --span.last) skip();
+      span.edge = place.key_limit(args, place.first_row) / C.block_n;
     }
-    if (tile < 0) {
-      if constexpr (!C.q_in_registers) release_queries();
-    } else if constexpr (C.overlap == kExponentials) {
-      overlapped(tile, edge_tile);
-    } else {
-      streamed(tile, edge_tile);
-    }
+    issue_scores(at);
+    pass_turn();
+    return span;
   }
 
-  FCSA_DEVICE void run() {
-    Schedule<T, C> schedule(args, rank);
-    for (Work work; schedule.next(work);) {
-      __syncwarp();
-      park(work);
-      start();
-      if (work.end_tile > 0) compute(work.end_tile);
-      write_rows();
-    }
+  FCSA_DEVICE void take(const Work& work) {
+    // Unknown to the compiler, which would keep addresses that depend on it in registers from tile to tile.
+    asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
+    g = lane / 4;
+    t = lane % 4;
+    park(work);
+    prepare_queries();
   }
 
-  // O / row sum, and lse. The lanes that share a row exchange their columns so that each writes 16 bytes.
-  FCSA_DEVICE void write_rows() {
-    const Rows tile = rows();
+  // O / row sum in 16 bits, and lse, of the two rows of a thread.
+  struct Output {
+    unsigned words[2][T.head_dim / 8];
+    float lse[2];
+  };
+
+  FCSA_DEVICE void finish_rows(Output& output) const {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      row_sum[h] += __shfl_xor_sync(0xffffffffu, row_sum[h], 1);
-      row_sum[h] += __shfl_xor_sync(0xffffffffu, row_sum[h], 2);
+      float sum = row_sum[h] + __shfl_xor_sync(0xffffffffu, row_sum[h], 1);
+      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+      const float inverse = sum > 0 ? ptx::reciprocal_approximate(sum) : 0.0f;
+      const float top = kFixed ? offset : row_max[h];
+      output.lse[h] = sum > 0 ? (log2f(sum) + top) * kLn2 : minus_infinity();
+#pragma unroll
+      for (int i = 0; i < T.head_dim / 8; ++i)
+        output.words[h][i] = ptx::pack<T.dtype>(o[4 * i + 2 * h] * inverse, o[4 * i + 2 * h + 1] * inverse);
+    }
+  }
+
+  // The lanes that share a row exchange their columns so that each writes 16 bytes.
+  FCSA_DEVICE void write_rows(const Rows& tile, const Output& output) const {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
       const int row = row_at(tile, h), query = tile.query_of(row), head = tile.head_of(row);
       const bool exists = query < args.nq;
-      const float sum = row_sum[h], inverse = sum > 0 ? ptx::reciprocal_approximate(sum) : 0.0f;
-      const float top = kFixed ? offset : row_max[h];
       if (t == 0 && exists)
-        args.lse[(static_cast<long long>(tile.batch) * args.heads + head) * args.nq + query] =
-            sum > 0 ? (log2f(sum) + top) * kLn2 : minus_infinity();
+        args.lse[(static_cast<long long>(tile.batch) * args.heads + head) * args.nq + query] = output.lse[h];
       const Strides& strides = args.o_strides;
       char* to = static_cast<char*>(args.o) +
                  2 * (tile.batch * strides.batch + head * strides.head + query * strides.row);
@@ -500,14 +523,39 @@ struct Consumer {
       for (int first = 0; first < kPieces; first += 4) {
         unsigned words[4];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int column = 4 * (first + i) + 2 * h;
-          words[i] = first + i < kPieces ? ptx::pack<T.dtype>(o[column] * inverse, o[column + 1] * inverse) : 0;
-        }
+        for (int i = 0; i < 4; ++i) words[i] = first + i < kPieces ? output.words[h][first + i] : 0;
         const uint4 piece = transposed(words);
         if (exists && first + t < kPieces) *reinterpret_cast<uint4*>(to + 16 * (first + t)) = piece;
       }
     }
+  }
+
+  // The next tile of queries is made ready under the last P V of this one, and O is written under the first S
+  // of the next. Registers that products are writing must not meet others where paths join (C7517), so these
+  // are in flight on all paths or on none; and what is written under a product is a copy, since the compiler
+  // doesn't see in a loop that O is complete.
+  FCSA_DEVICE void run() {
+    Schedule<T, C> schedule(args, rank);
+    Work work;
+    if (!schedule.next(work)) return;
+    take(work);
+    Output output;
+    for (bool first = true, more = true; more; first = false) {
+      const Span span = open(work.end_tile);
+      if (!first) write_rows(rows(slot ^ 1), output);
+#pragma unroll
+      for (int i = 0; i < T.head_dim / 2; ++i) o[i] = 0;
+      if constexpr (C.overlap == kExponentials) {
+        overlapped(span.last, span.edge);
+      } else {
+        streamed(span.last, span.edge);
+      }
+      more = schedule.next(work);
+      if (more) take(work);
+      finish_values();
+      finish_rows(output);
+    }
+    write_rows(rows(slot), output);
   }
 
   // Of the 4 x 4 words that four neighbouring lanes hold, row `lane % 4`: word i of lane t becomes word t of

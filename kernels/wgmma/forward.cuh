@@ -20,7 +20,7 @@ FCSA_DEVICE void init_barriers(const SharedLayout<T, C>& shared) {
     hopper::barrier_init(shared.k_full(stage), 1);
     hopper::barrier_init(shared.k_free(stage), C.warpgroups * C.cluster);
     hopper::barrier_init(shared.v_full(stage), 1);
-    hopper::barrier_init(shared.v_free(stage), C.warpgroups * C.cluster);
+    hopper::barrier_init(shared.v_free(stage), 4 * C.warpgroups * C.cluster);
     hopper::barrier_init(shared.factors_full(stage), C.prepares_factors(T) ? 1 : kFactorWarps);
   }
   hopper::barrier_init_fence();
@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(C.threads(), C.min_blocks) __cluster_dims__(C.
     __syncthreads();
   }
   if (threadIdx.x < 128) {
-    if constexpr (C.reallocates()) hopper::keep_registers<C.producer_registers()>();
+    if constexpr (C.reallocates()) hopper::keep_registers<C.producer_registers>();
     const Producer<T, C> producer{args, maps, shared, rank};
     producer.run();
   } else {

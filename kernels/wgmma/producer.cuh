@@ -18,6 +18,8 @@ struct Producer {
   static constexpr int kChannels = ForwardConfig::panel_channels(T);
   static constexpr int kBox = C.block_n / C.cluster;  // rows that this block copies of a tile
 
+  // Loads under way at a time, within the registers of the producer.
+  static constexpr int kLoads = 4;
   static constexpr bool kComputesFactors = C.uses_factors(T) && !C.prepares_factors(T);
 
   const Args& args;
@@ -25,20 +27,11 @@ struct Producer {
   const Layout shared;
   const int rank;
 
-  FCSA_DEVICE void wait_free(unsigned barrier, unsigned parity) const {
-    if constexpr (C.cluster > 1) {
-      hopper::barrier_wait_cluster(barrier, parity);
-    } else {
-      hopper::barrier_wait(barrier, parity);
-    }
-  }
-
   FCSA_DEVICE void copy_tile(unsigned tile, const void* map, unsigned barrier, const Work& work,
                              int first_key) const {
 #pragma unroll
     for (int panel = 0; panel < kPanels; ++panel) {
-      const unsigned to =
-          tile + panel * C.panel_bytes(T) + rank * kBox * ForwardConfig::panel_row_bytes(T);
+      const unsigned to = tile + panel * C.panel_bytes(T) + rank * kBox * ForwardConfig::panel_row_bytes(T);
       const int key = first_key + rank * kBox;
       if constexpr (C.cluster > 1) {
         hopper::copy_box_multicast(to, map, barrier, (1u << C.cluster) - 1, panel * kChannels, key,
@@ -55,12 +48,11 @@ struct Producer {
     for (int w = 0; w < C.warpgroups; ++w)
 #pragma unroll
       for (int panel = 0; panel < kPanels; ++panel) {
-        const unsigned to =
-            shared.q_of(w) + panel * ForwardConfig::kRows * ForwardConfig::panel_row_bytes(T);
+        const unsigned to = shared.q_of(w) + panel * ForwardConfig::kRows * ForwardConfig::panel_row_bytes(T);
         const int row = work.first_row + w * ForwardConfig::kRows;
         if constexpr (C.pack_heads) {
-          hopper::copy_box(to, maps.map[0], shared.q_full(), panel * kChannels, 0, row / packed,
-                           work.kv_head, work.batch);
+          hopper::copy_box(to, maps.map[0], shared.q_full(), panel * kChannels, 0, row / packed, work.kv_head,
+                           work.batch);
         } else {
           hopper::copy_box(to, maps.map[0], shared.q_full(), panel * kChannels, row, work.first_head,
                            work.batch);
@@ -69,7 +61,7 @@ struct Producer {
   }
 
   FCSA_DEVICE void copy_keys(const Work& work, int tile, const Cursor<C.stages>& at) const {
-    wait_free(shared.k_free(at.stage), at.parity ^ 1u);
+    hopper::barrier_wait(shared.k_free(at.stage), at.parity ^ 1u);
     if constexpr (kComputesFactors) {
       ptx::store_shared(shared.ticket(at.stage), static_cast<unsigned>(work.batch));
       ptx::store_shared(shared.ticket(at.stage) + 4, static_cast<unsigned>(tile * C.block_n));
@@ -79,17 +71,16 @@ struct Producer {
   }
 
   FCSA_DEVICE void copy_values(const Work& work, int tile, const Cursor<C.stages>& at) const {
-    wait_free(shared.v_free(at.stage), at.parity ^ 1u);
+    hopper::barrier_wait(shared.v_free(at.stage), at.parity ^ 1u);
     hopper::barrier_expect(shared.v_full(at.stage), C.tile_bytes(T));
     copy_tile(shared.v_tile(at.stage), maps.map[2], shared.v_full(at.stage), work, tile * C.block_n);
     if constexpr (C.prepares_factors(T)) {
-      const long long key =
-          static_cast<long long>(work.batch * args.kv_heads + work.kv_head) * C.padded_keys(args) +
-          tile * C.block_n;
+      const unsigned head = work.batch * args.kv_heads + work.kv_head;
+      const unsigned tiles = (args.nk + C.block_n - 1) / C.block_n;
       hopper::barrier_expect(shared.factors_full(at.stage), C.factor_bytes(T));
       hopper::copy_bytes(shared.factor_tile(at.stage),
                          static_cast<const char*>(args.workspace) + C.workspace(T, args).factors +
-                             4 * C.factor_floats(T) * key,
+                             static_cast<unsigned long long>(head * tiles + tile) * C.factor_bytes(T),
                          C.factor_bytes(T), shared.factors_full(at.stage));
     }
   }
@@ -102,7 +93,6 @@ struct Producer {
 #pragma unroll 1
     for (Work work; schedule.next(work);) {
       int tile = work.end_tile - 1;
-      if (tile < 0) continue;
       copy_keys(work, tile, at);
       hopper::barrier_wait(shared.q_free(), q_parity);
       q_parity ^= 1u;
@@ -116,51 +106,60 @@ struct Producer {
       }
     }
     if constexpr (kComputesFactors) {
-      wait_free(shared.k_free(at.stage), at.parity ^ 1u);
+      hopper::barrier_wait(shared.k_free(at.stage), at.parity ^ 1u);
       ptx::store_shared(shared.ticket(at.stage), 0xffffffffu);
       hopper::barrier_arrive(shared.k_full(at.stage));
     }
   }
 
+  // Sum of squares of half of every panel of a row of K, given where its first piece is in the first panel.
+  // On the CUDA cores, which have time to spare: mma.sync (the diagonal of K K^T) takes the tensor cores from
+  // wgmma.
+  FCSA_DEVICE float half_row_squares(unsigned row) const {
+    constexpr int kPanelPieces = kChannels / 16, kPieces = kPanels * kPanelPieces;  // of a half
+    constexpr int kAtOnce = kPieces % kLoads == 0 ? kLoads : 1;
+    float sum[2] = {0, 0};
+#pragma unroll
+    for (int i = 0; i < kPieces; i += kAtOnce) {
+      uint4 words[kAtOnce];
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j)
+        words[j] = ptx::load_shared_words((row ^ (i + j) % kPanelPieces * 16) +
+                                          (i + j) / kPanelPieces * C.panel_bytes(T));
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        sum[0] = add_squares<T.dtype>(words[j].x, add_squares<T.dtype>(words[j].y, sum[0]));
+        sum[1] = add_squares<T.dtype>(words[j].z, add_squares<T.dtype>(words[j].w, sum[1]));
+      }
+    }
+    return sum[0] + sum[1];
+  }
+
   FCSA_DEVICE void compute_factors() const {
     const int warp = static_cast<int>(threadIdx.x) / 32 - 1, lane = static_cast<int>(threadIdx.x) % 32;
-    const int g = lane / 4, t = lane % 4;
-    // Fragments of 16 keys and 16 channels as B of mma.m16n8k16: the row of this lane, and what its place in
-    // it is to be combined with. Patterns of 8 rows repeat, so the place doesn't depend on the keys.
-    constexpr int kRowBytes = ForwardConfig::panel_row_bytes(T), kSteps = kChannels / 16;
-    const unsigned row = (lane % 8 + lane / 16 * 8) * kRowBytes;
-    const unsigned permuted = row ^ hopper::swizzled<kRowBytes>(row) ^ lane / 8 % 2 * 16;
+    constexpr int kRowBytes = ForwardConfig::panel_row_bytes(T);
+    // Two lanes share a row. The halves of a panel that they read, of 4 rows, are in different banks.
+    const unsigned start = lane / 2 * kRowBytes;
+    const unsigned first = hopper::swizzled<kRowBytes>(start) ^ lane % 2 * (kRowBytes / 2);
     for (Cursor<C.stages> at;; at.advance()) {
-      wait_free(shared.v_free(at.stage), at.parity ^ 1u);
+      hopper::barrier_wait(shared.v_free(at.stage), at.parity ^ 1u);
       hopper::barrier_wait(shared.k_full(at.stage), at.parity);
       const int batch = static_cast<int>(ptx::load_shared_word(shared.ticket(at.stage)));
       if (batch < 0) return;
       const int first_key = static_cast<int>(ptx::load_shared_word(shared.ticket(at.stage) + 4));
-      const auto publish = [&](int key, float squares) {
-        const float inverse = C.normalises(T) ? inverse_norm(squares, args.eps) : 1.0f;
+#pragma unroll 1
+      for (int keys = 16 * warp; keys < C.block_n; keys += 16 * kFactorWarps) {
+        float inverse = 1.0f;
+        if constexpr (C.normalises(T)) {
+          float squares = half_row_squares(shared.k_tile(at.stage) + keys * kRowBytes + first);
+          squares += __shfl_xor_sync(0xffffffffu, squares, 1);
+          inverse = inverse_norm(squares, args.eps);
+        }
+        const int key = keys + lane / 2;
         const float2 factor = key_factor<T>(args, batch, first_key + key, inverse);
         const unsigned to = shared.factor_tile(at.stage) + 4 * C.factor_floats(T) * key;
-        ptx::store_shared(to, __float_as_uint(factor.x));
-        if constexpr (C.factor_floats(T) == 2) ptx::store_shared(to + 4, __float_as_uint(factor.y));
-      };
-#pragma unroll 1
-      for (unsigned key = 16 * warp; key < C.block_n; key += 16 * kFactorWarps) {
-        float upper[4] = {0, 0, 0, 0}, lower[4] = {0, 0, 0, 0};
-        if constexpr (C.normalises(T)) {
-          const unsigned rows = shared.k_tile(at.stage) + key * kRowBytes + row;
-#pragma unroll 1
-          for (int step = 0; step < T.head_dim / 16; ++step) {
-            const uint4 b = ptx::load_matrices(rows + step / kSteps * C.panel_bytes(T) +
-                                               (step % kSteps * 32 ^ permuted));
-            // The fragment of B, reordered, is that of A: the halves of K K^T that have the diagonal.
-            ptx::multiply_add_16<T.dtype>(upper, {b.x, b.z, b.y, b.w}, b.x, b.y);
-            ptx::multiply_add_16<T.dtype>(lower, {b.x, b.z, b.y, b.w}, b.z, b.w);
-          }
-        }
-        if (t == g / 2) {
-          publish(key + g, g % 2 ? upper[1] : upper[0]);
-          publish(key + g + 8, g % 2 ? lower[3] : lower[2]);
-        }
+        if (lane % 2 == 0) ptx::store_shared(to, __float_as_uint(factor.x));
+        if (C.factor_floats(T) == 2 && lane % 2 == 1) ptx::store_shared(to + 4, __float_as_uint(factor.y));
       }
       __syncwarp();
       if (lane == 0) hopper::barrier_arrive(shared.factors_full(at.stage));

@@ -27,8 +27,11 @@ struct SharedLayout {
   FCSA_DEVICE unsigned factor_tile(int stage) const { return factors + stage * C.factor_bytes(T); }
   // What is in a stage, for the warps that compute factors: batch and first key, 32 bits each; -1: no more.
   FCSA_DEVICE unsigned ticket(int stage) const { return tickets + 8 * stage; }
-  // Where a warp of a consumer keeps what it needs of its work only at the end: 16 bytes.
-  FCSA_DEVICE unsigned work_of(int warpgroup, int warp) const { return works + 16 * (4 * warpgroup + warp); }
+  // Where a warp of a consumer keeps what it needs of a piece of work at its ends only: 16 bytes in two
+  // slots.
+  FCSA_DEVICE unsigned work_of(int warpgroup, int warp, int slot) const {
+    return works + 16 * (8 * warpgroup + 2 * warp + slot);
+  }
   // full: copied; free: read by all consumers. Factors are free when V is.
   FCSA_DEVICE unsigned q_full() const { return barriers; }
   FCSA_DEVICE unsigned q_free() const { return barriers + 8; }
@@ -51,16 +54,19 @@ struct Cursor {
   }
 };
 
-// One tile of queries and the tiles of keys that any of its rows (in any block of the cluster) sees.
+// One tile of queries and the tiles of keys that any of its rows (in any block of the cluster) sees; at least
+// one, where they see none as well.
 struct Work {
   int batch, first_head, kv_head;
   int first_row;  // of this block, in rows of `packed` heads
   int end_tile;   // tiles of keys 0 to end_tile - 1
 };
 
-// The work of a block, in the order in which all blocks together go through it. Heads are worked on in groups,
-// so that their keys stay in the L2 cache; causal tiles from the longest to the shortest.
-// Nothing but the round is kept from tile to tile: registers are dearer than computing the rest again.
+// The work of a block, in the order in which all blocks together go through it. Heads are worked on in
+// groups, so that their keys stay in the L2 cache. A persistent grid shares the work out beforehand, which is
+// fair only where pieces are alike: causal tiles are worked on in pairs, the longest of a head with the
+// shortest and so on; or from the longest to the shortest. Nothing but the round is kept from tile to tile:
+// registers are dearer than computing the rest again.
 template <Traits T, ForwardConfig C>
 class Schedule {
  public:
@@ -68,8 +74,7 @@ class Schedule {
 
   FCSA_DEVICE int packed() const { return C.pack_heads ? args_.heads / args_.kv_heads : 1; }
 
-  // The next tile; false when there is none left. Workers go back and forth: who had the longest tile of one
-  // round has the shortest of the next.
+  // The next tile; false when there is none left.
   FCSA_DEVICE bool next(Work& work) {
     const int workers = static_cast<int>(gridDim.x) / C.cluster;
     const int worker = static_cast<int>(blockIdx.x) / C.cluster;
@@ -77,25 +82,26 @@ class Schedule {
     int head_tiles = static_cast<int>(C.head_tiles(args_));
     // Unknown to the compiler, which would keep reciprocals of divisors in registers from tile to tile.
     asm volatile("" : "+r"(row_blocks), "+r"(head_tiles));
-    const int count = row_blocks * head_tiles;
-    while (round_ * workers < count) {
-      const bool back = T.causal && C.longest_first && round_ % 2 == 1;
-      const int index = round_ * workers + (back ? workers - 1 - worker : worker);
+    const int units = kPairs ? (row_blocks + 1) / 2 : row_blocks;
+    for (;;) {
+      const int index = (kPairs ? round_ / 2 : round_) * workers + worker;
+      const bool second = kPairs && round_ % 2 == 1;
       ++round_;
-      if (index >= count) continue;
-      place(index, row_blocks, head_tiles, work);
+      if (index >= units * head_tiles) return false;
+      const int group = C.head_group != 0 ? min(C.head_group, head_tiles) : head_tiles;
+      const int first = index / (units * group) * group, inside = index - first * units;
+      const int heads = min(group, head_tiles - first), unit = inside / heads;
+      const int block = !T.causal || second ? unit : row_blocks - 1 - unit;
+      if (second && block == row_blocks - 1 - unit) continue;  // the one in the middle has no other
+      place(block, first + inside % heads, work);
       return true;
     }
-    return false;
   }
 
  private:
-  FCSA_DEVICE void place(int index, int row_blocks, int head_tiles, Work& work) const {
-    const int group = C.head_group != 0 ? min(C.head_group, head_tiles) : head_tiles;
-    const int first = index / (row_blocks * group) * group, inside = index - first * row_blocks;
-    const int heads = min(group, head_tiles - first);
-    const int tile = inside / heads, head_tile = first + inside % heads;
-    const int block = T.causal && C.longest_first ? row_blocks - 1 - tile : tile;
+  static constexpr bool kPairs = C.pairs(T);
+
+  FCSA_DEVICE void place(int block, int head_tile, Work& work) const {
     const int heads_of_batch = args_.heads / packed();
     work.batch = head_tile / heads_of_batch;
     work.first_head = head_tile % heads_of_batch * packed();
@@ -108,7 +114,7 @@ class Schedule {
       const int last_query = min(args_.nq - 1, C.pack_heads ? last_row / packed() : last_row);
       keys = min(args_.nk, max(0, last_query + 1 + args_.nk - args_.nq));
     }
-    work.end_tile = (keys + C.block_n - 1) / C.block_n;
+    work.end_tile = max(1, (keys + C.block_n - 1) / C.block_n);
   }
 
   const Args& args_;
