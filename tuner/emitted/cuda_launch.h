@@ -43,8 +43,8 @@ inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
   void* function = nullptr;
   cudaDriverEntryPointQueryResult found{};
 #if CUDART_VERSION >= 12050
-  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
-                                                             cudaEnableDefault, &found);
+  const cudaError_t error =
+      cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found);
 #else
   const cudaError_t error =
       cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found);
@@ -69,11 +69,10 @@ inline Status encode(const fcsa::kernels::TensorMap& map, const void* start,
   const auto swizzle = map.swizzle_bytes == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
                        : map.swizzle_bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
                                                  : CU_TENSOR_MAP_SWIZZLE_32B;
-  const CUresult result =
-      encoder(reinterpret_cast<CUtensorMap*>(encoded), CU_TENSOR_MAP_DATA_TYPE_UINT16,
-              static_cast<cuuint32_t>(map.rank), const_cast<void*>(start), sizes, strides, box,
-              element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-              CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result = encoder(reinterpret_cast<CUtensorMap*>(encoded), CU_TENSOR_MAP_DATA_TYPE_UINT16,
+                                  static_cast<cuuint32_t>(map.rank), const_cast<void*>(start), sizes, strides,
+                                  box, element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result == CUDA_SUCCESS) return {};
   return failure(Code::launch_failed, "cuTensorMapEncodeTiled: error %d", static_cast<int>(result));
 }
@@ -95,8 +94,8 @@ inline Status launch(const Variant& variant, const Args& args, const LaunchPlan&
     if (error != cudaSuccess) return cuda_failure("multiprocessors", error);
     Args copy = args;
     void* parameters[] = {&copy, &maps};  // a kernel that takes no maps doesn't look at them
-    error = cudaLaunchKernel(kernel, dim3(grid_x_on(step, multiprocessors), step.grid_y, step.grid_z), dim3(step.threads),
-                             parameters, step.smem_bytes, stream);
+    error = cudaLaunchKernel(kernel, dim3(grid_x_on(step, multiprocessors), step.grid_y, step.grid_z),
+                             dim3(step.threads), parameters, step.smem_bytes, stream);
     if (error != cudaSuccess) return cuda_failure("launch", error);
   }
   return {};
