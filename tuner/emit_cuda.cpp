@@ -46,7 +46,10 @@ std::string compiled_struct(std::size_t index, const EmittedVariant& v) {
       "  static constexpr const char* text = \"{}\";\n"
       "  static constexpr Traits traits = {};\n"
       "  static constexpr auto config =\n      {};\n"
-      "  static inline const void* const kernels[] = {{{}}};\n"
+      "  static const void* kernel(int i) {{\n"
+      "    const void* const kernels[] = {{{}}};\n"
+      "    return kernels[i];\n"
+      "  }}\n"
       "  static inline std::atomic<std::uint64_t> resources_allowed[{}] = {{}};\n"
       "  static LaunchPlan plan(const Args& args) {{ return config.plan(traits, args); }}\n"
       "}};\n",
