@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, and runs every test: formatting, every CUDA baseline for every architecture, unit and
-# end-to-end tests under the address and undefined-behaviour sanitizers, and without them those that need the program
-# or NVRTC.
+# Installs what is missing, builds, and runs every test once: formatting, tests that need NVRTC, every CUDA baseline for
+# every architecture, and unit and end-to-end tests under the address and undefined-behaviour sanitizers.
 #   scripts/test.sh
 set -euo pipefail
 
@@ -21,10 +20,10 @@ git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs build/format/bin/clang-format 
 
 stage "Build"
 cmake --preset dev
-cmake --build --preset dev --target fcsa tests_program tests_nvrtc
+cmake --build --preset dev --target fcsa tests_nvrtc
 
-stage "Tests of the program and with NVRTC"
-ctest --preset dev -L 'program|nvrtc' --no-tests=error -j "$jobs"
+stage "Tests with NVRTC"
+ctest --preset dev -L nvrtc --no-tests=error -j "$jobs"
 
 stage "Every CUDA baseline through NVRTC"
 # A message goes to standard error for every kernel that fails or spills; the table is for people who look for it.
@@ -40,7 +39,7 @@ if nvidia-smi -L >/dev/null 2>&1; then
   ctest --test-dir build/dev -L gpu --output-on-failure
 fi
 
-stage "All tests under the sanitizers"
+stage "Unit and end-to-end tests under the sanitizers"
 cmake --preset asan
 cmake --build --preset asan
 ctest --preset asan --no-tests=error -j "$jobs"

@@ -46,7 +46,10 @@ std::string compiled_struct(std::size_t index, const EmittedVariant& v) {
       "  static constexpr const char* text = \"{}\";\n"
       "  static constexpr Traits traits = {};\n"
       "  static constexpr auto config =\n      {};\n"
-      "  static inline const void* const kernels[] = {{{}}};\n"
+      "  static const void* kernel(int i) {{\n"
+      "    const void* const kernels[] = {{{}}};\n"
+      "    return kernels[i];\n"
+      "  }}\n"
       "  static inline std::atomic<std::uint64_t> resources_allowed[{}] = {{}};\n"
       "  static LaunchPlan plan(const Args& args) {{ return config.plan(traits, args); }}\n"
       "}};\n",
@@ -68,7 +71,7 @@ std::string tables(const DispatchTable& table, const EmitPlan& plan) {
   const auto families = families_of(plan);
   return fmt::format(
       "namespace detail {{\n\ninline constexpr int kComputeCapability = {};\n\n{}\n{}\n{}\n"
-      "inline const Variant kVariants[] = {{\n{}}};\n\n{}\n}}  // namespace detail\n",
+      "inline constexpr Variant kVariants[] = {{\n{}}};\n\n{}\n}}  // namespace detail\n",
       table.device.target.compute_capability, type_declarations(families), traits_constants(plan),
       variant_lines(plan, compiled_struct), variant_lines(plan, variant_line), tables_text(plan));
 }

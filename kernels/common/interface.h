@@ -106,7 +106,7 @@ struct LaunchPlan {
   Launch steps[4] = {};
   long long workspace_bytes = 0;
   int map_count = 0;
-  TensorMap maps[TensorMaps::kMost] = {};
+  TensorMap maps[TensorMaps::kMost];  // with = {} here GCC 12 would not make a LaunchPlan from {}
 };
 
 // Blocks to launch along x on a device of so many multiprocessors.

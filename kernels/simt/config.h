@@ -32,7 +32,7 @@ struct ForwardConfig {
   FCSA_HD constexpr int p_pitch() const { return block_n() + 8; }
   // O is held in float4s that stride over lanes_n: V rows are padded to a multiple of that.
   FCSA_HD constexpr int v_pitch(int head_dim) const {
-    return static_cast<int>(ceil_div(head_dim, 4 * lanes_n())) * 4 * lanes_n();
+    return static_cast<int>(ceil_div(head_dim, 4LL * lanes_n())) * 4 * lanes_n();
   }
 
   FCSA_HD constexpr int smem_bytes(const Traits& traits) const {

@@ -86,7 +86,7 @@ class SimtFamily final : public Family {
     ForwardConfig config;
     if (target.compute_capability < 80) config.stages = 1;
     if (problem.head_dim > 192) config.unroll = 1;
-    if (problem.head_dim > 64 || target.smem_per_block_bytes < 100 * 1024)
+    if (problem.head_dim > 64 || target.smem_per_block_bytes < std::size_t{100} * 1024)
       config.min_blocks = 1, config.thread_m = 4;
     if (!valid(problem, config, target)) config.stages = 1;
     while (config.thread_m > 2 && !valid(problem, config, target)) config.thread_m /= 2;

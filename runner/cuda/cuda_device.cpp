@@ -62,12 +62,12 @@ void encode(const Driver& driver, const kernels::TensorMap& map, const void* sta
   const auto swizzle = map.swizzle_bytes == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
                        : map.swizzle_bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
                                                  : CU_TENSOR_MAP_SWIZZLE_32B;
-  driver.check(driver.tensor_map_encode_tiled(
-                   reinterpret_cast<CUtensorMap*>(encoded), CU_TENSOR_MAP_DATA_TYPE_UINT16,
-                   static_cast<cuuint32_t>(map.rank), const_cast<void*>(start), sizes, strides, box,
-                   element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
-                   CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
-               "cuTensorMapEncodeTiled");
+  driver.check(
+      driver.tensor_map_encode_tiled(reinterpret_cast<CUtensorMap*>(encoded), CU_TENSOR_MAP_DATA_TYPE_UINT16,
+                                     static_cast<cuuint32_t>(map.rank), const_cast<void*>(start), sizes,
+                                     strides, box, element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                                     CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+      "cuTensorMapEncodeTiled");
 }
 
 class CudaDevice final : public Device {
@@ -153,9 +153,8 @@ class CudaDevice final : public Device {
     // A kernel that takes no maps doesn't look at the second parameter.
     void* parameters[] = {const_cast<kernels::Args*>(&args), const_cast<kernels::TensorMaps*>(&maps)};
     const unsigned grid_x = kernels::grid_x_on(step, info_.target.multiprocessors);
-    const CUresult result =
-        driver().launch_kernel(function, grid_x, step.grid_y, step.grid_z, step.threads, 1, 1,
-                               step.smem_bytes, stream_.get(), parameters, nullptr);
+    const CUresult result = driver().launch_kernel(function, grid_x, step.grid_y, step.grid_z, step.threads,
+                                                   1, 1, step.smem_bytes, stream_.get(), parameters, nullptr);
     if (result == CUDA_SUCCESS) return;
     check(result,
           fmt::format("cuLaunchKernel of grid {}x{}x{}, {} threads, {} bytes of dynamic shared memory",

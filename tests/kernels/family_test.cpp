@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <stdexcept>
 
@@ -33,20 +34,28 @@ std::vector<Target> targets(DeviceKind kind) {
   return list;
 }
 
-TEST(EveryFamily, HasAValidBaselineForEveryProblemAndTarget) {
+TEST(EveryFamily, HasAValidBaselineForEveryProblemAndTargetItServes) {
   for (const auto& family : families())
     for (const Target& target : targets(family->device_kind()))
       for (const Problem& problem : problems()) {
-        // The tensor cores that mma needs came with sm_80.
-        if (family->name() == "mma" && target.compute_capability < 80) {
-          EXPECT_NE(family->unsupported(problem, target), "");
-          continue;
-        }
-        ASSERT_EQ(family->unsupported(problem, target), "") << family->name() << " " << to_text(problem);
+        if (!family->unsupported(problem, target).empty()) continue;
         const Configuration baseline = family->baseline(problem, target);
         EXPECT_EQ(invalid_reason(*family, problem, baseline, target), "")
             << to_text(*family, problem.op, baseline) << " on " << target.arch << " for " << to_text(problem);
       }
+}
+
+TEST(Families, LeaveNoProblemWithoutOneThatIsTunedOrWithoutAYardstick) {
+  for (const DeviceKind kind : {DeviceKind::cpu, DeviceKind::cuda})
+    for (const Target& target : targets(kind))
+      for (const Problem& problem : problems())
+        for (const bool tunable : {false, true})
+          EXPECT_TRUE(std::any_of(families().begin(), families().end(),
+                                  [&](const auto& family) {
+                                    return family->tunable() == tunable &&
+                                           family->unsupported(problem, target).empty();
+                                  }))
+              << (tunable ? "tuned on " : "yardstick on ") << target.arch << " for " << to_text(problem);
 }
 
 TEST(EveryFamily, RefusesTheOtherKindOfDeviceAndSaysWhy) {
@@ -70,9 +79,11 @@ TEST(EveryFamily, PlansWithinWhatItsConstraintsPromise) {
   for (const auto& family : families())
     for (const Target& target : targets(family->device_kind()))
       for (const Problem& problem : problems()) {
+        if (!family->unsupported(problem, target).empty()) continue;
         const LaunchPlan plan =
             family->plan(traits_of(problem), family->baseline(problem, target), shape_args(problem));
         ASSERT_GE(plan.count, 1);
+        ASSERT_LE(plan.map_count, TensorMaps::kMost);
         const auto kernels = family->kernel_template(problem.op).kernels.size();
         for (int i = 0; i < plan.count; ++i) {
           EXPECT_LT(static_cast<std::size_t>(plan.steps[i].kernel), kernels);

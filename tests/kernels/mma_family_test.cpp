@@ -29,6 +29,11 @@ unsigned blocks(const Launch& launch) {
   return launch.grid_x * launch.grid_y;
 }
 
+TEST(MmaFamily, NeedsTheTensorCoresOfSm80) {
+  EXPECT_NE(family().unsupported(decoding(), target_for_arch("sm_75")).find("8.0"), std::string::npos);
+  EXPECT_EQ(family().unsupported(decoding(), target_for_arch("sm_80")), "");
+}
+
 TEST(MmaFamily, HasAValidBaselineFromItsSpaceForAnyNumberOfRowsAndKeys) {
   for (const char* arch : {"sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_110a", "sm_120a"})
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16})

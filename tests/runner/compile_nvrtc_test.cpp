@@ -59,5 +59,30 @@ TEST(CompileNvrtc, CompilesABaselineForTwoArchitecturesWithoutADevice) {
   }
 }
 
+// Those kinds of kernel that differ most in what they keep in registers. A spill, or products that wait for
+// each other, makes a candidate pruned.
+TEST(CompileNvrtc, CompilesWgmmaBaselinesWithoutSpillsOrSerialisedProducts) {
+  const TemporaryDirectory directory;
+  const auto& family = kernels::family_named("wgmma");
+  const auto target = kernels::target_for_arch("sm_90a");
+  std::vector<CompileJob> jobs;
+  for (const int head_dim : {64, 128}) {
+    kernels::Problem full;
+    full.dtype = kernels::DType::bf16, full.head_dim = head_dim;
+    full.heads = full.kv_heads = 16, full.nq = full.nk = 4096;
+    kernels::Problem causal = full, masked = full, decoding = full;
+    causal.causal = true;
+    masked.causal = masked.key_mask = masked.head_scale = true, masked.groups = 4, masked.scale = 1000;
+    decoding.dtype = kernels::DType::f16, decoding.kv_heads = 4, decoding.nq = 1;
+    for (const auto& problem : {full, causal, masked, decoding})
+      jobs.push_back({{problem, &family, family.baseline(problem, target)}, target});
+  }
+  const auto results = compile_all(
+      jobs, {.executable = FCSA_WORKER_PROGRAM, .compile_jobs = 2, .cache_directory = directory.path()}, {});
+  for (std::size_t i = 0; i < jobs.size(); ++i)
+    EXPECT_EQ(results[i].status, Status::ok)
+        << kernels::to_text(jobs[i].candidate.problem) << ": " << results[i].message;
+}
+
 }  // namespace
 }  // namespace fcsa::runner

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 
 namespace fcsa::runner {
@@ -84,6 +85,35 @@ TEST(Protocol, CarriesAJob) {
   EXPECT_EQ(copy.measurement.max_seconds, 0.1);
 }
 
+TEST(Protocol, CarriesThePersistentLaunchesAndTensorMapsOfAPlan) {
+  kernels::LaunchPlan plan;
+  plan.count = 1;
+  plan.steps[0] = {.blocks_per_multiprocessor = 2, .tensor_maps = true};
+  plan.map_count = 2;
+  plan.maps[0] = {.tensor = kernels::TensorMap::workspace,
+                  .first_byte = 1LL << 33,
+                  .rank = 5,
+                  .size = {64, 4, 1LL << 32, 8, 2},
+                  .stride_bytes = {128, 256, 1LL << 40, 1LL << 41},
+                  .box = {64, 4, 16, 1, 1},
+                  .swizzle_bytes = 128};
+  plan.maps[1] = {.tensor = kernels::TensorMap::v, .rank = 4, .swizzle_bytes = 32};
+  const auto copy = through_the_wire(plan);
+  EXPECT_EQ(copy.steps[0].blocks_per_multiprocessor, 2U);
+  EXPECT_TRUE(copy.steps[0].tensor_maps);
+  ASSERT_EQ(copy.map_count, 2);
+  for (int i = 0; i < plan.map_count; ++i) {
+    const kernels::TensorMap &sent = plan.maps[i], &received = copy.maps[i];
+    EXPECT_EQ(received.tensor, sent.tensor);
+    EXPECT_EQ(received.first_byte, sent.first_byte);
+    EXPECT_EQ(received.rank, sent.rank);
+    EXPECT_EQ(received.swizzle_bytes, sent.swizzle_bytes);
+    EXPECT_TRUE(std::ranges::equal(received.size, sent.size));
+    EXPECT_TRUE(std::ranges::equal(received.stride_bytes, sent.stride_bytes));
+    EXPECT_TRUE(std::ranges::equal(received.box, sent.box));
+  }
+}
+
 TEST(Protocol, CarriesAnEvaluation) {
   tuner::Evaluation evaluation;
   evaluation.status = tuner::Status::wrong_result;
@@ -130,6 +160,15 @@ TEST(Protocol, RefusesWhatIsNotCbor) {
 TEST(Protocol, RefusesAPlanWithTooManySteps) {
   json plan;
   plan["steps"] = std::vector<kernels::Launch>(5);
+  plan["maps"] = std::vector<kernels::TensorMap>();
+  plan["workspace_bytes"] = 0;
+  EXPECT_THROW(plan.get<kernels::LaunchPlan>(), std::out_of_range);
+}
+
+TEST(Protocol, RefusesAPlanWithTooManyTensorMaps) {
+  json plan;
+  plan["steps"] = std::vector<kernels::Launch>(1);
+  plan["maps"] = std::vector<kernels::TensorMap>(kernels::TensorMaps::kMost + 1);
   plan["workspace_bytes"] = 0;
   EXPECT_THROW(plan.get<kernels::LaunchPlan>(), std::out_of_range);
 }

@@ -16,6 +16,8 @@ class WorkerClientTest : public EvaluatorTest {
   // Says what `messages` are, in order, after every job; and counts its starts.
   std::string script(const std::vector<nlohmann::json>& messages, const std::string& end) const {
     std::string body = "echo start >> " + file("starts").string() + "\n";
+    // To end before the job has arrived would be never to have started.
+    if (!messages.empty()) body += "head -c 1 <&3 > " + file("first_byte").string() + "\n";
     for (std::size_t i = 0; i < messages.size(); ++i) {
       const auto path = file("message" + std::to_string(i));
       const std::string payload = encode(messages[i]);

@@ -23,6 +23,20 @@ TEST(EmittedCudaHeader, SharesATranslationUnitWithAnotherArchitecture) {
   EXPECT_EQ(ran.status, 0) << ran.output;
 }
 
+TEST(EmittedCudaHeader, HasKernelsThatTakeTensorMapsInTwoTranslationUnits) {
+  const ScratchDirectory directory;
+  const std::string dir = directory.path().string(), sources = FCSA_TEST_SOURCES "/tests/tuner/emitted";
+  emit_header(wgmma_table(), directory.path());
+  const auto built = run_command(fmt::format(
+      "{0} -std=c++20 -gencode arch=compute_90a,code=sm_90a -Xcompiler -Wall,-Wextra -Werror all-warnings "
+      "-DFCSA_TUNED_ONLY -I '{1}' '{2}/wgmma_program.cu' '{2}/cuda_second_unit.cu' -o '{1}/program'",
+      FCSA_TEST_NVCC, dir, sources));
+  ASSERT_EQ(built.status, 0) << built.output;
+  EXPECT_EQ(built.output.find("(C75"), std::string::npos) << "products wait for each other: " << built.output;
+  const auto ran = run_command(fmt::format("'{}/program'", dir));
+  EXPECT_EQ(ran.status, 0) << ran.output;
+}
+
 TEST(EmittedCudaHeader, CompilesWithTheExampleAsItsOpeningCommentSays) {
   const ScratchDirectory directory;
   const std::string text = header_text(simt_table("sm_90a"));

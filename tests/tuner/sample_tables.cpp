@@ -77,6 +77,16 @@ DispatchTable simt_table(const std::string& arch) {
   return table;
 }
 
+DispatchTable wgmma_table() {
+  const Target target = kernels::target_for_arch("sm_90a");
+  DispatchTable table = table_for(target, "Imaginary GPU");
+  Problem problem = problem_of(2, 8);
+  problem.dtype = DType::bf16;
+  problem.causal = true;
+  table.classes.push_back(class_of(kernels::family_named("wgmma"), problem, target));
+  return table;
+}
+
 DispatchTable cpu_table() {
   Target target{.arch = kernels::cpu::host_instruction_set(),
                 .multiprocessors = 2,

@@ -28,14 +28,14 @@ inline cudaError_t allow_resources(const void* kernel, int device, std::atomic<s
 struct Variant {
   const char* configuration;
   LaunchPlan (*plan)(const Args&);
-  const void* const* kernels;                     // in the order that Launch::kernel counts
+  const void* (*kernel)(int);                     // Launch::kernel
   std::atomic<std::uint64_t>* resources_allowed;  // one for each kernel
 };
 
 // From the description of a compiled configuration that the tables below have.
 template <typename Compiled>
-Variant variant() {
-  return {Compiled::text, Compiled::plan, Compiled::kernels, Compiled::resources_allowed};
+constexpr Variant variant() {
+  return {Compiled::text, Compiled::plan, Compiled::kernel, Compiled::resources_allowed};
 }
 
 // cuTensorMapEncodeTiled of the driver, without linking against it; null where there is none.
@@ -86,7 +86,7 @@ inline Status launch(const Variant& variant, const Args& args, const LaunchPlan&
   }
   for (int i = 0; i < plan.count; ++i) {
     const fcsa::kernels::Launch& step = plan.steps[i];
-    const void* kernel = variant.kernels[step.kernel];
+    const void* kernel = variant.kernel(step.kernel);
     cudaError_t error = allow_resources(kernel, device, variant.resources_allowed[step.kernel]);
     if (error != cudaSuccess) return cuda_failure("shared memory and clusters", error);
     int multiprocessors = 0;

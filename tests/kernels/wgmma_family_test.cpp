@@ -1,0 +1,264 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/common/normalise.h"
+#include "kernels/families.h"
+#include "kernels/wgmma/config.h"
+
+namespace fcsa::kernels {
+namespace {
+
+const Family& family() {
+  return family_named("wgmma");
+}
+
+const Target& hopper() {
+  static const Target target = target_for_arch("sm_90a");
+  return target;
+}
+
+Problem full() {
+  Problem p;
+  p.dtype = DType::bf16, p.head_dim = 128;
+  p.batch = 2, p.heads = 16, p.kv_heads = 4, p.nq = 1000, p.nk = 3000;
+  return p;
+}
+
+// With every feature that the family has.
+Problem everything() {
+  Problem p = full();
+  p.dtype = DType::f16, p.causal = p.key_mask = p.head_scale = true, p.groups = 2;
+  p.layout = Layout::bnhd;
+  return p;
+}
+
+std::vector<Problem> features(int head_dim) {
+  std::vector<Problem> list(8, full());
+  list[1].dtype = DType::f16;
+  list[2].causal = true;
+  list[3].key_mask = true;
+  list[4].l2norm_qk = false;
+  list[5].groups = head_dim / 8;
+  list[6].head_scale = true, list[6].scale = 1000;  // beyond every fixed bound
+  list[7] = everything();
+  for (Problem& p : list) p.head_dim = head_dim;
+  return list;
+}
+
+LaunchPlan plan_of(const Problem& problem, const Configuration& configuration) {
+  return family().plan(traits_of(problem), configuration, shape_args(problem));
+}
+
+LaunchPlan baseline_plan(const Problem& problem) {
+  return plan_of(problem, family().baseline(problem, hopper()));
+}
+
+// The baseline, and every valid configuration that differs from it in one parameter.
+std::vector<Configuration> configurations_near_baseline(const Problem& problem) {
+  const Configuration baseline = family().baseline(problem, hopper());
+  const auto parameters = family().parameters(problem.op);
+  std::vector<Configuration> list = {baseline};
+  for (std::size_t i = 0; i < parameters.size(); ++i)
+    for (const int value : parameters[i].values) {
+      Configuration candidate = baseline;
+      candidate.values[i].second = value;
+      if (candidate == baseline || !invalid_reason(family(), problem, candidate, hopper()).empty()) continue;
+      list.push_back(std::move(candidate));
+    }
+  return list;
+}
+
+std::string described(const Problem& problem, const Configuration& configuration) {
+  return to_text(family(), problem.op, configuration) + " for " + to_text(problem);
+}
+
+template <typename T, std::size_t N>
+std::vector<long long> first(const T (&values)[N], int count) {
+  return {values, values + count};
+}
+
+using Numbers = std::vector<long long>;
+
+// What cuTensorMapEncodeTiled asks for (CUDA driver API, tensor map object management).
+void expect_encodable(const TensorMap& map) {
+  ASSERT_TRUE(map.rank == 4 || map.rank == 5) << map.rank;
+  EXPECT_EQ(map.first_byte % 16, 0);
+  EXPECT_TRUE(map.swizzle_bytes == 32 || map.swizzle_bytes == 64 || map.swizzle_bytes == 128);
+  EXPECT_EQ(map.box[0] * 2, map.swizzle_bytes);
+  for (int i = 0; i < map.rank; ++i) {
+    EXPECT_GE(map.size[i], 1) << i;
+    EXPECT_LE(map.size[i], 1LL << 32) << i;
+    EXPECT_GE(map.box[i], 1) << i;
+    EXPECT_LE(map.box[i], 256) << i;
+    if (i == 0) continue;
+    EXPECT_EQ(map.stride_bytes[i - 1] % 16, 0) << i;
+    EXPECT_GE(map.stride_bytes[i - 1], 16) << i;
+    EXPECT_LT(map.stride_bytes[i - 1], 1LL << 40) << i;
+  }
+}
+
+// One past the last byte that a map reads of its tensor.
+long long end_byte(const TensorMap& map) {
+  long long end = map.first_byte + 2 * map.size[0];
+  for (int i = 1; i < map.rank; ++i) end += (map.size[i] - 1) * map.stride_bytes[i - 1];
+  return end;
+}
+
+TEST(WgmmaFamily, ServesBf16AndF16OnSm90) {
+  for (const DType dtype : {DType::bf16, DType::f16})
+    for (Problem p : {full(), everything()}) {
+      p.dtype = dtype;
+      EXPECT_EQ(family().unsupported(p, hopper()), "") << to_text(p);
+    }
+}
+
+TEST(WgmmaFamily, SaysWhichProblemsItDoesNotServe) {
+  const auto refusal = [](const Problem& p) { return family().unsupported(p, hopper()); };
+  Problem single = full(), biased = full(), backward = full();
+  single.dtype = DType::f32;
+  biased.bias = Bias::same;
+  backward.op = Op::backward;
+  EXPECT_NE(refusal(single).find("f16 and bf16"), std::string::npos) << refusal(single);
+  EXPECT_NE(refusal(biased).find("bias"), std::string::npos) << refusal(biased);
+  EXPECT_NE(refusal(backward).find("backward"), std::string::npos) << refusal(backward);
+}
+
+// wgmma and setmaxnreg are neither in earlier nor in later architectures.
+TEST(WgmmaFamily, RefusesOtherArchitecturesAndSaysWhichItNeeds) {
+  for (const char* arch : {"sm_75", "sm_80", "sm_89", "sm_100a", "sm_110a", "sm_120a"}) {
+    const std::string reason = family().unsupported(full(), target_for_arch(arch));
+    EXPECT_NE(reason.find("9.0"), std::string::npos) << arch << ": " << reason;
+  }
+  EXPECT_NE(family().unsupported(full(), target_for_arch("avx2")), "");
+}
+
+TEST(WgmmaFamily, HasAValidBaselineFromItsSpaceForEveryProblemItServes) {
+  for (int head_dim = 16; head_dim <= 256; head_dim += 16)
+    for (Problem p : features(head_dim))
+      for (const int kv_heads : {1, 4, 16})
+        for (const int nq : {1, 5, 64, 65, 300, 100'000}) {
+          p.kv_heads = kv_heads, p.nq = nq, p.nk = nq == 5 ? 3 : nq == 1 ? 8192 : nq + 77;
+          const Configuration baseline = family().baseline(p, hopper());
+          EXPECT_EQ(invalid_reason(family(), p, baseline, hopper()), "") << described(p, baseline);
+          for (const auto& [name, values, fallback, meaning] : family().parameters(p.op))
+            EXPECT_EQ(std::count(values.begin(), values.end(), baseline.at(name)), 1)
+                << name << " in " << described(p, baseline);
+        }
+}
+
+TEST(WgmmaFamily, PlansWhatTheDeviceCanLaunchAndEncode) {
+  for (const int head_dim : {16, 48, 64, 96, 128, 176, 256})
+    for (Problem p : features(head_dim))
+      for (const int nq : {1, 300, 100'000}) {
+        p.nq = nq, p.nk = nq + 77;
+        for (const Configuration& configuration : configurations_near_baseline(p)) {
+          SCOPED_TRACE(described(p, configuration));
+          const LaunchPlan plan = plan_of(p, configuration);
+          ASSERT_EQ(plan.map_count, 3);
+          for (int i = 0; i < plan.map_count; ++i) expect_encodable(plan.maps[i]);
+          for (int i = 0; i < plan.count; ++i) {
+            EXPECT_LE(plan.steps[i].smem_bytes, hopper().smem_per_block_bytes);
+            EXPECT_LE(plan.steps[i].threads, static_cast<unsigned>(hopper().max_threads_per_block));
+            EXPECT_GE(plan.steps[i].grid_x, 1u);
+          }
+          if (HasFailure()) return;
+        }
+      }
+}
+
+TEST(WgmmaFamily, LaunchesTheForwardKernelLastAndItAloneWithTheMaps) {
+  for (const Problem& p : features(64)) {
+    const LaunchPlan plan = baseline_plan(p);
+    ASSERT_GE(plan.count, 1) << to_text(p);
+    for (int i = 0; i < plan.count; ++i) {
+      EXPECT_EQ(plan.steps[i].kernel == 0, i == plan.count - 1) << to_text(p);
+      EXPECT_EQ(plan.steps[i].tensor_maps, i == plan.count - 1) << to_text(p);
+    }
+  }
+}
+
+TEST(WgmmaFamily, MapsQueriesKeysAndValuesInEitherLayout) {
+  Problem p = full();
+  p.kv_heads = p.heads;  // nothing to pack
+  const long long d = p.head_dim, h = p.heads, nq = p.nq, nk = p.nk;
+  for (const Layout layout : {Layout::bhnd, Layout::bnhd}) {
+    p.layout = layout;
+    const LaunchPlan plan = baseline_plan(p);
+    ASSERT_EQ(plan.map_count, 3);
+    for (int i = 0; i < 3; ++i) {
+      SCOPED_TRACE(std::string(to_text(layout)) + ", map " + std::to_string(i));
+      const TensorMap& map = plan.maps[i];
+      const long long n = i == 0 ? nq : nk;
+      const Numbers strides = layout == Layout::bhnd ? Numbers{2 * d, 2 * n * d, 2 * h * n * d}
+                                                     : Numbers{2 * h * d, 2 * d, 2 * h * n * d};
+      EXPECT_EQ(map.tensor, i == 0 ? TensorMap::q : i == 1 ? TensorMap::k : TensorMap::v);
+      EXPECT_EQ(map.first_byte, 0);
+      ASSERT_EQ(map.rank, 4);
+      EXPECT_EQ(first(map.size, 4), (Numbers{d, n, h, p.batch}));
+      EXPECT_EQ(first(map.stride_bytes, 3), strides);
+    }
+  }
+}
+
+TEST(WgmmaFamily, CopiesAWarpgroupsQueriesAndABlocksPartOfTheKeysAtATime) {
+  Problem p = full();
+  p.kv_heads = p.heads;
+  for (const auto& [head_dim, channels] : {std::pair{64, 64}, {128, 64}, {96, 32}, {80, 16}, {16, 16}}) {
+    p.head_dim = head_dim;
+    for (const Configuration& configuration : configurations_near_baseline(p)) {
+      SCOPED_TRACE(described(p, configuration));
+      const LaunchPlan plan = plan_of(p, configuration);
+      const int keys = family().tile(configuration).keys / configuration.at("cluster");
+      EXPECT_EQ(first(plan.maps[0].box, 4), (Numbers{channels, wgmma::ForwardConfig::kRows, 1, 1}));
+      EXPECT_EQ(first(plan.maps[1].box, 4), (Numbers{channels, keys, 1, 1}));
+      EXPECT_EQ(first(plan.maps[2].box, 4), (Numbers{channels, keys, 1, 1}));
+    }
+  }
+}
+
+TEST(WgmmaFamily, MapsQueryHeadsThatShareATileAsADimension) {
+  wgmma::ForwardConfig config;
+  config.pack_heads = 1;
+  Problem p = full();
+  p.heads = 16, p.kv_heads = 4;
+  const long long d = p.head_dim, nq = p.nq;
+  const Numbers expected[] = {{2 * nq * d, 2 * d, 4 * 2 * nq * d, 2 * 16 * nq * d},
+                              {2 * d, 2 * 16 * d, 4 * 2 * d, 2 * 16 * nq * d}};
+  for (const Layout layout : {Layout::bhnd, Layout::bnhd}) {
+    p.layout = layout;
+    const LaunchPlan plan = config.plan(traits_of(p), shape_args(p));
+    const TensorMap& q = plan.maps[0];
+    ASSERT_EQ(q.rank, 5);
+    EXPECT_EQ(first(q.size, 5), (Numbers{d, 4, nq, 4, p.batch}));
+    EXPECT_EQ(first(q.stride_bytes, 4), expected[layout == Layout::bnhd]) << to_text(layout);
+    EXPECT_EQ(first(q.box, 5), (Numbers{64, 4, wgmma::ForwardConfig::kRows / 4, 1, 1}));
+    EXPECT_EQ(plan.maps[1].rank, 4);
+    EXPECT_EQ(plan.maps[2].rank, 4);
+    EXPECT_EQ(first(plan.maps[1].size, 4), (Numbers{d, p.nk, 4, p.batch}));
+  }
+}
+
+TEST(WgmmaFamily, ReadsGroupedNormalisedTensorsFromTheWorkspace) {
+  Problem p = full();
+  p.kv_heads = p.heads, p.groups = 4, p.layout = Layout::bnhd;
+  const LaunchPlan plan = baseline_plan(p);
+  const NormalisedTensors tensors = normalised_tensors(traits_of(p), shape_args(p));
+  const long long d = p.head_dim, h = p.heads;
+  for (const int i : {0, 1}) {
+    const long long n = i == 0 ? p.nq : p.nk;
+    const TensorMap& map = plan.maps[i];
+    EXPECT_EQ(map.tensor, TensorMap::workspace);
+    EXPECT_EQ(map.first_byte, i == 0 ? tensors.q : tensors.k);
+    EXPECT_EQ(first(map.size, 4), (Numbers{d, n, h, p.batch}));
+    EXPECT_EQ(first(map.stride_bytes, 3), (Numbers{2 * d, 2 * n * d, 2 * h * n * d})) << "dense bhnd";
+    EXPECT_LE(end_byte(map), plan.workspace_bytes);
+  }
+  EXPECT_LE(end_byte(plan.maps[0]), plan.maps[1].first_byte);
+  EXPECT_EQ(plan.maps[2].tensor, TensorMap::v);
+  EXPECT_EQ(first(plan.maps[2].stride_bytes, 3), (Numbers{2 * h * d, 2 * d, 2 * h * p.nk * d}));
+}
+
+}  // namespace
+}  // namespace fcsa::kernels
