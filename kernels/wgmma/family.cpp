@@ -129,7 +129,8 @@ class WgmmaFamily final : public Family {
     if (problem.nq <= ForwardConfig::kRows) {
       config.warpgroups = 1;
       config.pack_heads = group > 1 && ForwardConfig::kRows % group == 0;
-    } else if (problem.head_dim <= 64) {
+    } else if (problem.head_dim <= 64 &&
+               !problem.key_mask) {  // a mask takes registers that three don't leave
       config.warpgroups = 3;
       config.overlap = wgmma::kQueued;
       config.producer_registers = 32;

@@ -249,6 +249,24 @@ TEST(Tuning, TriesTheBestOfTheNearestTunedLengthFirst) {
   EXPECT_EQ(tried[1], "toy.forward{a=16}");
 }
 
+TEST(Tuning, TriesSuggestionsRightAfterTheBaselineWhereTheyAreValid) {
+  Bench bench;
+  const auto suggestion = [&](const std::string& text) {
+    return kernels::configuration_from_text(text, "toy.forward", bench.toy.parameters(kernels::Op::forward));
+  };
+  bench.options.suggestions = {suggestion("toy.forward{a=7}"), suggestion("toy.forward{a=16,b=3}"),
+                               suggestion("toy.forward{}"), suggestion("toy.forward{a=8,b=2}")};
+  bench.options.max_evaluations = 3;
+  std::vector<std::string> tried;
+  bench.also = [&](const Progress& p) {
+    if (p.candidate == nullptr) return;
+    tried.push_back(kernels::to_text(*p.candidate->family, kernels::Op::forward, p.candidate->configuration));
+  };
+  bench.run();
+  EXPECT_EQ(tried,
+            (std::vector<std::string>{"toy.forward{}", "toy.forward{a=16,b=3}", "toy.forward{a=8,b=2}"}));
+}
+
 TEST(Tuning, TransfersNothingBetweenProblemClasses) {
   Bench bench;
   bench.problems = {problem_of_length(512), problem_of_length(1024)};
