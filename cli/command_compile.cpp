@@ -45,10 +45,13 @@ std::vector<kernels::Problem> variants(kernels::DType dtype, bool tf32, int head
 
 // One kind for every dtype (TF32 is one) and head dim, by turns that begin elsewhere for every architecture:
 // each kind meets each dtype and each head dim, and on the default architectures both at once. Or all kinds.
-std::vector<kernels::Problem> problems_of(const CompileOptions& options, std::size_t turn) {
+std::vector<kernels::Problem> problems_of(const CompileOptions& options, const kernels::Family& family,
+                                          const kernels::Target& target, std::size_t turn) {
   std::vector<kernels::Problem> list;
   if (options.pairs) {
-    for (const auto& feature_case : runner::feature_pairs(options.seed)) list.push_back(feature_case.problem);
+    const auto serves = [&](const kernels::Problem& p) { return family.unsupported(p, target).empty(); };
+    for (const auto& feature_case : runner::feature_pairs(options.seed, serves))
+      list.push_back(feature_case.problem);
     return list;
   }
   for (const auto& name : parse_words("--dtype", options.dtype)) {
@@ -90,7 +93,7 @@ std::vector<runner::CompileJob> make_jobs(const CompileOptions& options) {
       if (family->device_kind() != target.kind ||
           (!options.family.empty() && family->name() != options.family))
         continue;
-      for (const auto& problem : problems_of(options, turn)) {
+      for (const auto& problem : problems_of(options, *family, target, turn)) {
         if (!family->unsupported(problem, target).empty()) continue;
         for (auto& configuration : configurations(options, *family, problem, target))
           jobs.push_back({{problem, family.get(), std::move(configuration)}, target});

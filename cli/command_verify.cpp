@@ -30,7 +30,6 @@ struct Work {
 // What one family did with the problems of --pairs.
 struct FamilyCount {
   std::size_t verified = 0, failed = 0;
-  std::map<std::string, std::size_t> refused;  // by reason
 };
 
 tuner::Candidate candidate_of(const kernels::Problem& problem, const std::string& text) {
@@ -67,19 +66,15 @@ std::vector<Work> from_grid(const VerifyOptions& options, const kernels::Target&
   return work;
 }
 
-// Every family's baseline on every problem that it serves of those that have all pairs of features.
-std::vector<Work> from_pairs(std::uint64_t seed, const kernels::Target& target,
-                             std::map<std::string, FamilyCount>& counts) {
+// Every family's baseline on problems that together have all pairs of the features that it serves.
+std::vector<Work> from_pairs(std::uint64_t seed, const kernels::Target& target) {
   std::vector<Work> work;
-  for (const auto& [problem, values] : runner::feature_pairs(seed))
-    for (const auto& family : kernels::families()) {
-      if (family->device_kind() != target.kind) continue;
-      const std::string reason = family->unsupported(problem, target);
-      if (reason.empty())
-        work.push_back({{problem, family.get(), family->baseline(problem, target)}, values});
-      else
-        ++counts[family->name()].refused[reason];
-    }
+  for (const auto& family : kernels::families()) {
+    if (family->device_kind() != target.kind) continue;
+    const auto serves = [&](const kernels::Problem& p) { return family->unsupported(p, target).empty(); };
+    for (const auto& [problem, values] : runner::feature_pairs(seed, serves))
+      work.push_back({{problem, family.get(), family->baseline(problem, target)}, values});
+  }
   return work;
 }
 
@@ -103,9 +98,7 @@ std::vector<std::string> row_of(const Work& work, const tuner::Evaluation& resul
 
 void print_counts(const std::map<std::string, FamilyCount>& counts) {
   for (const auto& [family, count] : counts) {
-    fmt::print("{}: {} verified, {} failed", family, count.verified, count.failed);
-    for (const auto& [reason, times] : count.refused) fmt::print(", {} refused ({})", times, reason);
-    fmt::print("\n");
+    fmt::print("{}: {} verified, {} failed\n", family, count.verified, count.failed);
   }
 }
 
@@ -118,7 +111,7 @@ void verify(const VerifyOptions& options, Context& context) {
   runner::ProcessEvaluator evaluator(evaluator_options);
   const kernels::DeviceInfo& device = evaluator.device();
   std::map<std::string, FamilyCount> counts;
-  const auto works = options.pairs        ? from_pairs(options.seed, device.target, counts)
+  const auto works = options.pairs        ? from_pairs(options.seed, device.target)
                      : options.db.empty() ? from_grid(options, device.target)
                                           : winners(options.db, device);
   std::vector<tuner::Candidate> candidates;

@@ -4,6 +4,7 @@
 #include <array>
 #include <iterator>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <tuple>
 
@@ -119,10 +120,10 @@ long covered(const std::vector<Pair>& pairs, const Row& row) {
   return std::count_if(pairs.begin(), pairs.end(), [&](const Pair& pair) { return pair.in(row); });
 }
 
-// A row around a pair that is still open: the other features in random order, each with the value that
-// covers most.
-Row draw_row(const std::vector<Pair>& missing, std::mt19937_64& random) {
-  Row row = missing[random() % missing.size()].row();
+// A row around a pair: the other features in random order, each with the value that covers most of what is
+// missing.
+Row draw_row(const Pair& around, const std::vector<Pair>& missing, std::mt19937_64& random) {
+  Row row = around.row();
   std::array<int, kFeatures> order;
   std::iota(order.begin(), order.end(), 0);
   std::shuffle(order.begin(), order.end(), random);
@@ -181,20 +182,38 @@ FeatureCase make_case(const Row& row) {
   return {p, kAllValues[row[kValues]]};
 }
 
+using Serves = std::function<bool(const Problem&)>;
+
+// A row around a pair, the other features at random, whose problem is served; none where many draws found
+// none.
+std::optional<Row> served_row(const Pair& pair, const Serves& serves, std::mt19937_64& random) {
+  constexpr int kDraws = 500;
+  for (int i = 0; i < kDraws; ++i)
+    if (const Row row = draw_row(pair, {}, random); serves(make_case(row).problem)) return row;
+  return std::nullopt;
+}
+
 }  // namespace
 
-std::vector<FeatureCase> feature_pairs(std::uint64_t seed) {
+std::vector<FeatureCase> feature_pairs(std::uint64_t seed, const Serves& serves) {
   constexpr int kTries = 16;
   std::mt19937_64 random(seed);
   std::vector<Pair> missing = all_pairs();
+  if (serves) std::erase_if(missing, [&](const Pair& pair) { return !served_row(pair, serves, random); });
   std::vector<FeatureCase> cases;
   while (!missing.empty()) {
-    Row best = draw_row(missing, random);
-    for (int i = 1; i < kTries; ++i)
-      if (const Row row = draw_row(missing, random); covered(missing, row) > covered(missing, best))
+    const auto draw = [&]() -> std::optional<Row> {
+      const Row row = draw_row(missing[random() % missing.size()], missing, random);
+      return !serves || serves(make_case(row).problem) ? std::optional(row) : std::nullopt;
+    };
+    std::optional<Row> best;
+    for (int i = 0; i < kTries; ++i)
+      if (const auto row = draw(); row && (!best || covered(missing, *row) > covered(missing, *best)))
         best = row;
-    std::erase_if(missing, [&](const Pair& pair) { return pair.in(best); });
-    cases.push_back(make_case(best));
+    if (!best) best = served_row(missing[random() % missing.size()], serves, random);
+    if (!best) continue;
+    std::erase_if(missing, [&](const Pair& pair) { return pair.in(*best); });
+    cases.push_back(make_case(*best));
   }
   return cases;
 }

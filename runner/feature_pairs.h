@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "kernels/problem.h"
@@ -18,6 +19,8 @@ struct FeatureCase {
 // how it is broadcast, per-head scale, groups, normalisation, the scale (8, 100, or one with a stated bound),
 // grouped heads, layout, both lengths and Values. Every problem is valid and has values that apply to it.
 // Equal seeds give equal cases. Greedy, after Cohen et al., "The AETG system" (1997).
-std::vector<FeatureCase> feature_pairs(std::uint64_t seed);
+// With `serves`, only problems for which it is true, and every pair of features that such a problem can have.
+std::vector<FeatureCase> feature_pairs(std::uint64_t seed,
+                                       const std::function<bool(const kernels::Problem&)>& serves = nullptr);
 
 }  // namespace fcsa::runner

@@ -84,6 +84,22 @@ TEST(FeaturePairs, HaveEveryPairOfValuesThatCanMeet) {
     }
 }
 
+TEST(FeaturePairs, AreOfServedProblemsAndHaveEveryPairThatThoseCanHave) {
+  const auto serves = [](const Problem& p) { return p.dtype != kernels::DType::f32 && p.bias == Bias::none; };
+  std::set<std::string> known;
+  for (const FeatureCase& c : feature_pairs(1, serves)) {
+    EXPECT_TRUE(serves(c.problem)) << kernels::to_text(c.problem);
+    for (const auto& [a, of_a] : features(c))
+      for (const auto& [b, of_b] : features(c)) known.insert(a + " " + of_a + " with " + b + " " + of_b);
+  }
+  for (const char* dtype : {"bf16", "f16"})
+    for (const char* other : {"head_dim 16", "head_dim 256", "causal 1", "mask 1", "groups 4", "head_scale 1",
+                              "scale stated bound", "heads 4/1", "layout bnhd", "nq 1", "nk 4097"})
+      EXPECT_TRUE(known.contains(std::string("dtype ") + dtype + " with " + other)) << dtype << " " << other;
+  EXPECT_TRUE(known.contains("nq 4097 with nk 1"));
+  EXPECT_TRUE(known.contains("causal 1 with values one visible key"));
+}
+
 TEST(FeaturePairs, AreValidProblemsWithValuesThatApplyAndFew) {
   for (const std::uint64_t seed : {1, 2}) {
     const auto cases = feature_pairs(seed);
