@@ -42,45 +42,50 @@ template <Traits T, auto C>
 __global__ void __launch_bounds__(C.kFactorThreads) key_factors(const __grid_constant__ Args args) {
   constexpr int kPieces = T.head_dim * element_bytes(T.dtype) / 16, kLoads = (kPieces + 7) / 8;
   constexpr int kLanes = 8, kAtOnce = C.kFactorThreads / kLanes, kRows = C.kFactorRows / kAtOnce;
+  constexpr int kGroup = kRows * kLoads <= 8 ? kRows : 2;  // rows of a thread under way, within 64 registers
+  static_assert(kRows % kGroup == 0);
   const long long padded = C.padded_keys(args), rows = args.batch * args.kv_heads * padded;
   const int part = threadIdx.x % kLanes;
   const long long first = static_cast<long long>(blockIdx.x) * C.kFactorRows + threadIdx.x / kLanes;
-  uint4 words[kRows][kLoads];
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    const long long row = first + r * kAtOnce, head = row / padded;
-    const int key = static_cast<int>(row - head * padded);
-    const Strides& s = args.k_strides;
-    const long long start = head / args.kv_heads * s.batch + head % args.kv_heads * s.head + key * s.row;
-    const uint4* pieces =
-        reinterpret_cast<const uint4*>(static_cast<const char*>(args.k) + start * element_bytes(T.dtype));
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      const bool exists = row < rows && key < args.nk && kLanes * i + part < kPieces;
-      words[r][i] = exists ? __ldg(pieces + kLanes * i + part) : uint4{0, 0, 0, 0};
-    }
-  }
   float* to = reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, args).factors);
+#pragma unroll 1
+  for (int group = 0; group < kRows; group += kGroup) {
+    uint4 words[kGroup][kLoads];
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    float squares = 0;
+    for (int r = 0; r < kGroup; ++r) {
+      const long long row = first + (group + r) * kAtOnce, head = row / padded;
+      const int key = static_cast<int>(row - head * padded);
+      const Strides& s = args.k_strides;
+      const long long start = head / args.kv_heads * s.batch + head % args.kv_heads * s.head + key * s.row;
+      const uint4* pieces =
+          reinterpret_cast<const uint4*>(static_cast<const char*>(args.k) + start * element_bytes(T.dtype));
 #pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      const uint4& w = words[r][i];
-      squares = add_squares<T.dtype>(w.x, add_squares<T.dtype>(w.y, squares));
-      squares = add_squares<T.dtype>(w.z, add_squares<T.dtype>(w.w, squares));
+      for (int i = 0; i < kLoads; ++i) {
+        const bool exists = row < rows && key < args.nk && kLanes * i + part < kPieces;
+        words[r][i] = exists ? __ldg(pieces + kLanes * i + part) : uint4{0, 0, 0, 0};
+      }
     }
 #pragma unroll
-    for (int lane = 1; lane < kLanes; lane *= 2) squares += __shfl_xor_sync(0xffffffffu, squares, lane);
-    const long long row = first + r * kAtOnce, head = row / padded;
-    if (row >= rows || part != 0) continue;
-    const float2 factor =
-        key_factor<T>(args, static_cast<int>(head / args.kv_heads), static_cast<int>(row - head * padded),
-                      inverse_norm(squares, args.eps));
-    if constexpr (C.factor_floats(T) == 2) {
-      reinterpret_cast<float2*>(to)[row] = factor;
-    } else {
-      to[row] = factor.x;
+    for (int r = 0; r < kGroup; ++r) {
+      float squares = 0;
+#pragma unroll
+      for (int i = 0; i < kLoads; ++i) {
+        const uint4& w = words[r][i];
+        squares = add_squares<T.dtype>(w.x, add_squares<T.dtype>(w.y, squares));
+        squares = add_squares<T.dtype>(w.z, add_squares<T.dtype>(w.w, squares));
+      }
+#pragma unroll
+      for (int lane = 1; lane < kLanes; lane *= 2) squares += __shfl_xor_sync(0xffffffffu, squares, lane);
+      const long long row = first + (group + r) * kAtOnce, head = row / padded;
+      if (row >= rows || part != 0) continue;
+      const float2 factor =
+          key_factor<T>(args, static_cast<int>(head / args.kv_heads), static_cast<int>(row - head * padded),
+                        inverse_norm(squares, args.eps));
+      if constexpr (C.factor_floats(T) == 2) {
+        reinterpret_cast<float2*>(to)[row] = factor;
+      } else {
+        to[row] = factor.x;
+      }
     }
   }
 }

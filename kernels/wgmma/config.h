@@ -95,7 +95,7 @@ struct ForwardConfig {
     Workspace w;
     w.factors = normalises_first(t) ? ceil_div(normalised_tensors(t, args).bytes, 256) * 256 : 0;
     const long long keys = 1LL * args.batch * args.kv_heads * padded_keys(args);
-    w.bytes = w.factors + (prepares_factors(t) ? 4 * factor_floats(t) * keys : 0);
+    w.bytes = w.factors + (prepares_factors(t) ? 4LL * factor_floats(t) * keys : 0);
     return w;
   }
 
@@ -103,7 +103,7 @@ struct ForwardConfig {
   // time.
   FCSA_HD constexpr int packed(const Args& args) const { return pack_heads ? args.heads / args.kv_heads : 1; }
   FCSA_HD constexpr long long row_blocks(const Args& args) const {
-    return ceil_div(1LL * args.nq * packed(args), cluster * block_m());
+    return ceil_div(1LL * args.nq * packed(args), 1LL * cluster * block_m());
   }
   FCSA_HD constexpr long long head_tiles(const Args& args) const {
     return 1LL * args.batch * (args.heads / packed(args));

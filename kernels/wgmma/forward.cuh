@@ -27,8 +27,9 @@ FCSA_DEVICE void init_barriers(const SharedLayout<T, C>& shared) {
 }
 
 template <Traits T, ForwardConfig C>
-__global__ void __launch_bounds__(C.threads(), C.min_blocks) __cluster_dims__(C.cluster, 1, 1)
+__global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(C.cluster, 1, 1)
     forward(const __grid_constant__ Args args, const __grid_constant__ TensorMaps maps) {
+#if __CUDA_ARCH__ == 900  // compiled for sm_90, without the a, it is an error, not an empty kernel
   extern __shared__ uint4 memory[];
   const SharedLayout<T, C> shared(ptx::shared_address(memory));
   const int rank = C.cluster > 1 ? static_cast<int>(hopper::cluster_rank()) : 0;
@@ -54,6 +55,7 @@ __global__ void __launch_bounds__(C.threads(), C.min_blocks) __cluster_dims__(C.
   }
   // The shared memory of a block of a cluster may be written by the others until all are done.
   if constexpr (C.cluster > 1) hopper::cluster_sync();
+#endif
 }
 
 }  // namespace fcsa::kernels::wgmma

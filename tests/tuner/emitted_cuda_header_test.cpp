@@ -37,6 +37,17 @@ TEST(EmittedCudaHeader, HasKernelsThatTakeTensorMapsInTwoTranslationUnits) {
   EXPECT_EQ(ran.status, 0) << ran.output;
 }
 
+TEST(EmittedCudaHeader, WithWgmmaMayBeCompiledForAnEarlierArchitectureToo) {
+  const ScratchDirectory directory;
+  emit_header(wgmma_table(), directory.path());
+  const auto built = run_command(
+      fmt::format("{0} -std=c++20 -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a "
+                  "-Werror all-warnings -DFCSA_TUNED_ONLY -I '{1}' -c '" FCSA_TEST_SOURCES
+                  "/tests/tuner/emitted/cuda_second_unit.cu' -o '{1}/unit.o'",
+                  FCSA_TEST_NVCC, directory.path().string()));
+  EXPECT_EQ(built.status, 0) << built.output;
+}
+
 TEST(EmittedCudaHeader, CompilesWithTheExampleAsItsOpeningCommentSays) {
   const ScratchDirectory directory;
   const std::string text = header_text(simt_table("sm_90a"));
