@@ -25,11 +25,9 @@ FCSA_DEVICE void barrier_arrive(unsigned barrier) {
 // whose fence would cost more than the copies that are shared save: what it says is that wgmma, which has
 // been waited for, has read.
 FCSA_DEVICE void barrier_arrive_remote(unsigned barrier, unsigned block) {
-  asm volatile(
-      "{.reg .b32 remote; mapa.shared::cluster.u32 remote, %0, %1; "
-      "mbarrier.arrive.shared::cluster.b64 _, [remote];}" ::"r"(barrier),
-      "r"(block)
-      : "memory");
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(
+                   ptx::cluster_address(barrier, static_cast<int>(block)))
+               : "memory");
 }
 
 // One arrival, and `bytes` that copies are still to bring.
@@ -53,10 +51,6 @@ FCSA_DEVICE void named_barrier_sync(int number, int threads) {
 }
 FCSA_DEVICE void named_barrier_arrive(int number, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
-}
-
-FCSA_DEVICE void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
 FCSA_DEVICE unsigned cluster_rank() {

@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(C.clus
     init_barriers<T, C>(shared);
   }
   if constexpr (C.cluster > 1) {
-    hopper::cluster_sync();
+    ptx::cluster_barrier();
   } else {
     __syncthreads();
   }
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(C.clus
     consumer.run();
   }
   // The shared memory of a block of a cluster may be written by the others until all are done.
-  if constexpr (C.cluster > 1) hopper::cluster_sync();
+  if constexpr (C.cluster > 1) ptx::cluster_barrier();
 #endif
 }
 
