@@ -199,7 +199,10 @@ std::vector<FeatureCase> feature_pairs(std::uint64_t seed, const Serves& serves)
   constexpr int kTries = 16;
   std::mt19937_64 random(seed);
   std::vector<Pair> missing = all_pairs();
-  if (serves) std::erase_if(missing, [&](const Pair& pair) { return !served_row(pair, serves, random); });
+  if (serves) {
+    std::mt19937_64 other(seed);  // so that families that serve everything have the same cases
+    std::erase_if(missing, [&](const Pair& pair) { return !served_row(pair, serves, other); });
+  }
   std::vector<FeatureCase> cases;
   while (!missing.empty()) {
     const auto draw = [&]() -> std::optional<Row> {

@@ -100,6 +100,12 @@ TEST(FeaturePairs, AreOfServedProblemsAndHaveEveryPairThatThoseCanHave) {
   EXPECT_TRUE(known.contains("causal 1 with values one visible key"));
 }
 
+TEST(FeaturePairs, AreTheSameForAllThatServeEverything) {
+  const auto all = feature_pairs(1), served = feature_pairs(1, [](const Problem&) { return true; });
+  ASSERT_EQ(all.size(), served.size());
+  for (std::size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i].problem, served[i].problem);
+}
+
 TEST(FeaturePairs, AreValidProblemsWithValuesThatApplyAndFew) {
   for (const std::uint64_t seed : {1, 2}) {
     const auto cases = feature_pairs(seed);
