@@ -64,6 +64,18 @@ FCSA_DEVICE void fence_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+// What was seen in global memory before it, copies from there after it.
+FCSA_DEVICE void fence_async_global() {
+  asm volatile("fence.proxy.async.global;" ::: "memory");
+}
+
+// Four 8 x 8 matrices of 16-bit elements to shared memory, where ptx::load_matrices has them from.
+FCSA_DEVICE void store_matrices(unsigned address, const uint4& words) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+               "r"(words.x), "r"(words.y), "r"(words.z), "r"(words.w)
+               : "memory");
+}
+
 // Gives registers to or takes them from the pool of the block: executed by whole warpgroups.
 template <int registers>
 FCSA_DEVICE void keep_registers() {
@@ -169,9 +181,12 @@ FCSA_DEVICE unsigned long long operand(unsigned address, int row_bytes, int lead
 #define FCSA_SMEM_REGISTERS_120 FCSA_SMEM_REGISTERS_112 ",%115,%116,%117,%118,%119,%120,%121,%122"
 #define FCSA_SMEM_REGISTERS_128 FCSA_SMEM_REGISTERS_120 ",%123,%124,%125,%126,%127,%128,%129,%130"
 #define FCSA_RF_REGISTERS_8 "%6,%7,%8,%9,%10,%11,%12,%13"
+#define FCSA_RF_REGISTERS_12 FCSA_RF_REGISTERS_8 ",%14,%15,%16,%17"
 #define FCSA_RF_REGISTERS_16 FCSA_RF_REGISTERS_8 ",%14,%15,%16,%17,%18,%19,%20,%21"
+#define FCSA_RF_REGISTERS_20 FCSA_RF_REGISTERS_16 ",%22,%23,%24,%25"
 #define FCSA_RF_REGISTERS_24 FCSA_RF_REGISTERS_16 ",%22,%23,%24,%25,%26,%27,%28,%29"
 #define FCSA_RF_REGISTERS_32 FCSA_RF_REGISTERS_24 ",%30,%31,%32,%33,%34,%35,%36,%37"
+#define FCSA_RF_REGISTERS_36 FCSA_RF_REGISTERS_32 ",%38,%39,%40,%41"
 #define FCSA_RF_REGISTERS_40 FCSA_RF_REGISTERS_32 ",%38,%39,%40,%41,%42,%43,%44,%45"
 #define FCSA_RF_REGISTERS_48 FCSA_RF_REGISTERS_40 ",%46,%47,%48,%49,%50,%51,%52,%53"
 #define FCSA_RF_REGISTERS_56 FCSA_RF_REGISTERS_48 ",%54,%55,%56,%57,%58,%59,%60,%61"
@@ -185,9 +200,12 @@ FCSA_DEVICE unsigned long long operand(unsigned address, int row_bytes, int lead
 #define FCSA_RF_REGISTERS_120 FCSA_RF_REGISTERS_112 ",%118,%119,%120,%121,%122,%123,%124,%125"
 #define FCSA_RF_REGISTERS_128 FCSA_RF_REGISTERS_120 ",%126,%127,%128,%129,%130,%131,%132,%133"
 #define FCSA_OPERANDS_8 "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7])
+#define FCSA_OPERANDS_12 FCSA_OPERANDS_8, "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11])
 #define FCSA_OPERANDS_16 FCSA_OPERANDS_8, "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+#define FCSA_OPERANDS_20 FCSA_OPERANDS_16, "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19])
 #define FCSA_OPERANDS_24 FCSA_OPERANDS_16, "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23])
 #define FCSA_OPERANDS_32 FCSA_OPERANDS_24, "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
+#define FCSA_OPERANDS_36 FCSA_OPERANDS_32, "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35])
 #define FCSA_OPERANDS_40 FCSA_OPERANDS_32, "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39])
 #define FCSA_OPERANDS_48 FCSA_OPERANDS_40, "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47])
 #define FCSA_OPERANDS_56 FCSA_OPERANDS_48, "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55])
@@ -211,13 +229,13 @@ FCSA_DEVICE unsigned long long operand(unsigned address, int row_bytes, int lead
                " {" FCSA_RF_REGISTERS_##REGISTERS "}, {%0, %1, %2, %3}, %4, p, 1, 1, " TRANSPOSED ";}" \
                : "+r"(a0), "+r"(a1), "+r"(a2), "+r"(a3), "+l"(b), "+r"(add), FCSA_OPERANDS_##REGISTERS)
 // Inputs are written as "+" so that their numbers don't depend on the number of accumulators.
-#define FCSA_WGMMA_INSTANCE(SHAPE, REGISTERS) \
-  template <> struct Wgmma<SHAPE> { \
+#define FCSA_WGMMA_WITH_SMEM(SHAPE, REGISTERS) \
     template <DType dtype> \
     FCSA_DEVICE static void smem(float (&d)[REGISTERS], unsigned long long a, unsigned long long b, int add) { \
       if constexpr (dtype == DType::bf16) { FCSA_WGMMA_SMEM(SHAPE, REGISTERS, "bf16"); } \
       else { FCSA_WGMMA_SMEM(SHAPE, REGISTERS, "f16"); } \
-    } \
+    }
+#define FCSA_WGMMA_WITH_REGISTERS(SHAPE, REGISTERS) \
     template <DType dtype, bool transposed> \
     FCSA_DEVICE static void registers(float (&d)[REGISTERS], unsigned a0, unsigned a1, unsigned a2, unsigned a3, \
                                       unsigned long long b, int add) { \
@@ -225,17 +243,26 @@ FCSA_DEVICE unsigned long long operand(unsigned address, int row_bytes, int lead
       else if constexpr (dtype == DType::bf16) { FCSA_WGMMA_RF(SHAPE, REGISTERS, "bf16", "0"); } \
       else if constexpr (transposed) { FCSA_WGMMA_RF(SHAPE, REGISTERS, "f16", "1"); } \
       else { FCSA_WGMMA_RF(SHAPE, REGISTERS, "f16", "0"); } \
-    } \
+    }
+#define FCSA_WGMMA_INSTANCE(SHAPE, REGISTERS) \
+  template <> struct Wgmma<SHAPE> { \
+    FCSA_WGMMA_WITH_SMEM(SHAPE, REGISTERS) \
+    FCSA_WGMMA_WITH_REGISTERS(SHAPE, REGISTERS) \
   }
+#define FCSA_WGMMA_REGISTERS_INSTANCE(SHAPE, REGISTERS) \
+  template <> struct Wgmma<SHAPE> { FCSA_WGMMA_WITH_REGISTERS(SHAPE, REGISTERS) }
 
 // smem: a and b by descriptors, both with the 16 channels of the sum contiguous. registers: a in registers, b
 // by descriptor, `transposed` where its n columns are contiguous. add: 0 overwrites d.
 template <int n>
 struct Wgmma;
 FCSA_WGMMA_INSTANCE(16, 8);
+FCSA_WGMMA_REGISTERS_INSTANCE(24, 12);
 FCSA_WGMMA_INSTANCE(32, 16);
+FCSA_WGMMA_REGISTERS_INSTANCE(40, 20);
 FCSA_WGMMA_INSTANCE(48, 24);
 FCSA_WGMMA_INSTANCE(64, 32);
+FCSA_WGMMA_REGISTERS_INSTANCE(72, 36);
 FCSA_WGMMA_INSTANCE(80, 40);
 FCSA_WGMMA_INSTANCE(96, 48);
 FCSA_WGMMA_INSTANCE(112, 56);

@@ -234,4 +234,18 @@ FCSA_DEVICE unsigned pack(float low, float high) {
   return word;
 }
 
+FCSA_DEVICE void prefetch_l2(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+
+// A count in global memory that tells other blocks of what was written before it was raised.
+FCSA_DEVICE void add_release(unsigned* count, unsigned n) {
+  asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(count), "r"(n) : "memory");
+}
+FCSA_DEVICE unsigned load_acquire(const unsigned* count) {
+  unsigned n;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(n) : "l"(count) : "memory");
+  return n;
+}
+
 }  // namespace fcsa::kernels::ptx

@@ -11,14 +11,14 @@ namespace fcsa::kernels::wgmma {
 // S of the next tile is computed before P V of this one, under which the next one's exponentials run.
 enum Overlap : int { kApart = 0, kQueued = 1, kExponentials = 2 };
 
-// Where 1/|k| comes from: a kernel that reads K once beforehand, or the warps of the producer that have
-// nothing to copy, for each tile in shared memory.
-// On an H100 (bf16, 16,384 tokens, N = 1k, D = 128) the kernel costs 40 us of 275, of which 22 us are the
-// bytes of K. The producer's warps are cheaper up to 512 keys; beyond they need about 3,500 cycles for a tile
-// of 128 keys, where the products take 2,500: few loads are under way in the registers that are left for
-// them, and mma.sync, which would need fewer instructions, takes the tensor cores from wgmma (half the
-// speed).
-enum KeyNorms : int { kPrepass = 0, kProducer = 1 };
+// Where 1/|k| comes from: a kernel that reads K once beforehand; the warps of the producer that have nothing
+// to copy, for each tile in shared memory; or all blocks of a persistent grid together, which prepare the
+// keys of head after head in the workspace while they work (forward.cuh). On an H100 (bf16, 16,384 tokens, N
+// = 1k, D = 128) the kernel costs 40 us of 275, of which 22 us are the bytes of K. The producer's warps are
+// cheaper up to 512 keys; beyond they need about 3,500 cycles for a tile of 128 keys, where the products take
+// 2,500: few loads are under way in the registers that are left for them, and mma.sync, which would need
+// fewer instructions, takes the tensor cores from wgmma (half the speed).
+enum KeyNorms : int { kPrepass = 0, kProducer = 1, kTogether = 2 };
 
 // A block works on tiles of block_m() rows of queries and walks over their keys, block_n at a time, from the
 // last to the first. One warpgroup copies (the producer); each of the others (the consumers) has 64 rows.
@@ -31,6 +31,7 @@ struct ForwardConfig {
   int slice = 0;           // keys whose P V is issued as soon as their P is there; 0: all of a tile at once
   int ping_pong = 0;       // 1: warpgroups issue their products in turn
   int q_in_registers = 0;  // 0: Q is read from shared memory by every product
+  int scale_queries = 1;   // 1/|q| and the scale go 1: into Q, which is rounded again, 0: into S
   int key_norms = kProducer;
   int producer_registers = 40;  // of a thread; norms need enough for several loads under way
   int persistent = 1;           // 1: one block for each multiprocessor takes tile after tile
@@ -38,7 +39,8 @@ struct ForwardConfig {
   int cluster = 1;              // blocks of consecutive tiles that share what they copy of K and V
   int pack_heads = 0;           // 1: rows of a tile are those of all query heads that share a key/value head
   int head_group = 0;           // heads whose tiles are worked on at the same time; 0: all
-  int polynomial = 0;  // of 8 exponentials, how many by polynomial on the CUDA cores instead of the MUFU
+  int polynomial = 0;   // of 8 exponentials, how many by polynomial on the CUDA cores instead of the MUFU
+  int tensor_sums = 0;  // 1: row sums by the tensor cores, as 8 more columns of V, all ones; 0: CUDA cores
   int paired = 1;  // causal: a long and a short tile of a head are one piece of work, all of which are alike
 
   static constexpr int kRows = 64;  // of a warpgroup: m of wgmma
@@ -60,11 +62,12 @@ struct ForwardConfig {
     const int most = (launch_registers() * (warpgroups + 1) - producer_registers) / warpgroups / 8 * 8;
     return !reallocates() ? 255 : most < 240 ? most : 240;
   }
+  FCSA_HD constexpr int output_columns(const Traits& t) const { return t.head_dim + (tensor_sums ? 8 : 0); }
   // What the accumulators and operands of a consumer need at least: S and P, and where they aren't used at
   // the same time P takes the place of S.
   FCSA_HD constexpr int register_estimate(const Traits& t) const {
     const int s = block_n / 2, p = overlap == kApart ? 0 : block_n / 4;
-    return t.head_dim / 2 + s + p + (q_in_registers ? t.head_dim / 4 : 0) + 22;
+    return output_columns(t) / 2 + s + p + (q_in_registers ? t.head_dim / 4 : 0) + 22;
   }
 
   // Shared memory. Tiles are made of panels: as many channels as one swizzled row holds.
@@ -79,23 +82,31 @@ struct ForwardConfig {
   FCSA_HD static constexpr bool normalises(const Traits& t) { return t.l2norm_qk && !normalises_first(t); }
   FCSA_HD static constexpr bool uses_factors(const Traits& t) { return normalises(t) || t.key_mask; }
   FCSA_HD constexpr bool prepares_factors(const Traits& t) const {
-    return normalises(t) && key_norms == kPrepass;
+    return normalises(t) && key_norms != kProducer;
+  }
+  FCSA_HD constexpr bool shares_factors(const Traits& t) const {
+    return normalises(t) && key_norms == kTogether;
   }
   // Of a key: 1/|k|, and with a mask what hides it. Keys past the end are hidden by comparing.
   FCSA_HD static constexpr int factor_floats(const Traits& t) { return t.key_mask ? 2 : 1; }
   FCSA_HD constexpr int factor_bytes(const Traits& t) const {
     return uses_factors(t) ? block_n * factor_floats(t) * 4 : 0;
   }
+  // The columns of ones are a panel of their own behind the V tiles, of the keys of one product.
+  FCSA_HD constexpr int ones_bytes(const Traits& t) const {
+    return tensor_sums ? 16 * panel_row_bytes(t) : 0;
+  }
   FCSA_HD constexpr int barriers() const { return 2 + 5 * stages; }
   FCSA_HD constexpr int smem_bytes(const Traits& t) const {
     const int alignment = 1024;  // of swizzled tiles
     return alignment + warpgroups * q_bytes(t) + stages * (2 * tile_bytes(t) + factor_bytes(t)) +
-           8 * (barriers() + stages) + 128 * warpgroups;
+           ones_bytes(t) + 8 * (barriers() + stages) + 128 * warpgroups;
   }
 
-  // Workspace: normalised tensors; factors for every key [batch, kv_heads, padded_keys] x factor_floats, f32.
+  // Workspace: normalised tensors; factors for every key [batch, kv_heads, padded_keys] x factor_floats, f32;
+  // how many slices of a head's keys have their factors [batch, kv_heads], 32 bits.
   struct Workspace {
-    long long factors = 0, bytes = 0;
+    long long factors = 0, counts = 0, bytes = 0;
   };
   FCSA_HD constexpr long long padded_keys(const Args& args) const {
     return ceil_div(args.nk, block_n) * block_n;
@@ -104,7 +115,8 @@ struct ForwardConfig {
     Workspace w;
     w.factors = normalises_first(t) ? ceil_div(normalised_tensors(t, args).bytes, 256) * 256 : 0;
     const long long keys = 1LL * args.batch * args.kv_heads * padded_keys(args);
-    w.bytes = w.factors + (prepares_factors(t) ? 4LL * factor_floats(t) * keys : 0);
+    w.counts = w.factors + (prepares_factors(t) ? 4LL * factor_floats(t) * keys : 0);
+    w.bytes = w.counts + (shares_factors(t) ? 4LL * args.batch * args.kv_heads : 0);
     return w;
   }
 
@@ -126,6 +138,9 @@ struct ForwardConfig {
   }
 
   static constexpr int kFactorThreads = 256, kFactorRows = 128;  // of a block of key_factors
+  static constexpr int kSliceRows =
+      16;  // keys whose factors a warp prepares at a time when blocks share them
+  static constexpr int kClearThreads = 256;  // of a block of clear_counts
 
   FCSA_HD constexpr TensorMap row_map(const Traits& t, const Args& args, int tensor, int rows) const {
     const bool query = tensor == TensorMap::q;
@@ -163,7 +178,7 @@ struct ForwardConfig {
     return map;
   }
 
-  // Kernels: 0 forward, 1 key_factors, 2 normalise. Maps: 0 q, 1 k, 2 v.
+  // Kernels: 0 forward, 1 key_factors, 2 normalise, 3 clear_counts. Maps: 0 q, 1 k, 2 v.
   FCSA_HD constexpr LaunchPlan plan(const Traits& t, const Args& args) const {
     LaunchPlan plan;
     plan.workspace_bytes = workspace(t, args).bytes;
@@ -172,7 +187,12 @@ struct ForwardConfig {
     plan.maps[1] = row_map(t, args, TensorMap::k, block_n / cluster);
     plan.maps[2] = row_map(t, args, TensorMap::v, block_n / cluster);
     if (normalises_first(t)) plan.steps[plan.count++] = normalise_launch(2, t, args);
-    if (prepares_factors(t)) {
+    if (shares_factors(t)) {
+      Launch& clear = plan.steps[plan.count++];
+      clear.kernel = 3;
+      clear.grid_x = static_cast<unsigned>(ceil_div(1LL * args.batch * args.kv_heads, kClearThreads));
+      clear.threads = kClearThreads;
+    } else if (prepares_factors(t)) {
       Launch& factors = plan.steps[plan.count++];
       factors.kernel = 1;
       factors.grid_x =

@@ -17,6 +17,7 @@ struct Consumer {
   using Layout = SharedLayout<T, C>;
   static constexpr bool kFixed = T.softmax == Softmax::fixed_bound;
   static constexpr bool kNormalise = ForwardConfig::normalises(T);
+  static constexpr bool kScaleQueries = kNormalise && (C.scale_queries || C.q_in_registers);
   static constexpr bool kFactors = ForwardConfig::uses_factors(T);
   static constexpr int kRowBytes = ForwardConfig::panel_row_bytes(T);
   static constexpr int kPanelSteps = ForwardConfig::panel_channels(T) / 16;
@@ -46,7 +47,7 @@ struct Consumer {
   unsigned q[C.q_in_registers ? kSteps : 1][4];
   float s[C.block_n / 2];
   unsigned p[kSlices][4];
-  float o[T.head_dim / 2];
+  float o[C.output_columns(T) / 2];  // with tensor_sums the sums of the rows come last
 
   FCSA_DEVICE Consumer(const Args& arguments, const Layout& layout, int cluster_rank)
       : args(arguments),
@@ -139,53 +140,72 @@ struct Consumer {
     return step / kPanelSteps * ForwardConfig::kRows * kRowBytes + (step % kPanelSteps * 32 ^ permutation);
   }
 
-  // Rows of Q times scale * log2(e) / |q|, rounded like normalised rows would be. Without normalisation Q
-  // stays exact and the scale is applied to S.
-  FCSA_DEVICE void prepare_queries() {
+  // Rows of Q of this warp as ldmatrix gives them, 16 channels at a time.
+  FCSA_DEVICE uint4 load_queries(int step) const {
+    return ptx::load_matrices(query_row(lane % 16) + step_offset(step, permuted(lane, lane / 16)));
+  }
+
+  // scale * log2(e), and with normalisation over |q|, of the two rows of a thread: a factor of S, or of Q
+  // itself, which is then rounded like normalised rows would be. `load` gives the words of a step.
+  template <typename Load>
+  FCSA_DEVICE void take_scale(Load load) {
     const Rows tile = rows(slot);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int head = min(tile.head_of(row_at(tile, h)), args.heads - 1);
       row_scale[h] = kLog2E * (T.head_scale ? args.head_scale[head] : args.scale);
     }
-    hopper::barrier_wait(shared.q_full(), q_parity);
-    q_parity ^= 1u;
-    if constexpr (!kNormalise && !C.q_in_registers) return;
-    const unsigned from = query_row(lane % 16), permutation = permuted(lane, lane / 16);
-    const auto load = [&](int step) { return ptx::load_matrices(from + step_offset(step, permutation)); };
-    if constexpr (kNormalise) {
-      float squares[2] = {0, 0};
-#pragma unroll
-      for (int step = 0; step < kSteps; ++step) {
-        const uint4 a = load(step);
-        squares[0] = add_squares<T.dtype>(a.x, add_squares<T.dtype>(a.z, squares[0]));
-        squares[1] = add_squares<T.dtype>(a.y, add_squares<T.dtype>(a.w, squares[1]));
-      }
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 1);
-        squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 2);
-        row_scale[h] *= inverse_norm(squares[h], args.eps);
-      }
-    }
-    // Read again: to keep the rows until their norms are known takes more registers than there may be.
-    const unsigned to = query_row(g) + 4 * t, left = permuted(g, 0), right = permuted(g, 1);
+    if constexpr (!kNormalise) return;
+    float squares[2] = {0, 0};
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       const uint4 a = load(step);
-      unsigned words[4] = {a.x, a.y, a.z, a.w};
-      __syncwarp();
+      squares[0] = add_squares<T.dtype>(a.x, add_squares<T.dtype>(a.z, squares[0]));
+      squares[1] = add_squares<T.dtype>(a.y, add_squares<T.dtype>(a.w, squares[1]));
+    }
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if constexpr (kNormalise) {
-          const float2 x = ptx::unpack<T.dtype>(words[i]);
-          words[i] = ptx::pack<T.dtype>(x.x * row_scale[i % 2], x.y * row_scale[i % 2]);
-        }
-        if constexpr (C.q_in_registers) {
-          q[step][i] = words[i];
-        } else {
-          ptx::store_shared(to + i % 2 * 8 * kRowBytes + step_offset(step, i < 2 ? left : right), words[i]);
-        }
+    for (int h = 0; h < 2; ++h) {
+      squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 1);
+      squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 2);
+      row_scale[h] *= inverse_norm(squares[h], args.eps);
+    }
+  }
+  FCSA_DEVICE void take_scale() {
+    take_scale([&](int step) { return load_queries(step); });
+  }
+
+  FCSA_DEVICE uint4 scaled(const uint4& a) const {
+    unsigned words[4] = {a.x, a.y, a.z, a.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float2 x = ptx::unpack<T.dtype>(words[i]);
+      words[i] = ptx::pack<T.dtype>(x.x * row_scale[i % 2], x.y * row_scale[i % 2]);
+    }
+    return {words[0], words[1], words[2], words[3]};
+  }
+
+  // Q of a tile, where it is to be: scaled, in registers, or as it has arrived.
+  FCSA_DEVICE void prepare_queries() {
+    hopper::barrier_wait(shared.q_full(), q_parity);
+    q_parity ^= 1u;
+    if constexpr (!kScaleQueries && !C.q_in_registers) return;
+    // While norms are computed rows are kept, where there are registers, or read again.
+    constexpr bool kKeep =
+        T.head_dim <= 128 &&
+        C.consumer_registers() >= C.output_columns(T) / 2 + C.block_n / 4 + T.head_dim / 4 + 48;
+    uint4 kept[kKeep ? kSteps : 1];
+    if constexpr (kKeep)
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step) kept[step] = load_queries(step);
+    const auto load = [&](int step) { return kKeep ? kept[kKeep ? step : 0] : load_queries(step); };
+    if constexpr (kScaleQueries) take_scale(load);
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      const uint4 a = kScaleQueries ? scaled(load(step)) : load(step);
+      if constexpr (C.q_in_registers) {
+        q[step][0] = a.x, q[step][1] = a.y, q[step][2] = a.z, q[step][3] = a.w;
+      } else {
+        hopper::store_matrices(query_row(lane % 16) + step_offset(step, permuted(lane, lane / 16)), a);
       }
     }
     if constexpr (C.q_in_registers) {
@@ -229,13 +249,17 @@ struct Consumer {
   // O += P V for `count` slices of 16 keys, asynchronously.
   template <int count>
   FCSA_DEVICE void issue_values(int first) {
-    const auto v = hopper::operand(shared.v_tile(at.stage), kRowBytes, C.panel_bytes(T));
+    const unsigned tile = shared.v_tile(at.stage);
+    // The ones are reached like a second panel of V, wherever the keys of a product are.
+    const auto v = hopper::operand(tile, kRowBytes, C.tensor_sums ? shared.ones - tile : C.panel_bytes(T));
+    constexpr int kStep = 16 * kRowBytes >> 4;
+    constexpr long long kAdvance = C.tensor_sums ? kStep - (kStep << 16) : kStep;
     hopper::wgmma_fence();
 #pragma unroll
     for (int i = 0; i < count; ++i) {
       const unsigned(&a)[4] = p[first + i];
-      hopper::Wgmma<T.head_dim>::template registers<T.dtype, true>(
-          o, a[0], a[1], a[2], a[3], v + ((first + i) * 16 * kRowBytes >> 4), 1);
+      hopper::Wgmma<C.output_columns(T)>::template registers<T.dtype, true>(o, a[0], a[1], a[2], a[3],
+                                                                            v + (first + i) * kAdvance, 1);
     }
     hopper::wgmma_commit();
   }
@@ -264,8 +288,9 @@ struct Consumer {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         float &x = s[4 * i + 2 * h], &y = s[4 * i + 2 * h + 1];
-        x = fmaf(x, kNormalise ? factor.x : row_scale[h], factor.y);
-        y = fmaf(y, kNormalise ? factor.z : row_scale[h], factor.w);
+        const float row = kScaleQueries ? 1.0f : row_scale[h];
+        x = fmaf(x, kNormalise ? row * factor.x : row, factor.y);
+        y = fmaf(y, kNormalise ? row * factor.z : row, factor.w);
         if constexpr (edge) {
           if (8 * i >= limit[h]) x = minus_infinity();
           if (8 * i + 1 >= limit[h]) y = minus_infinity();
@@ -280,7 +305,7 @@ struct Consumer {
     for (int i = 8 * slice; i < 8 * slice + 8; ++i) {
       s[i] =
           i % 8 < C.polynomial ? exp2_polynomial<T.dtype != DType::bf16>(s[i]) : ptx::exp2_approximate(s[i]);
-      row_sum[i / 2 % 2] += s[i];
+      if constexpr (!C.tensor_sums) row_sum[i / 2 % 2] += s[i];
     }
   }
 
@@ -321,7 +346,7 @@ struct Consumer {
     if constexpr (!kFixed) {
       if (!raised) return;
 #pragma unroll
-      for (int i = 0; i < T.head_dim / 2; ++i) o[i] *= rescale[i / 2 % 2];
+      for (int i = 0; i < C.output_columns(T) / 2; ++i) o[i] *= rescale[i / 2 % 2];
     }
   }
 
@@ -478,13 +503,18 @@ struct Consumer {
     return span;
   }
 
-  FCSA_DEVICE void take(const Work& work) {
+  // The next tile of queries, of which the loop over keys has to know its end only; false: there is none.
+  FCSA_DEVICE bool take_next(Schedule<T, C>& schedule, int& end_tile) {
+    Work work;
+    if (!schedule.next(work)) return false;
+    end_tile = work.end_tile;
     // Unknown to the compiler, which would keep addresses that depend on it in registers from tile to tile.
     asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
     g = lane / 4;
     t = lane % 4;
     park(work);
     prepare_queries();
+    return true;
   }
 
   // O / row sum in 16 bits, and lse, of the two rows of a thread.
@@ -496,8 +526,13 @@ struct Consumer {
   FCSA_DEVICE void finish_rows(Output& output) const {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      float sum = row_sum[h] + __shfl_xor_sync(0xffffffffu, row_sum[h], 1);
-      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+      float sum;
+      if constexpr (C.tensor_sums) {
+        sum = o[T.head_dim / 2 + 2 * h];
+      } else {
+        sum = row_sum[h] + __shfl_xor_sync(0xffffffffu, row_sum[h], 1);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+      }
       const float inverse = sum > 0 ? ptx::reciprocal_approximate(sum) : 0.0f;
       const float top = kFixed ? offset : row_max[h];
       output.lse[h] = sum > 0 ? (log2f(sum) + top) * kLn2 : minus_infinity();
@@ -536,22 +571,21 @@ struct Consumer {
   // doesn't see in a loop that O is complete.
   FCSA_DEVICE void run() {
     Schedule<T, C> schedule(args, rank);
-    Work work;
-    if (!schedule.next(work)) return;
-    take(work);
+    int end_tile;
+    if (!take_next(schedule, end_tile)) return;
     Output output;
     for (bool first = true, more = true; more; first = false) {
-      const Span span = open(work.end_tile);
+      const Span span = open(end_tile);
+      if constexpr (!kScaleQueries) take_scale();
       if (!first) write_rows(rows(slot ^ 1), output);
 #pragma unroll
-      for (int i = 0; i < T.head_dim / 2; ++i) o[i] = 0;
+      for (int i = 0; i < C.output_columns(T) / 2; ++i) o[i] = 0;
       if constexpr (C.overlap == kExponentials) {
         overlapped(span.last, span.edge);
       } else {
         streamed(span.last, span.edge);
       }
-      more = schedule.next(work);
-      if (more) take(work);
+      more = take_next(schedule, end_tile);
       finish_values();
       finish_rows(output);
     }

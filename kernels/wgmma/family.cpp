@@ -23,7 +23,11 @@ const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
       {&C::slice, "slice", {0, 16, 32, 64}, "keys whose P V is issued as soon as P is there; 0: all at once"},
       {&C::ping_pong, "ping_pong", {0, 1}, "1: warpgroups issue their products in turn"},
       {&C::q_in_registers, "q_in_registers", {0, 1}, "1: Q in registers, 0: read from shared memory"},
-      {&C::key_norms, "key_norms", {0, 1}, "1/|k|: 0 by a kernel, 1 by idle warps of the producer"},
+      {&C::scale_queries, "scale_queries", {0, 1}, "1/|q| and the scale go 1: into Q, 0: into S"},
+      {&C::key_norms,
+       "key_norms",
+       {0, 1, 2},
+       "1/|k|: 0 by a kernel, 1 by idle warps of the producer, 2 by all blocks for all while they work"},
       {&C::producer_registers, "producer_registers", {32, 40, 56}, "of a thread of the producer"},
       {&C::persistent, "persistent", {0, 1}, "1: blocks take tile after tile, 0: one each"},
       {&C::min_blocks, "min_blocks", {1, 2}, "blocks per multiprocessor"},
@@ -31,6 +35,7 @@ const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
       {&C::pack_heads, "pack_heads", {0, 1}, "1: query heads of a key/value head share a tile"},
       {&C::head_group, "head_group", {0, 1, 4}, "heads worked on at the same time; 0: all"},
       {&C::polynomial, "polynomial", {0, 1, 2}, "of 8 exponentials, how many by polynomial"},
+      {&C::tensor_sums, "tensor_sums", {0, 1}, "row sums: 0 on the CUDA cores, 1 by the tensor cores"},
       {&C::paired,
        "paired",
        {0, 1},
@@ -96,6 +101,21 @@ class WgmmaFamily final : public Family {
            return ForwardConfig::normalises(traits_of(p)) || config_of(c).key_norms == wgmma::kProducer;
          },
          {"key_norms"}},
+        {"row sums by the tensor cores need V in one panel",
+         [](P p, V c, D) {
+           return config_of(c).tensor_sums == 0 || ForwardConfig::panels(traits_of(p)) == 1;
+         },
+         {"tensor_sums"}},
+        {"blocks that wait for each other's norms must all be there",
+         [](P, V c, D) { return config_of(c).key_norms != wgmma::kTogether || config_of(c).persistent == 1; },
+         {"key_norms", "persistent"}},
+        {"Q without norms stays as it is, and in registers takes them on its way there",
+         [](P p, V c, D) {
+           const ForwardConfig config = config_of(c);
+           return config.scale_queries == 1 ||
+                  (ForwardConfig::normalises(traits_of(p)) && config.q_in_registers == 0);
+         },
+         {"q_in_registers", "scale_queries"}},
         {"one tile of queries: nobody to share copies with",
          [](P p, V c, D) {
            const ForwardConfig config = config_of(c);
@@ -149,7 +169,8 @@ class WgmmaFamily final : public Family {
   KernelTemplate kernel_template(Op) const override {
     return {"kernels/wgmma/forward.cuh",
             "fcsa::kernels::wgmma::ForwardConfig",
-            {"fcsa::kernels::wgmma::forward", "fcsa::kernels::key_factors", "fcsa::kernels::normalise"}};
+            {"fcsa::kernels::wgmma::forward", "fcsa::kernels::key_factors", "fcsa::kernels::normalise",
+             "fcsa::kernels::wgmma::clear_counts"}};
   }
 
   LaunchPlan plan(const Traits& traits, const Configuration& configuration, const Args& args) const override {

@@ -9,6 +9,7 @@
 #include "kernels/wgmma/config.h"
 #include "kernels/wgmma/consumer.cuh"
 #include "kernels/wgmma/producer.cuh"
+#include "kernels/wgmma/shared_factors.cuh"
 
 namespace fcsa::kernels::wgmma {
 
@@ -21,7 +22,7 @@ FCSA_DEVICE void init_barriers(const SharedLayout<T, C>& shared) {
     hopper::barrier_init(shared.k_free(stage), C.warpgroups * C.cluster);
     hopper::barrier_init(shared.v_full(stage), 1);
     hopper::barrier_init(shared.v_free(stage), 4 * C.warpgroups * C.cluster);
-    hopper::barrier_init(shared.factors_full(stage), C.prepares_factors(T) ? 1 : kFactorWarps);
+    hopper::barrier_init(shared.factors_full(stage), C.prepares_factors(T) ? 1 : 32 * kFactorWarps);
   }
   hopper::barrier_init_fence();
 }
@@ -37,11 +38,18 @@ __global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(C.clus
     for (int i = 0; i < TensorMaps::kMost; ++i) hopper::prefetch_map(maps.map[i]);
     init_barriers<T, C>(shared);
   }
+  if constexpr (C.tensor_sums) {
+    constexpr unsigned kOnes = T.dtype == DType::bf16 ? 0x3f803f80u : 0x3c003c00u;
+    for (int i = 4 * static_cast<int>(threadIdx.x); i < C.ones_bytes(T); i += 4 * C.threads())
+      ptx::store_shared(shared.ones + i, kOnes);
+    hopper::fence_async();
+  }
   if constexpr (C.cluster > 1) {
     ptx::cluster_barrier();
   } else {
     __syncthreads();
   }
+  if constexpr (C.shares_factors(T)) prepare_first_factors<T, C>(args);
   if (threadIdx.x < 128) {
     if constexpr (C.reallocates()) hopper::keep_registers<C.producer_registers>();
     const Producer<T, C> producer{args, maps, shared, rank};

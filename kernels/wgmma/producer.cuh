@@ -6,6 +6,7 @@
 #include "kernels/common/key_factors.cuh"
 #include "kernels/common/ptx.cuh"
 #include "kernels/wgmma/schedule.cuh"
+#include "kernels/wgmma/shared_factors.cuh"
 
 namespace fcsa::kernels::wgmma {
 
@@ -76,6 +77,8 @@ struct Producer {
     copy_tile(shared.v_tile(at.stage), maps.map[2], shared.v_full(at.stage), work, tile * C.block_n);
     if constexpr (C.prepares_factors(T)) {
       const unsigned head = work.batch * args.kv_heads + work.kv_head;
+      if constexpr (C.shares_factors(T))
+        if (tile == work.end_tile - 1) wait_for_factors<T, C>(args, head);
       const unsigned tiles = (args.nk + C.block_n - 1) / C.block_n;
       hopper::barrier_expect(shared.factors_full(at.stage), C.factor_bytes(T));
       hopper::copy_bytes(shared.factor_tile(at.stage),
@@ -161,8 +164,7 @@ struct Producer {
         if (lane % 2 == 0) ptx::store_shared(to, __float_as_uint(factor.x));
         if (C.factor_floats(T) == 2 && lane % 2 == 1) ptx::store_shared(to + 4, __float_as_uint(factor.y));
       }
-      __syncwarp();
-      if (lane == 0) hopper::barrier_arrive(shared.factors_full(at.stage));
+      hopper::barrier_arrive(shared.factors_full(at.stage));
     }
   }
 
@@ -172,6 +174,8 @@ struct Producer {
       if (threadIdx.x == 0) copy();
     } else if constexpr (kComputesFactors) {
       compute_factors();
+    } else if constexpr (C.shares_factors(T)) {
+      prepare_further_factors<T, C>(args, warp - 1, kFactorWarps);
     }
     __syncwarp();
   }

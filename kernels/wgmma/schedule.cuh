@@ -10,13 +10,14 @@ namespace fcsa::kernels::wgmma {
 // Shared memory of a block. Addresses are those of the shared window.
 template <Traits T, ForwardConfig C>
 struct SharedLayout {
-  unsigned q, k, v, factors, barriers, tickets, works;
+  unsigned q, k, v, ones, factors, barriers, tickets, works;
 
   FCSA_DEVICE explicit SharedLayout(unsigned start) {
     q = (start + 1023u) & ~1023u;
     k = q + C.warpgroups * ForwardConfig::q_bytes(T);
     v = k + C.stages * C.tile_bytes(T);
-    factors = v + C.stages * C.tile_bytes(T);
+    ones = v + C.stages * C.tile_bytes(T);
+    factors = ones + C.ones_bytes(T);
     barriers = factors + C.stages * C.factor_bytes(T);
     tickets = barriers + 8 * C.barriers();
     works = tickets + 8 * C.stages;
