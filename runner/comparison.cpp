@@ -46,12 +46,12 @@ Worst worst_of(std::size_t rows, const Error& error) {
   return worst;
 }
 
-// Largest logit there can be, or where raw q and k have no bound, the largest that there was (lse is close to
-// it).
+// Largest product of a row of q and one of k there can be, times the scale, or the largest logit that there
+// was (lse is close to it), which raw q and k and a bias leave without a bound.
 double logit_range(const HostInputs& inputs, const RowResults& reference) {
   const Problem& p = inputs.problem;
-  if (p.l2norm_qk && p.bias == kernels::Bias::none) return double{std::fabs(p.scale)} * p.groups;
-  double largest = 0;
+  double largest = p.l2norm_qk ? double{std::fabs(p.scale)} * p.groups : 0;
+  if (p.l2norm_qk && p.bias == kernels::Bias::none) return largest;
   for (const double lse : reference.lse)
     if (std::isfinite(lse)) largest = std::max(largest, std::fabs(lse));
   return largest;
@@ -70,16 +70,17 @@ struct Floors {
 // by up to 1.9e-6, which is 1.3e-6 of P; ex2.approx adds 2^-22. Approximate reciprocal square roots (2^-22
 // each) and the order of the dot product put 2e-7 of a logit on it. Of raw rows, whose products no reciprocal
 // square root scales, only what the plain implementation shows counts beyond logits of 64. 16 bits: P is
-// rounded before its product with v though its sum is not, and then o is: two units of roundoff, where the
-// plain implementation can be exact (all weight on one key). Normalised rows are rounded before their
+// rounded before its product with v though its sum need not be, and then o is: two units of roundoff, where
+// the plain implementation can be exact (all weight on one key). Normalised rows are rounded before their
 // product: with D channels that moves a logit by about u / sqrt(D) of its range, and where few rows are
-// compared the plain implementation may have been lucky.
+// compared the plain implementation may have been lucky; and lse may be of the sum of the rounded P: one more
+// unit.
 Floors floors(const Problem& p, double range) {
   const double logits = p.l2norm_qk ? range : std::min(range, 64.0);
   const Floors f32{2e-6 + 2e-7 * logits, 4e-6 + 4e-7 * logits};
   if (p.dtype == DType::f32 && !p.allow_tf32) return f32;
   const double u = unit_roundoff(p.dtype);
-  return {2 * u + f32.o, u * std::max(1.0, range / std::sqrt(p.head_dim)) + f32.lse};
+  return {2 * u + f32.o, u * (1 + std::max(1.0, range / std::sqrt(p.head_dim))) + f32.lse};
 }
 
 }  // namespace

@@ -58,14 +58,23 @@ struct Consumer {
         warp(__shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32 % 4, 0)),
         offset(kFixed ? bound_offset_log2(T.dtype, arguments.bound) : 0.0f) {}
 
-  // In every block whose copies go here. K is read by products alone, which end for the warpgroup as a whole:
-  // one thread says so. Factors are read by every warp, and V goes with them.
+  // In every block whose copies go here. K, and V without factors, are read by products alone, which end for
+  // the warpgroup as a whole: one thread says so for it, or for its warp. Factors, which go with V, are read
+  // by every thread, and every thread says so.
   FCSA_DEVICE void release_keys(const Cursor<C.stages>& from) const {
     release(shared.k_free(from.stage), threadIdx.x % 128);
   }
   FCSA_DEVICE void release_values() {
-    __syncwarp();
-    release(shared.v_free(at.stage), threadIdx.x % 32);
+    const unsigned barrier = shared.v_free(at.stage);
+    if constexpr (!kFactors) {
+      __syncwarp();
+      release(barrier, threadIdx.x % 32);
+    } else if constexpr (C.cluster > 1) {
+#pragma unroll
+      for (int block = 0; block < C.cluster; ++block) hopper::barrier_arrive_remote(barrier, block);
+    } else {
+      hopper::barrier_arrive(barrier);
+    }
     at.advance();
   }
   FCSA_DEVICE static void release(unsigned barrier, unsigned thread) {
@@ -75,7 +84,9 @@ struct Consumer {
       if (thread == 0) hopper::barrier_arrive(barrier);
     }
   }
-  FCSA_DEVICE void sync_warpgroup() const { hopper::named_barrier_sync(kFirstWarpgroup + warpgroup, 128); }
+  FCSA_DEVICE void sync_warpgroup() const {
+    hopper::named_barrier_sync(kFirstWarpgroup + warpgroup, 128);
+  }
 
   // Turns of the warpgroups at the tensor cores, so that one's products run under the others' exponentials.
   FCSA_DEVICE void wait_turn() const {

@@ -139,28 +139,38 @@ class WgmmaFamily final : public Family {
     };
   }
 
-  // As an H100 likes it best at most lengths. Up to 64 channels three warpgroups take turns by themselves,
-  // above two are made to; the tile of keys is as large as the registers allow. A kernel that reads K once
-  // for its norms takes about 35 us at 16k tokens: the producer's warps are cheaper where keys are few.
+  // As an H100 likes it best at most lengths. Up to 64 channels warpgroups take turns by themselves, four of
+  // them where causal tiles leave work uneven, and the tensor cores have time for the row sums; above, two
+  // are made to take turns. The tile of keys is as large as the registers allow. Norms that all blocks share
+  // pay from 1,024 keys on.
   Configuration baseline(const Problem& problem, const Target& target) const override {
     ForwardConfig config;
-    config.head_group = 1;
+    const Traits traits = traits_of(problem);
     const int group = problem.heads / problem.kv_heads;
+    config.head_group = 1;
+    config.tensor_sums = ForwardConfig::panels(traits) == 1;
     if (problem.nq <= ForwardConfig::kRows) {
       config.warpgroups = 1;
       config.pack_heads = group > 1 && ForwardConfig::kRows % group == 0;
     } else if (problem.head_dim <= 64 &&
                !problem.key_mask) {  // a mask takes registers that three don't leave
-      config.warpgroups = 3;
-      config.overlap = wgmma::kQueued;
+      config.warpgroups = problem.causal ? 4 : 3;
+      config.block_n = problem.causal ? 80 : 128;
+      config.overlap = problem.causal ? wgmma::kApart : wgmma::kQueued;
       config.producer_registers = 32;
+    } else if (problem.head_dim > 64 && problem.head_dim <= 96) {
+      config.warpgroups = 3;
+      config.block_n = 80;
     } else {
       config.warpgroups = 2;
       config.ping_pong = 1;
-      if (problem.head_dim > 192) config.block_n = 64;
+      config.stages = problem.head_dim <= 128 ? 3 : 2;
+      if (problem.head_dim > 128) config.block_n = problem.head_dim <= 192 ? 96 : 64;
     }
-    if (ForwardConfig::normalises(traits_of(problem)) && problem.nk >= 1024)
-      config.key_norms = wgmma::kPrepass;
+    if (ForwardConfig::normalises(traits) && problem.nk >= 1024) {
+      config.key_norms = problem.nq <= ForwardConfig::kRows ? wgmma::kPrepass : wgmma::kTogether;
+      if (config.warpgroups == 2) config.producer_registers = 56;
+    }
     if (config.head_tiles(shape_args(problem)) <= 1) config.head_group = 0;
     while (config.block_n > 32 && !valid(problem, config, target)) config.block_n -= 16;
     return from_struct(forward_fields(), kernel_name(*this, problem.op), config);

@@ -21,7 +21,7 @@ FCSA_DEVICE void init_barriers(const SharedLayout<T, C>& shared) {
     hopper::barrier_init(shared.k_full(stage), 1);
     hopper::barrier_init(shared.k_free(stage), C.warpgroups * C.cluster);
     hopper::barrier_init(shared.v_full(stage), 1);
-    hopper::barrier_init(shared.v_free(stage), 4 * C.warpgroups * C.cluster);
+    hopper::barrier_init(shared.v_free(stage), (C.uses_factors(T) ? 128 : 4) * C.warpgroups * C.cluster);
     hopper::barrier_init(shared.factors_full(stage), C.prepares_factors(T) ? 1 : 32 * kFactorWarps);
   }
   hopper::barrier_init_fence();

@@ -179,6 +179,45 @@ TEST(WgmmaFamily, LaunchesTheForwardKernelLastAndItAloneWithTheMaps) {
   }
 }
 
+TEST(WgmmaFamily, ClearsTheCountsByWhichBlocksShareNorms) {
+  Problem p = full();
+  const Args args = shape_args(p);
+  wgmma::ForwardConfig config;
+  config.key_norms = wgmma::kTogether;
+  const Traits traits = traits_of(p);
+  const LaunchPlan plan = config.plan(traits, args);
+  ASSERT_EQ(plan.count, 2);
+  EXPECT_EQ(plan.steps[0].kernel, 3);
+  EXPECT_GE(plan.steps[0].grid_x * plan.steps[0].threads, static_cast<unsigned>(p.batch * p.kv_heads));
+  const auto workspace = config.workspace(traits, args);
+  const long long factor_bytes = 4LL * p.batch * p.kv_heads * config.padded_keys(args);
+  EXPECT_EQ(workspace.counts - workspace.factors, factor_bytes);
+  EXPECT_EQ(plan.workspace_bytes, workspace.counts + 4LL * p.batch * p.kv_heads);
+}
+
+// Blocks that wait for others that have not started would wait for ever.
+TEST(WgmmaFamily, SharesNormsOnlyInAPersistentGrid) {
+  const Problem p = full();
+  Configuration configuration = family().baseline(p, hopper());
+  const auto set = [&](const char* name, int value) {
+    for (auto& [parameter, setting] : configuration.values)
+      if (parameter == name) setting = value;
+  };
+  set("key_norms", wgmma::kTogether);
+  EXPECT_EQ(invalid_reason(family(), p, configuration, hopper()), "");
+  set("persistent", 0);
+  EXPECT_NE(invalid_reason(family(), p, configuration, hopper()).find("all be there"), std::string::npos);
+}
+
+TEST(WgmmaFamily, SumsRowsOnTheTensorCoresWhereVIsOnePanel) {
+  for (const auto& [head_dim, served] :
+       {std::pair{16, true}, {32, true}, {64, true}, {48, false}, {128, false}}) {
+    Problem p = full();
+    p.head_dim = head_dim;
+    EXPECT_EQ(family().baseline(p, hopper()).at("tensor_sums"), served) << head_dim;
+  }
+}
+
 TEST(WgmmaFamily, MapsQueriesKeysAndValuesInEitherLayout) {
   Problem p = full();
   p.kv_heads = p.heads;  // nothing to pack
