@@ -1,0 +1,33 @@
+// Where the tuned data is, and the dispatch tables that it gives for a device.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "library/notes.h"
+#include "tuner/dispatch.h"
+
+namespace fcsa::library {
+
+struct TunedTable {
+  tuner::DispatchTable table;
+  std::string source;  // "/home/me/.local/share/fcsa/tuning.db", or that, and whose measurements they are
+};
+
+// The files that are looked into, in order. Those that can't be read are left out, which is noted.
+class Databases {
+ public:
+  // `named` is fcsa_options::database: null looks at $FCSA_DB and the user's database, empty means none at
+  // all.
+  Databases(const char* named, Notes& notes);
+
+  const std::vector<std::filesystem::path>& files() const { return files_; }
+  // Of the measurements of this device or else of the one that is most like it, in the order of files().
+  std::vector<TunedTable> tables_for(const kernels::DeviceInfo& device, Notes& notes) const;
+
+ private:
+  std::vector<std::filesystem::path> files_;
+};
+
+}  // namespace fcsa::library

@@ -1,0 +1,122 @@
+#include "library/library.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <cstdio>
+#include <stdexcept>
+
+#include "library/failure.h"
+
+namespace fcsa::library {
+namespace {
+
+// Plans that are kept although nobody holds them: more than a program's shapes, unless one of them grows.
+constexpr std::size_t kMostPlans = 4096;
+
+Notes::Log log_of(const fcsa_options& options) {
+  if (options.log == nullptr)
+    return [](const std::string& line) { std::fprintf(stderr, "fcsa: %s\n", line.c_str()); };
+  return [log = options.log, data = options.log_data](const std::string& line) { log(data, line.c_str()); };
+}
+
+std::string searched(const Databases& databases) {
+  std::string text;
+  for (const auto& file : databases.files()) text += (text.empty() ? "" : " and ") + file.string();
+  return text.empty() ? "no tuning database was found" : "there is nothing about it in " + text;
+}
+
+}  // namespace
+
+std::size_t Library::Hash::operator()(const Key& key) const {
+  return XXH3_64bits(&key, sizeof(key));
+}
+
+Library::Library(const fcsa_options& options)
+    : notes_(std::make_shared<Notes>(log_of(options))),
+      databases_(options.database, *notes_),
+      wants_tuned_data_(options.database == nullptr || *options.database != '\0'),
+      binaries_(std::make_shared<Binaries>(options.cache_directory, notes_)) {}
+
+Library::~Library() {
+  for (const auto& [key, plan] : plans_) plan->release();
+}
+
+Plan& Library::plan(const fcsa_problem& problem) {
+  check_size("fcsa_problem", problem.size, sizeof(problem));
+  const Key key{problem, context_of(problem)};
+  {
+    const std::shared_lock lock(plans_mutex_);
+    if (const auto found = plans_.find(key); found != plans_.end()) {
+      found->second->retain();
+      return *found->second;
+    }
+  }
+  return add(key);
+}
+
+std::uint64_t Library::context_of(const fcsa_problem& problem) {
+  if (problem.device != FCSA_CUDA) return 0;
+  const auto context = cuda().current();
+  if (!context) {
+    throw Failure(
+        FCSA_NO_DEVICE,
+        "no CUDA context is current in the calling thread: call cudaSetDevice (before CUDA 12 cudaFree(0)) "
+        "or cuCtxSetCurrent first, or set device to FCSA_CPU");
+  }
+  return *context;
+}
+
+const runner::CudaContexts& Library::cuda() {
+  if (const auto* known = cuda_.load(std::memory_order_acquire)) return *known;
+  const std::lock_guard lock(devices_mutex_);
+  try {
+    if (!cuda_owned_) cuda_owned_ = std::make_unique<const runner::CudaContexts>();
+  } catch (const std::runtime_error& error) {
+    throw Failure(FCSA_NO_DEVICE, error.what());
+  }
+  cuda_.store(cuda_owned_.get(), std::memory_order_release);
+  return *cuda_owned_;
+}
+
+Plan& Library::add(const Key& key) {
+  Request request = request_of(key.problem);
+  Plan* made = new Plan(device(key), std::move(request), *notes_);
+  const std::unique_lock lock(plans_mutex_);
+  if (plans_.size() >= kMostPlans) forget_unused();
+  const auto [position, added] = plans_.emplace(key, made);
+  if (!added) made->release();  // another thread was first
+  position->second->retain();
+  return *position->second;
+}
+
+// Precondition: locked.
+void Library::forget_unused() {
+  std::erase_if(plans_, [](const auto& entry) {
+    if (entry.second->shared()) return false;
+    entry.second->release();
+    return true;
+  });
+}
+
+std::shared_ptr<DeviceKernels> Library::device(const Key& key) {
+  if (key.problem.device == FCSA_CUDA) cuda();
+  const std::lock_guard lock(devices_mutex_);
+  auto& device = devices_[{key.problem.device, key.context}];
+  if (!device) device = open_device(key.problem.device);
+  return device;
+}
+
+// Precondition: locked, and `cuda_owned_` is there for a CUDA device.
+std::shared_ptr<DeviceKernels> Library::open_device(std::int32_t kind) {
+  auto launcher = kind == FCSA_CUDA ? cuda_owned_->attach() : runner::make_cpu_launcher();
+  auto tables = databases_.tables_for(launcher->info(), *notes_);
+  if (tables.empty() && wants_tuned_data_) {
+    notes_->say(
+        fmt::format("no tuned data for {}: {}; built-in defaults are used, until `fcsa tune` has run here",
+                    launcher->info().name, searched(databases_)));
+  }
+  return std::make_shared<DeviceKernels>(std::move(launcher), std::move(tables), binaries_);
+}
+
+}  // namespace fcsa::library
