@@ -2,13 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <optional>
 #include <stdexcept>
 #include <system_error>
-#include <tuple>
 #include <utility>
 
 #include "runner/dynamic_library.h"
@@ -17,7 +15,6 @@ namespace fcsa::library {
 namespace {
 
 namespace fs = std::filesystem;
-using kernels::DeviceInfo;
 
 // A writer holds the file for milliseconds.
 constexpr std::chrono::seconds kBusyTimeout{2};
@@ -56,37 +53,12 @@ tuner::Store open(const fs::path& file) {
   return {file, tuner::Store::Mode::read_only, kBusyTimeout};
 }
 
-// Smaller is more alike; nothing when its measurements say nothing about `device`.
-std::optional<std::tuple<bool, bool, int>> distance(const DeviceInfo& measured, const DeviceInfo& device) {
-  if (measured.target.kind != device.target.kind || measured.target.arch != device.target.arch)
-    return std::nullopt;
-  return std::tuple(measured.uuid != device.uuid, measured.name != device.name,
-                    std::abs(measured.target.multiprocessors - device.target.multiprocessors));
-}
-
-std::optional<DeviceInfo> most_alike(const tuner::StoreSummary& summary, const DeviceInfo& device) {
-  std::optional<DeviceInfo> best;
-  for (const auto& candidate : summary.devices) {
-    const auto away = distance(candidate.device, device);
-    if (away && (!best || *away < *distance(*best, device))) best = candidate.device;
-  }
-  return best;
-}
-
-std::optional<TunedTable> table_from(const fs::path& file, const DeviceInfo& device) {
-  const tuner::Store store = open(file);
-  const auto measured = most_alike(store.summary(), device);
-  if (!measured) return std::nullopt;
-  tuner::TrialFilter of_that_device;
-  of_that_device.device_uuid = measured->uuid;
+std::optional<TunedTable> table_from(const fs::path& file, const kernels::DeviceInfo& device) {
+  const auto trials = open(file).trials();
   try {
-    TunedTable tuned{tuner::make_dispatch_table(store.trials(of_that_device), measured->uuid), file.string()};
-    if (measured->uuid != device.uuid)
-      tuned.source += fmt::format(", measured on another {} ({} multiprocessors)", measured->name,
-                                  measured->target.multiprocessors);
-    return tuned;
+    return TunedTable{tuner::dispatch_table_for(trials, device), file.string()};
   } catch (const std::invalid_argument&) {
-    return std::nullopt;  // no trial of that device succeeded
+    return std::nullopt;  // of no device that is like it
   }
 }
 
@@ -113,7 +85,7 @@ Databases::Databases(const char* named, Notes& notes) {
   }
 }
 
-std::vector<TunedTable> Databases::tables_for(const DeviceInfo& device, Notes& notes) const {
+std::vector<TunedTable> Databases::tables_for(const kernels::DeviceInfo& device, Notes& notes) const {
   std::vector<TunedTable> tables;
   for (const auto& file : files_) {
     try {

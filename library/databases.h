@@ -12,7 +12,7 @@ namespace fcsa::library {
 
 struct TunedTable {
   tuner::DispatchTable table;
-  std::string source;  // "/home/me/.local/share/fcsa/tuning.db", or that, and whose measurements they are
+  std::string file;
 };
 
 // The files that are looked into, in order. Those that can't be read are left out, which is noted.
@@ -23,7 +23,7 @@ class Databases {
   Databases(const char* named, Notes& notes);
 
   const std::vector<std::filesystem::path>& files() const { return files_; }
-  // Of the measurements of this device or else of the one that is most like it, in the order of files().
+  // One of each file that has measurements of this device or of one that is like it, in the order of files().
   std::vector<TunedTable> tables_for(const kernels::DeviceInfo& device, Notes& notes) const;
 
  private:
