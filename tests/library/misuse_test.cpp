@@ -24,7 +24,8 @@ TEST_F(MisuseTest, OfAProblemIsAnErrorThatNamesTheFieldAndWhatIsAllowed) {
   using P = fcsa_problem&;
   const std::vector<Misuse> misuses = {
       {[](P p) { p.size = 0; }, FCSA_INVALID_ARGUMENT, "fcsa_problem.size is 0: start from its _INIT macro"},
-      {[](P p) { p.size = 24; }, FCSA_INVALID_ARGUMENT, "fcsa_problem.size is 24: fcsa " FCSA_VERSION " knows 232"},
+      {[](P p) { p.size = 24; }, FCSA_INVALID_ARGUMENT,
+       "fcsa_problem.size is 24: fcsa " FCSA_VERSION " knows 232"},
       {[](P p) { p.op = 0; }, FCSA_INVALID_ARGUMENT, "op is 0: set it to FCSA_FORWARD"},
       {[](P p) { p.op = FCSA_BACKWARD; }, FCSA_UNSUPPORTED, "no backward pass"},
       {[](P p) { p.device = 0; }, FCSA_INVALID_ARGUMENT, "device is 0: set it to FCSA_CPU or FCSA_CUDA"},
