@@ -1,6 +1,6 @@
 // What choosing a kernel through libfcsa costs on a shape that it has seen: fcsa_plan_create and
 // fcsa_plan_destroy.
-//   library_lookup [cpu|cuda]
+//   library_lookup [cpu|cuda] [batches]
 // Prints nanoseconds of a pair of calls, the median and the fastest of many batches, for one shape and for
 // many in turn, by one thread and by all at once.
 #include <dlfcn.h>
@@ -19,7 +19,7 @@
 
 namespace {
 
-constexpr int kBatches = 51, kCallsPerBatch = 100000;
+constexpr int kCallsPerBatch = 100000;
 
 void require(fcsa_status status) {
   if (status != FCSA_OK) throw std::runtime_error(fcsa_last_error());
@@ -53,9 +53,9 @@ std::vector<fcsa_problem> shapes(int device, int count) {
 }
 
 // Nanoseconds of a pair of calls, of each batch.
-std::vector<double> measure(fcsa_library* library, const std::vector<fcsa_problem>& shapes) {
+std::vector<double> measure(fcsa_library* library, const std::vector<fcsa_problem>& shapes, int batches) {
   std::vector<double> times;
-  for (int batch = 0; batch < kBatches; ++batch) {
+  for (int batch = 0; batch < batches; ++batch) {
     const auto start = std::chrono::steady_clock::now();
     std::size_t next = 0;
     for (int call = 0; call < kCallsPerBatch; ++call) {
@@ -71,18 +71,22 @@ std::vector<double> measure(fcsa_library* library, const std::vector<fcsa_proble
   return times;
 }
 
-void report(fcsa_library* library, int device, int count, int threads) {
-  const auto problems = shapes(device, count);
+struct Case {
+  int device, shapes, threads, batches;
+};
+
+void report(fcsa_library* library, const Case& c) {
+  const auto problems = shapes(c.device, c.shapes);
   std::vector<std::thread> others;
-  for (int i = 1; i < threads; ++i) {
+  for (int i = 1; i < c.threads; ++i) {
     others.emplace_back([&] {
-      if (device == FCSA_CUDA) use_gpu();
-      measure(library, problems);
+      if (c.device == FCSA_CUDA) use_gpu();
+      measure(library, problems, c.batches);
     });
   }
-  const auto times = measure(library, problems);
+  const auto times = measure(library, problems, c.batches);
   for (auto& other : others) other.join();
-  std::printf("%6d  %7d  %9.1f  %10.1f\n", count, threads, times[times.size() / 2], times.front());
+  std::printf("%6d  %7d  %9.1f  %10.1f\n", c.shapes, c.threads, times[times.size() / 2], times.front());
 }
 
 }  // namespace
@@ -90,6 +94,7 @@ void report(fcsa_library* library, int device, int count, int threads) {
 int main(int argc, char** argv) {
   try {
     const int device = argc > 1 && std::strcmp(argv[1], "cuda") == 0 ? FCSA_CUDA : FCSA_CPU;
+    const int batches = argc > 2 ? std::max(1, std::atoi(argv[2])) : 51;
     if (device == FCSA_CUDA) use_gpu();
     fcsa_options options = FCSA_OPTIONS_INIT;
     options.database = "";  // where a configuration comes from doesn't matter once it is known
@@ -98,7 +103,7 @@ int main(int argc, char** argv) {
     std::printf("shapes  threads  median ns  fastest ns\n");
     const int cores = static_cast<int>(std::max(2U, std::thread::hardware_concurrency()));
     for (const int threads : {1, cores})
-      for (const int count : {1, 64, 1024}) report(library, device, count, threads);
+      for (const int count : {1, 64, 1024}) report(library, {device, count, threads, batches});
     fcsa_close(library);
     return 0;
   } catch (const std::exception& error) {

@@ -2,7 +2,6 @@
 
    cc -std=c99 library_attention.c -lfcsa -lm -o library_attention && ./library_attention [rows]
    nvcc -DWITH_CUDA library_attention.c -lfcsa -o library_attention */
- */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

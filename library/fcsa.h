@@ -130,7 +130,8 @@ typedef struct fcsa_options {
   const char* database;
   const char* cache_directory; /* of compiled kernels; null: $XDG_CACHE_HOME/fcsa or ~/.cache/fcsa */
   /* Receives a line for each thing that the library does without; null: they go to stderr. Called from inside
-     fcsa_open, fcsa_plan_create, fcsa_prepare and fcsa_forward: it must call none of them. */
+     fcsa_open, fcsa_plan_create, fcsa_prepare and fcsa_forward, of which it must call none, as long as there
+     is a plan. */
   void (*log)(void* log_data, const char* line);
   void* log_data;
 } fcsa_options;

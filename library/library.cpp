@@ -1,18 +1,15 @@
 #include "library/library.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <cstdio>
 #include <stdexcept>
+#include <utility>
 
 #include "library/failure.h"
 
 namespace fcsa::library {
 namespace {
-
-// Plans that are kept although nobody holds them: more than a program's shapes, unless one of them grows.
-constexpr std::size_t kMostPlans = 4096;
 
 Notes::Log log_of(const fcsa_options& options) {
   if (options.log == nullptr)
@@ -28,31 +25,19 @@ std::string searched(const Databases& databases) {
 
 }  // namespace
 
-std::size_t Library::Hash::operator()(const Key& key) const {
-  return XXH3_64bits(&key, sizeof(key));
-}
-
 Library::Library(const fcsa_options& options)
     : notes_(std::make_shared<Notes>(log_of(options))),
       databases_(options.database, *notes_),
       wants_tuned_data_(options.database == nullptr || *options.database != '\0'),
       binaries_(std::make_shared<Binaries>(options.cache_directory, notes_)) {}
 
-Library::~Library() {
-  for (const auto& [key, plan] : plans_) plan->release();
-}
-
 Plan& Library::plan(const fcsa_problem& problem) {
   check_size("fcsa_problem", problem.size, sizeof(problem));
-  const Key key{problem, context_of(problem)};
-  {
-    const std::shared_lock lock(plans_mutex_);
-    if (const auto found = plans_.find(key); found != plans_.end()) {
-      found->second->retain();
-      return *found->second;
-    }
-  }
-  return add(key);
+  const std::uint64_t context = context_of(problem);
+  const auto key = PlanCache::key_of(problem, context);
+  if (Plan* known = plans_.find(key)) return *known;
+  Request request = request_of(problem);
+  return plans_.add(key, new Plan(device(problem.device, context), std::move(request), *notes_));
 }
 
 std::uint64_t Library::context_of(const fcsa_problem& problem) {
@@ -79,31 +64,10 @@ const runner::CudaContexts& Library::cuda() {
   return *cuda_owned_;
 }
 
-Plan& Library::add(const Key& key) {
-  Request request = request_of(key.problem);
-  Plan* made = new Plan(device(key), std::move(request), *notes_);
-  const std::unique_lock lock(plans_mutex_);
-  if (plans_.size() >= kMostPlans) forget_unused();
-  const auto [position, added] = plans_.emplace(key, made);
-  if (!added) made->release();  // another thread was first
-  position->second->retain();
-  return *position->second;
-}
-
-// Precondition: locked.
-void Library::forget_unused() {
-  std::erase_if(plans_, [](const auto& entry) {
-    if (entry.second->shared()) return false;
-    entry.second->release();
-    return true;
-  });
-}
-
-std::shared_ptr<DeviceKernels> Library::device(const Key& key) {
-  if (key.problem.device == FCSA_CUDA) cuda();
+std::shared_ptr<DeviceKernels> Library::device(std::int32_t kind, std::uint64_t context) {
   const std::lock_guard lock(devices_mutex_);
-  auto& device = devices_[{key.problem.device, key.context}];
-  if (!device) device = open_device(key.problem.device);
+  auto& device = devices_[{kind, context}];
+  if (!device) device = open_device(kind);
   return device;
 }
 

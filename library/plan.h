@@ -35,6 +35,7 @@ class Plan {
   ~Plan() = default;
   std::string text(const char* kernels) const;
 
+  std::atomic<int> references_{1};
   const std::shared_ptr<DeviceKernels> device_;
   const Request request_;
   const Selection selection_;
@@ -45,7 +46,6 @@ class Plan {
   std::size_t workspace_bytes_ = 0;
   std::string unprepared_text_, prepared_text_;
   std::once_flag described_;
-  std::atomic<int> references_{1};
 };
 
 }  // namespace fcsa::library

@@ -23,7 +23,7 @@ TEST(CudaExamples, CompileAndLink) {
                                      FCSA_TEST_NVCC, FCSA_TEST_SOURCES, kLibrary, folder.path().string()));
   EXPECT_EQ(cpp.status, 0) << cpp.output;
   const auto c =
-      tuner::run_command(fmt::format("'{}' -DWITH_CUDA -Xcompiler -std=c99,-Wall,-Wextra,-Werror "
+      tuner::run_command(fmt::format("'{}' -DWITH_CUDA -Xcompiler -Wall,-Wextra,-Werror "
                                      "'{}/examples/library_attention.c' {} -lm -o '{}/c'",
                                      FCSA_TEST_NVCC, FCSA_TEST_SOURCES, kLibrary, folder.path().string()));
   EXPECT_EQ(c.status, 0) << c.output;
