@@ -19,7 +19,7 @@
 
 namespace {
 
-constexpr int kCallsPerBatch = 100000;
+constexpr int kCallsPerBatch = 20000;
 
 void require(fcsa_status status) {
   if (status != FCSA_OK) throw std::runtime_error(fcsa_last_error());

@@ -162,7 +162,7 @@ FCSA_API fcsa_status fcsa_plan_create(fcsa_library* library, const fcsa_problem*
 /* Once for every fcsa_plan_create, when no launch of it is under way and no CUDA graph that holds one will be
    launched again. Null is allowed. */
 FCSA_API void fcsa_plan_destroy(fcsa_plan* plan);
-/* Bytes; 0 for null. */
+/* A multiple of 256; 0 for null. */
 FCSA_API size_t fcsa_workspace_bytes(const fcsa_plan* plan);
 /* Several lines of text: the problem, the configuration, why it was chosen, and where its kernels come from.
    Belongs to the plan. "" for null. */

@@ -36,8 +36,8 @@ Plan& Library::plan(const fcsa_problem& problem) {
   const std::uint64_t context = context_of(problem);
   const auto key = PlanCache::key_of(problem, context);
   if (Plan* known = plans_.find(key)) return *known;
-  Request request = request_of(problem);
-  return plans_.add(key, new Plan(device(problem.device, context), std::move(request), *notes_));
+  const Request request = request_of(problem);
+  return plans_.add(key, new Plan(device(problem.device, context), request, *notes_));
 }
 
 std::uint64_t Library::context_of(const fcsa_problem& problem) {

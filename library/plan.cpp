@@ -22,9 +22,9 @@ std::string joined(const Notes& notes) {
 
 }  // namespace
 
-Plan::Plan(std::shared_ptr<DeviceKernels> device, Request request, const Notes& notes)
+Plan::Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const Notes& notes)
     : device_(std::move(device)),
-      request_(std::move(request)),
+      request_(request),
       selection_(device_->select(request_.problem)),
       kernel_(device_->kernel(request_.problem, selection_)),
       notes_(joined(notes)) {
@@ -35,12 +35,12 @@ Plan::Plan(std::shared_ptr<DeviceKernels> device, Request request, const Notes& 
     fallback_launches_ = kernel_->fallback()->plan(request_.args);
     bytes = std::max(bytes, fallback_launches_.workspace_bytes);
   }
-  workspace_bytes_ = static_cast<std::size_t>(bytes);
+  workspace_bytes_ = round_up_256(static_cast<std::size_t>(bytes));
   if (!request_.writes_lse) {
     const auto& problem = request_.problem;
-    lse_offset_ = round_up_256(workspace_bytes_);
-    workspace_bytes_ =
-        lse_offset_ + sizeof(float) * static_cast<std::size_t>(problem.batch) * problem.heads * problem.nq;
+    lse_offset_ = workspace_bytes_;
+    workspace_bytes_ +=
+        round_up_256(sizeof(float) * static_cast<std::size_t>(problem.batch) * problem.heads * problem.nq);
   }
   unprepared_text_ = text("not prepared");
 }

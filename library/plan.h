@@ -15,7 +15,7 @@ namespace fcsa::library {
 // Thread-safe. Counted: made with one reference, gone with the last.
 class Plan {
  public:
-  Plan(std::shared_ptr<DeviceKernels> device, Request request, const Notes& notes);
+  Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const Notes& notes);
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
 

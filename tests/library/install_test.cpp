@@ -8,6 +8,7 @@
 
 #include "runner/temporary_directory.h"
 #include "tests/runner/scoped_environment.h"
+#include "tests/runner/write_file.h"
 #include "tests/tuner/compile_run.h"
 
 namespace fcsa::library {
@@ -75,6 +76,26 @@ TEST_F(InstalledLibraryTest, ServesACompilerAlone) {
   ASSERT_EQ(built.status, 0) << built.output;
   const auto ran = run_command(fmt::format("'{}/program' 100", folder().string()));
   EXPECT_EQ(ran.status, 0) << ran.output;
+}
+
+TEST_F(InstalledLibraryTest, ServesTheProgramInTheReadme) {
+  std::ifstream file(FCSA_TEST_SOURCES "/README.md");
+  std::stringstream readme;
+  readme << file.rdbuf();
+  const std::string text = readme.str();
+  const auto section = text.find("## Use the library"), begin = text.find("```c\n", section) + 5;
+  const fs::path program = folder() / "readme.c";
+  testing::write_file(program, text.substr(begin, text.find("```", begin) - begin));
+  const auto built =
+      run_command(fmt::format("'{0}' {1} -Wall -Wextra -Werror '{2}' -I '{3}/include' -L '{4}' -lfcsa "
+                              "-Wl,-rpath,'{4}' -o '{5}/readme'",
+                              FCSA_TEST_CC, FCSA_TEST_FLAGS, program.string(), prefix().string(),
+                              library_folder().string(), folder().string()));
+  ASSERT_EQ(built.status, 0) << built.output;
+  // Rows of v are all alike, and so is every mean of them.
+  const auto ran = run_command(fmt::format("ASAN_OPTIONS=detect_leaks=0 '{}/readme'", folder().string()));
+  EXPECT_EQ(ran.status, 0) << ran.output;
+  EXPECT_NE(ran.output.find("o[0][0] = 0 ... 63"), std::string::npos) << ran.output;
 }
 
 TEST_F(InstalledLibraryTest, ShowsOnlyItsOwnInterface) {
