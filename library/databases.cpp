@@ -70,8 +70,8 @@ std::string instead(bool shipped) {
 
 }  // namespace
 
-Databases::Databases(const char* named, Notes& notes) {
-  if (named != nullptr && *named == '\0') return;
+Databases::Databases(const char* named, Notes& notes) : wanted_(named == nullptr || *named != '\0') {
+  if (!wanted_) return;
   const auto own = named != nullptr ? std::optional<fs::path>(named) : users_file();
   const auto shipped = shipped_file();
   for (const auto& file : {own, shipped}) {
@@ -81,6 +81,7 @@ Databases::Databases(const char* named, Notes& notes) {
       files_.push_back(fs::absolute(*file));
     } catch (const std::exception& error) {
       notes.say(fmt::format("{}; {}", error.what(), instead(file == own && shipped.has_value())));
+      noted_ = true;
     }
   }
 }

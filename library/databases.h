@@ -23,11 +23,15 @@ class Databases {
   Databases(const char* named, Notes& notes);
 
   const std::vector<std::filesystem::path>& files() const { return files_; }
+  // Whether a device without a table is news: data was wanted, and nobody has been told that it is missing.
+  bool should_have_data() const { return wanted_ && !noted_; }
   // One of each file that has measurements of this device or of one that is like it, in the order of files().
   std::vector<TunedTable> tables_for(const kernels::DeviceInfo& device, Notes& notes) const;
 
  private:
   std::vector<std::filesystem::path> files_;
+  bool wanted_;
+  bool noted_ = false;
 };
 
 }  // namespace fcsa::library

@@ -28,7 +28,6 @@ std::string searched(const Databases& databases) {
 Library::Library(const fcsa_options& options)
     : notes_(std::make_shared<Notes>(log_of(options))),
       databases_(options.database, *notes_),
-      wants_tuned_data_(options.database == nullptr || *options.database != '\0'),
       binaries_(std::make_shared<Binaries>(options.cache_directory, notes_)) {}
 
 Plan& Library::plan(const fcsa_problem& problem) {
@@ -75,7 +74,7 @@ std::shared_ptr<DeviceKernels> Library::device(std::int32_t kind, std::uint64_t 
 std::shared_ptr<DeviceKernels> Library::open_device(std::int32_t kind) {
   auto launcher = kind == FCSA_CUDA ? cuda_owned_->attach() : runner::make_cpu_launcher();
   auto tables = databases_.tables_for(launcher->info(), *notes_);
-  if (tables.empty() && wants_tuned_data_) {
+  if (tables.empty() && databases_.should_have_data()) {
     notes_->say(
         fmt::format("no tuned data for {}: {}; built-in defaults are used, until `fcsa tune` has run here",
                     launcher->info().name, searched(databases_)));

@@ -31,7 +31,6 @@ class Library {
 
   const std::shared_ptr<Notes> notes_;
   const Databases databases_;
-  const bool wants_tuned_data_;
   const std::shared_ptr<Binaries> binaries_;
 
   std::mutex devices_mutex_;

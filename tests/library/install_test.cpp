@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "runner/temporary_directory.h"
+#include "tests/library/tuned_database.h"
 #include "tests/runner/scoped_environment.h"
 #include "tests/runner/write_file.h"
 #include "tests/tuner/compile_run.h"
@@ -39,6 +40,25 @@ class InstalledLibraryTest : public ::testing::Test {
     fs::copy_file(fs::path(FCSA_TEST_SOURCES "/examples") / name, folder() / name,
                   fs::copy_options::skip_existing);
     return folder() / name;
+  }
+
+  static std::string output_of_readme_program() {
+    std::ifstream file(FCSA_TEST_SOURCES "/README.md");
+    std::stringstream readme;
+    readme << file.rdbuf();
+    const std::string text = readme.str();
+    const auto section = text.find("## Use the library"), begin = text.find("```c\n", section) + 5;
+    const fs::path program = folder() / "readme.c";
+    testing::write_file(program, text.substr(begin, text.find("```", begin) - begin));
+    const auto built =
+        run_command(fmt::format("'{0}' {1} -Wall -Wextra -Werror '{2}' -I '{3}/include' -L '{4}' -lfcsa "
+                                "-Wl,-rpath,'{4}' -o '{5}/readme'",
+                                FCSA_TEST_CC, FCSA_TEST_FLAGS, program.string(), prefix().string(),
+                                library_folder().string(), folder().string()));
+    EXPECT_EQ(built.status, 0) << built.output;
+    const auto ran = run_command(fmt::format("ASAN_OPTIONS=detect_leaks=0 '{}/readme'", folder().string()));
+    EXPECT_EQ(ran.status, 0) << ran.output;
+    return ran.output;
   }
 
   static inline std::unique_ptr<runner::TemporaryDirectory> folder_;
@@ -79,23 +99,23 @@ TEST_F(InstalledLibraryTest, ServesACompilerAlone) {
 }
 
 TEST_F(InstalledLibraryTest, ServesTheProgramInTheReadme) {
-  std::ifstream file(FCSA_TEST_SOURCES "/README.md");
-  std::stringstream readme;
-  readme << file.rdbuf();
-  const std::string text = readme.str();
-  const auto section = text.find("## Use the library"), begin = text.find("```c\n", section) + 5;
-  const fs::path program = folder() / "readme.c";
-  testing::write_file(program, text.substr(begin, text.find("```", begin) - begin));
-  const auto built =
-      run_command(fmt::format("'{0}' {1} -Wall -Wextra -Werror '{2}' -I '{3}/include' -L '{4}' -lfcsa "
-                              "-Wl,-rpath,'{4}' -o '{5}/readme'",
-                              FCSA_TEST_CC, FCSA_TEST_FLAGS, program.string(), prefix().string(),
-                              library_folder().string(), folder().string()));
-  ASSERT_EQ(built.status, 0) << built.output;
   // Rows of v are all alike, and so is every mean of them.
-  const auto ran = run_command(fmt::format("ASAN_OPTIONS=detect_leaks=0 '{}/readme'", folder().string()));
-  EXPECT_EQ(ran.status, 0) << ran.output;
-  EXPECT_NE(ran.output.find("o[0][0] = 0 ... 63"), std::string::npos) << ran.output;
+  const std::string output = output_of_readme_program();
+  EXPECT_NE(output.find("o[0][0] = 0 ... 63"), std::string::npos) << output;
+}
+
+TEST_F(InstalledLibraryTest, TakesTheTunedDataThatIsShippedWithIt) {
+  kernels::Problem problem;
+  problem.heads = problem.kv_heads = 8;
+  problem.nq = problem.nk = 1000;
+  problem.causal = true;
+  const fs::path shipped = prefix() / "share" / "fcsa" / "tuned.db";
+  write_tuned_database(shipped, problem, runner::cpu::describe_cpu("g++"));
+  const std::string output = output_of_readme_program();
+  EXPECT_NE(output.find("configuration: " + configuration_of_tuned_database(64)), std::string::npos)
+      << output;
+  EXPECT_NE(output.find(fs::canonical(shipped).string()), std::string::npos) << output;
+  fs::remove(shipped);
 }
 
 TEST_F(InstalledLibraryTest, ShowsOnlyItsOwnInterface) {
