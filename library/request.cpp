@@ -70,10 +70,14 @@ struct Axis {
 
 using Axes = std::array<Axis, 3>;
 
-Axes axes_of(const fcsa_strides& given, const Strides& dense, int batch, int heads, int rows) {
-  return {{{"batch", batch, dense.batch, given.batch},
-           {"head", heads, dense.head, given.head},
-           {"row", rows, dense.row, given.row}}};
+struct Lengths {
+  int batch, heads, rows;
+};
+
+Axes axes_of(const fcsa_strides& given, const Strides& dense, const Lengths& lengths) {
+  return {{{"batch", lengths.batch, dense.batch, given.batch},
+           {"head", lengths.heads, dense.head, given.head},
+           {"row", lengths.rows, dense.row, given.row}}};
 }
 
 // Dense where no stride is given. An axis of one has no neighbours: whatever it was given is replaced.
@@ -121,7 +125,7 @@ void require_apart(Axes axes, const Strides& strides, int head_dim) {
 }
 
 Strides bias_strides(const fcsa_problem& p, const kernels::Args& args) {
-  Axes axes = axes_of(p.bias_strides, args.bias_strides, args.bias_batch, args.bias_heads, args.nq);
+  Axes axes = axes_of(p.bias_strides, args.bias_strides, {args.bias_batch, args.bias_heads, args.nq});
   const Strides strides = resolved(axes);
   for (const Axis& axis : axes)
     if (axis.given < 0 || axis.given >= kMostStrideBytes)
@@ -181,10 +185,10 @@ kernels::Problem problem_of(const fcsa_problem& p) {
 
 kernels::Args args_of(const fcsa_problem& p, const kernels::Problem& problem) {
   kernels::Args args = kernels::shape_args(problem);
-  const Axes q = axes_of(p.q_strides, args.q_strides, p.batch, p.heads, p.nq),
-             k = axes_of(p.k_strides, args.k_strides, p.batch, problem.kv_heads, p.nk),
-             v = axes_of(p.v_strides, args.v_strides, p.batch, problem.kv_heads, p.nk),
-             o = axes_of(p.o_strides, args.o_strides, p.batch, p.heads, p.nq);
+  const Lengths queries{p.batch, p.heads, p.nq}, keys{p.batch, problem.kv_heads, p.nk};
+  const Axes q = axes_of(p.q_strides, args.q_strides, queries),
+             k = axes_of(p.k_strides, args.k_strides, keys), v = axes_of(p.v_strides, args.v_strides, keys),
+             o = axes_of(p.o_strides, args.o_strides, queries);
   args.q_strides = tensor_strides("q", q, problem.dtype);
   args.k_strides = tensor_strides("k", k, problem.dtype);
   args.v_strides = tensor_strides("v", v, problem.dtype);

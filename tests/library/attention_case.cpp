@@ -22,16 +22,50 @@ DType dtype_of(std::int32_t dtype) {
   return dtype == FCSA_F32 ? DType::f32 : dtype == FCSA_BF16 ? DType::bf16 : DType::f16;
 }
 
-Strides strides_of(const fcsa_strides& given, std::int32_t layout, int heads, int rows, int channels) {
-  if (given.batch != 0 || given.head != 0 || given.row != 0) return {given.batch, given.head, given.row};
-  const long long h = heads, n = rows, d = channels;
-  if (layout == FCSA_BNHD) return {n * h * d, d, h * d};
-  return {h * n * d, n * d, d};
+// Sizes and strides of a tensor.
+struct Shape {
+  int batch, heads, rows, channels;
+  Strides strides;
+
+  std::size_t elements() const {
+    return static_cast<std::size_t>((batch - 1) * strides.batch + (heads - 1) * strides.head +
+                                    (rows - 1) * strides.row + channels);
+  }
+  // Calls f with the index of every element.
+  template <typename F>
+  void for_each(const F& f) const {
+    for (int b = 0; b < batch; ++b)
+      for (int h = 0; h < heads; ++h)
+        for (int i = 0; i < rows; ++i)
+          for (int c = 0; c < channels; ++c) f(b * strides.batch + h * strides.head + i * strides.row + c);
+  }
+};
+
+// Strides that are all zero are dense.
+Shape laid_out(Shape shape, const fcsa_strides& given, std::int32_t layout) {
+  const long long h = shape.heads, n = shape.rows, d = shape.channels;
+  shape.strides = {given.batch, given.head, given.row};
+  if (given.batch == 0 && given.head == 0 && given.row == 0)
+    shape.strides = layout == FCSA_BNHD ? Strides{n * h * d, d, h * d} : Strides{h * n * d, n * d, d};
+  return shape;
 }
 
-std::size_t extent(const Strides& s, int batch, int heads, int rows, int channels) {
-  return static_cast<std::size_t>((batch - 1) * s.batch + (heads - 1) * s.head + (rows - 1) * s.row +
-                                  channels);
+Shape shape_of_q(const fcsa_problem& p) {
+  return laid_out({p.batch, p.heads, p.nq, p.head_dim, {}}, p.q_strides, p.layout);
+}
+Shape shape_of_keys(const fcsa_problem& p, const fcsa_strides& strides) {
+  return laid_out({p.batch, p.kv_heads != 0 ? p.kv_heads : p.heads, p.nk, p.head_dim, {}}, strides, p.layout);
+}
+Shape shape_of_o(const fcsa_problem& p) {
+  return laid_out({p.batch, p.heads, p.nq, p.head_dim, {}}, p.o_strides, p.layout);
+}
+Shape shape_of_bias(const fcsa_problem& p) {
+  return laid_out({p.bias_batch != 0 ? p.bias_batch : p.batch,
+                   p.bias_heads != 0 ? p.bias_heads : p.heads,
+                   p.nq,
+                   p.nk,
+                   {}},
+                  p.bias_strides, FCSA_BHND);
 }
 
 kernels::Traits traits_of(const fcsa_problem& p) {
@@ -58,34 +92,30 @@ Args args_of(const fcsa_problem& p) {
   args.nk = p.nk;
   args.scale = p.scale;
   args.eps = p.eps;
-  args.bias_batch = p.bias_batch != 0 ? p.bias_batch : p.batch;
-  args.bias_heads = p.bias_heads != 0 ? p.bias_heads : p.heads;
-  args.q_strides = strides_of(p.q_strides, p.layout, p.heads, p.nq, p.head_dim);
-  args.k_strides = strides_of(p.k_strides, p.layout, args.kv_heads, p.nk, p.head_dim);
-  args.v_strides = strides_of(p.v_strides, p.layout, args.kv_heads, p.nk, p.head_dim);
-  args.o_strides = strides_of(p.o_strides, p.layout, p.heads, p.nq, p.head_dim);
-  args.bias_strides = strides_of(p.bias_strides, FCSA_BHND, args.bias_heads, p.nq, p.nk);
+  const Shape bias = shape_of_bias(p);
+  args.bias_batch = bias.batch;
+  args.bias_heads = bias.heads;
+  args.bias_strides = bias.strides;
+  args.q_strides = shape_of_q(p).strides;
+  args.k_strides = shape_of_keys(p, p.k_strides).strides;
+  args.v_strides = shape_of_keys(p, p.v_strides).strides;
+  args.o_strides = shape_of_o(p).strides;
   args.key_mask_stride = p.key_mask_batch == 1 ? 0 : p.key_mask_stride != 0 ? p.key_mask_stride : p.nk;
   return args;
 }
 
-// Calls f with the index of every element of a tensor.
-template <typename F>
-void for_each_element(const Strides& s, int batch, int heads, int rows, int channels, const F& f) {
-  for (int b = 0; b < batch; ++b)
-    for (int h = 0; h < heads; ++h)
-      for (int i = 0; i < rows; ++i)
-        for (int c = 0; c < channels; ++c) f(b * s.batch + h * s.head + i * s.row + c);
-}
-
-Memory tensor(DType dtype, const Strides& s, int batch, int heads, int rows, int channels, unsigned seed) {
-  Memory memory(extent(s, batch, heads, rows, channels) * kernels::element_bytes(dtype), kNan);
+Memory random_tensor(DType dtype, const Shape& shape, unsigned seed) {
+  Memory memory(shape.elements() * kernels::element_bytes(dtype), kNan);
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
-  for_each_element(s, batch, heads, rows, channels, [&](long long index) {
-    kernels::store_element(dtype, memory.data(), index, normal(random));
-  });
+  shape.for_each(
+      [&](long long index) { kernels::store_element(dtype, memory.data(), index, normal(random)); });
   return memory;
+}
+
+Memory random_bias(const fcsa_problem& p, unsigned seed) {
+  if (p.bias == FCSA_NO_BIAS) return {0, 0};
+  return random_tensor(p.bias == FCSA_BIAS_F32 ? DType::f32 : dtype_of(p.dtype), shape_of_bias(p), seed);
 }
 
 }  // namespace
@@ -110,20 +140,13 @@ AttentionCase::AttentionCase(const fcsa_problem& problem, unsigned seed)
     : problem_(problem),
       traits_(traits_of(problem)),
       args_(args_of(problem)),
-      q_(tensor(traits_.dtype, args_.q_strides, args_.batch, args_.heads, args_.nq, problem.head_dim, seed)),
-      k_(tensor(traits_.dtype, args_.k_strides, args_.batch, args_.kv_heads, args_.nk, problem.head_dim,
-                seed + 1)),
-      v_(tensor(traits_.dtype, args_.v_strides, args_.batch, args_.kv_heads, args_.nk, problem.head_dim,
-                seed + 2)),
-      o_(extent(args_.o_strides, args_.batch, args_.heads, args_.nq, problem.head_dim) *
-             kernels::element_bytes(traits_.dtype),
-         kPattern),
+      q_(random_tensor(traits_.dtype, shape_of_q(problem), seed)),
+      k_(random_tensor(traits_.dtype, shape_of_keys(problem, problem.k_strides), seed + 1)),
+      v_(random_tensor(traits_.dtype, shape_of_keys(problem, problem.v_strides), seed + 2)),
+      o_(shape_of_o(problem).elements() * kernels::element_bytes(traits_.dtype), kPattern),
       lse_(sizeof(float) * args_.batch * args_.heads * args_.nq, kNan),
       key_mask_(static_cast<std::size_t>((args_.batch - 1) * args_.key_mask_stride + args_.nk), 1),
-      bias_(traits_.bias == kernels::Bias::none
-                ? Memory(0, 0)
-                : tensor(traits_.bias == kernels::Bias::f32 ? DType::f32 : traits_.dtype, args_.bias_strides,
-                         args_.bias_batch, args_.bias_heads, args_.nq, args_.nk, seed + 3)),
+      bias_(random_bias(problem, seed + 3)),
       head_scale_(sizeof(float) * args_.heads, 0) {
   std::mt19937 random(seed + 4);
   for (std::size_t i = 0; i < key_mask_.bytes(); ++i) key_mask_.data()[i] = random() % 4 != 0;
@@ -182,8 +205,7 @@ double AttentionCase::worst_error() const {
 bool AttentionCase::gaps_are_intact() const {
   const std::size_t element = kernels::element_bytes(traits_.dtype);
   std::vector<bool> written(o_.bytes() / element);
-  for_each_element(args_.o_strides, args_.batch, args_.heads, args_.nq, traits_.head_dim,
-                   [&](long long index) { written[static_cast<std::size_t>(index)] = true; });
+  shape_of_o(problem_).for_each([&](long long index) { written[static_cast<std::size_t>(index)] = true; });
   for (std::size_t i = 0; i < o_.bytes(); ++i)
     if (!written[i / element] && o_.data()[i] != kPattern) return false;
   return true;

@@ -53,8 +53,6 @@ class AttentionCase {
   bool gaps_are_intact() const;
 
  private:
-  kernels::Args args_without_pointers() const;
-
   fcsa_problem problem_;
   kernels::Traits traits_;
   kernels::Args args_;
