@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <fmt/format.h>
+#include <link.h>
 
 #include <stdexcept>
 #include <string_view>
@@ -82,6 +83,16 @@ std::filesystem::path DynamicLibrary::path_of(const std::string& symbol) const {
   Dl_info where{};
   const bool known = address != nullptr && dladdr(address, &where) != 0 && where.dli_fname != nullptr;
   return known ? where.dli_fname : name_;
+}
+
+std::filesystem::path folder_of_this_code() {
+  Dl_info found{};
+  void* map = nullptr;
+  if (dladdr1(reinterpret_cast<void*>(&folder_of_this_code), &found, &map, RTLD_DL_LINKMAP) == 0) return {};
+  const std::string_view name = static_cast<const link_map*>(map)->l_name;
+  std::error_code error;  // the program's own name in that list is empty
+  const auto file = std::filesystem::canonical(name.empty() ? "/proc/self/exe" : name, error);
+  return error ? std::filesystem::path() : file.parent_path();
 }
 
 }  // namespace fcsa::runner

@@ -39,4 +39,7 @@ class DynamicLibrary {
   std::string name_;
 };
 
+// Of the program or shared library that this code has become a part of; empty when the loader doesn't tell.
+std::filesystem::path folder_of_this_code();
+
 }  // namespace fcsa::runner

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <set>
@@ -37,10 +38,10 @@ bool older(const StoredTrial& a, const StoredTrial& b) {
 // In order of time, without configurations that no longer exist, whose source has changed since, or that gave
 // a wrong result on any problem of the class.
 std::vector<const StoredTrial*> usable_trials(const std::vector<StoredTrial>& trials,
-                                              const std::string& device_uuid) {
+                                              const kernels::DeviceInfo& device) {
   std::vector<const StoredTrial*> usable;
   for (const auto& stored : trials) {
-    if (stored.session.device.uuid == device_uuid && eligible(stored.trial)) usable.push_back(&stored);
+    if (same_model(stored.session.device, device) && eligible(stored.trial)) usable.push_back(&stored);
   }
   std::stable_sort(usable.begin(), usable.end(), [](const auto* a, const auto* b) { return older(*a, *b); });
   using Kernel = std::pair<std::string, std::string>;  // class and configuration
@@ -154,15 +155,94 @@ DispatchEntry make_entry(const TunedShape& shape, const std::vector<std::string>
   return entry;
 }
 
+[[noreturn]] void refuse_without_trials(std::string_view device) {
+  throw std::invalid_argument(
+      fmt::format("no successful trial of device '{}' to choose from: run fcsa tune on it first", device));
+}
+
+// How far from `device` another is, the most important first: multiprocessors, then memory.
+std::pair<double, double> device_distance(const kernels::Target& other, const kernels::Target& device) {
+  const auto log_ratio = [](double a, double b) {
+    return std::abs(std::log2(std::max(a, 1.0) / std::max(b, 1.0)));
+  };
+  return {log_ratio(other.multiprocessors, device.multiprocessors),
+          log_ratio(static_cast<double>(other.memory_bytes), static_cast<double>(device.memory_bytes))};
+}
+
+// May run the other's kernels.
+bool alike(const kernels::Target& a, const kernels::Target& b) {
+  return a.kind == b.kind && a.compute_capability == b.compute_capability &&
+         (a.kind == kernels::DeviceKind::cuda || a.arch == b.arch);
+}
+
+std::string shape_text(const kernels::Problem& p) {
+  const std::string length =
+      p.nq == p.nk ? fmt::format("N = {}", p.nq) : fmt::format("Nq = {}, Nk = {}", p.nq, p.nk);
+  return fmt::format("{}, batch {}, {} heads", length, p.batch, p.heads);
+}
+
+const DispatchEntry& nearest_entry(const DispatchClass& dispatch, const kernels::Problem& problem) {
+  return *std::min_element(dispatch.entries.begin(), dispatch.entries.end(),
+                           [&](const auto& a, const auto& b) {
+                             return shape_distance(a.problem, problem) < shape_distance(b.problem, problem);
+                           });
+}
+
+Choice choose_in_class(const DispatchClass& dispatch, const kernels::Problem& problem) {
+  Choice choice;
+  const auto exact = std::find_if(dispatch.entries.begin(), dispatch.entries.end(),
+                                  [&](const auto& entry) { return entry.problem == problem; });
+  choice.match = exact != dispatch.entries.end() ? Match::exact : Match::nearest;
+  const auto& entry = choice.match == Match::exact ? *exact : nearest_entry(dispatch, problem);
+  choice.entry = &entry;
+  choice.configuration = dispatch.configurations[entry.choice];
+  choice.predicted_ms = entry.chosen_ms * kernels::flops(problem) / kernels::flops(entry.problem);
+  choice.reason = fmt::format(
+      "{} {}", choice.match == Match::exact ? "tuned at" : "nearest tuned shape:", shape_text(entry.problem));
+  return choice;
+}
+
+bool valid_on(const std::string& configuration, const kernels::Problem& problem,
+              const kernels::Target& target) {
+  const auto& family = kernels::family_of_kernel(configuration);
+  return family.unsupported(problem, target).empty() &&
+         kernels::invalid_reason(
+             family, problem,
+             kernels::configuration_from_text(configuration, kernels::kernel_name(family, problem.op),
+                                              family.parameters(problem.op)),
+             target)
+             .empty();
+}
+
 }  // namespace
+
+std::string_view to_text(Match match) {
+  switch (match) {
+    case Match::exact:
+      return "exact";
+    case Match::nearest:
+      return "nearest";
+    case Match::other_device:
+      return "other device";
+    case Match::default_choice:
+      return "default";
+  }
+  throw std::invalid_argument("match has no name");
+}
+
+bool same_model(const kernels::DeviceInfo& a, const kernels::DeviceInfo& b) {
+  return a.name == b.name && alike(a.target, b.target) && a.target.arch == b.target.arch &&
+         a.target.multiprocessors == b.target.multiprocessors;
+}
 
 DispatchTable make_dispatch_table(const std::vector<StoredTrial>& trials, const std::string& device_uuid,
                                   double epsilon) {
-  const auto usable = usable_trials(trials, device_uuid);
-  if (usable.empty()) {
-    throw std::invalid_argument(fmt::format(
-        "no successful trial of device '{}' to choose from: run fcsa tune on it first", device_uuid));
-  }
+  const auto newest = std::find_if(trials.rbegin(), trials.rend(), [&](const auto& stored) {
+    return stored.session.device.uuid == device_uuid;
+  });
+  if (newest == trials.rend()) refuse_without_trials(device_uuid);
+  const auto usable = usable_trials(trials, newest->session.device);
+  if (usable.empty()) refuse_without_trials(device_uuid);
   std::map<std::string, std::vector<const StoredTrial*>> by_class;
   for (const auto* stored : usable) by_class[kernels::class_text(stored->trial.problem)].push_back(stored);
 
@@ -186,30 +266,52 @@ DispatchTable make_dispatch_table(const std::vector<StoredTrial>& trials, const 
   return table;
 }
 
-Choice choose(const DispatchTable& table, const kernels::Problem& problem) {
-  const std::string wanted = kernels::class_text(problem);
-  for (const auto& dispatch : table.classes) {
-    if (dispatch.class_text != wanted) continue;
-    const DispatchEntry* nearest = nullptr;
-    for (const auto& entry : dispatch.entries) {
-      if (entry.problem == problem) return {dispatch.configurations[entry.choice], Match::exact, &entry};
-      if (nearest == nullptr ||
-          shape_distance(entry.problem, problem) < shape_distance(nearest->problem, problem)) {
-        nearest = &entry;
-      }
-    }
-    if (nearest != nullptr) return {dispatch.configurations[nearest->choice], Match::nearest, nearest};
+DispatchTable dispatch_table_for(const std::vector<StoredTrial>& trials, const kernels::DeviceInfo& device,
+                                 double epsilon) {
+  const kernels::DeviceInfo* nearest = nullptr;
+  const auto rank = [&](const kernels::DeviceInfo& other) {
+    return std::pair(!same_model(other, device), device_distance(other.target, device.target));
+  };
+  for (const auto& stored : trials) {
+    const auto& other = stored.session.device;
+    if (stored.trial.evaluation.status != Status::ok || !alike(other.target, device.target)) continue;
+    if (nearest == nullptr || rank(other) < rank(*nearest)) nearest = &other;
   }
+  if (nearest == nullptr) refuse_without_trials(device.name);
+  return make_dispatch_table(trials, nearest->uuid, epsilon);
+}
+
+Choice choose(const DispatchTable& table, const kernels::Problem& problem) {
+  return choose(table, problem, table.device);
+}
+
+Choice choose(const DispatchTable& table, const kernels::Problem& problem,
+              const kernels::DeviceInfo& device) {
+  const std::string wanted = kernels::class_text(problem);
+  const auto dispatch = std::find_if(table.classes.begin(), table.classes.end(),
+                                     [&](const auto& c) { return c.class_text == wanted; });
+  if (dispatch == table.classes.end() || dispatch->entries.empty()) return default_choice(problem, device);
+  Choice choice = choose_in_class(*dispatch, problem);
+  if (same_model(table.device, device)) return choice;
+  if (!valid_on(choice.configuration, problem, device.target)) return default_choice(problem, device);
+  choice.match = Match::other_device;
+  choice.reason += fmt::format(" on {} ({} multiprocessors), the nearest device that was tuned",
+                               table.device.name, table.device.target.multiprocessors);
+  return choice;
+}
+
+Choice default_choice(const kernels::Problem& problem, const kernels::DeviceInfo& device) {
   std::string reasons;
   for (const auto& family : kernels::families()) {
-    if (!family->tunable() || family->device_kind() != table.device.target.kind) continue;
-    const auto reason = family->unsupported(problem, table.device.target);
+    if (!family->tunable() || family->device_kind() != device.target.kind) continue;
+    const auto reason = family->unsupported(problem, device.target);
     if (reason.empty())
-      return {baseline_text(*family, problem, table.device.target), Match::default_choice, nullptr};
+      return {.configuration = baseline_text(*family, problem, device.target),
+              .reason = fmt::format("nothing like it was tuned: baseline of {}", family->name())};
     reasons += fmt::format("; {}: {}", family->name(), reason);
   }
-  throw std::invalid_argument(fmt::format("no kernel serves '{}' on {}{}", kernels::to_text(problem),
-                                          table.device.target.arch, reasons));
+  throw std::invalid_argument(
+      fmt::format("no kernel serves '{}' on {}{}", kernels::to_text(problem), device.target.arch, reasons));
 }
 
 }  // namespace fcsa::tuner

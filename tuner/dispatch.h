@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tuner/store.h"
@@ -27,26 +28,48 @@ struct DispatchClass {
 };
 
 struct DispatchTable {
-  kernels::DeviceInfo device;
+  kernels::DeviceInfo device;  // where its times were measured
   std::string created_at;
   double epsilon = 0.02;
   std::vector<DispatchClass> classes;  // sorted by class_text
 };
 
-enum class Match { exact, nearest, default_choice };
+// exact: this shape was tuned. nearest: shapes of its class were, on this device or one of the same model.
+// other_device: on a device of another model. default_choice: nothing like it was tuned, a family's baseline.
+enum class Match { exact, nearest, other_device, default_choice };
+std::string_view to_text(Match match);
 
 struct Choice {
   std::string configuration;
   Match match = Match::default_choice;
-  const DispatchEntry* entry = nullptr;  // the tuned shape that decided; null for default_choice
+  const DispatchEntry* entry = nullptr;  // the tuned shape that decided, owned by the table; null by default
+  double predicted_ms = 0;  // measured where the match is exact, else estimated; 0: nothing to estimate from
+  std::string reason;       // a sentence for people: which tuned shape decided, on which device
 };
 
-// Uses successful trials of one device whose source hash is the newest for their configuration; confirmation
-// measurements are preferred to search ones. Throws std::invalid_argument when there is none.
+// Devices whose trials can be pooled: the same silicon and as many multiprocessors, whatever the uuid.
+bool same_model(const kernels::DeviceInfo& a, const kernels::DeviceInfo& b);
+
+// Uses successful trials of a device, and of others of its model, whose source hash is the newest for their
+// configuration; confirmation measurements are preferred to search ones. Throws std::invalid_argument when
+// there is none.
 DispatchTable make_dispatch_table(const std::vector<StoredTrial>& trials, const std::string& device_uuid,
                                   double epsilon = 0.02);
 
-// Nearest in log2 of nq, nk and (batch * heads) within the class. The emitted headers use the same rule.
+// The table to consult on a device: of its own model where that was tuned; else of the nearest that was: of
+// the same compute capability (CPU: instruction set), then with as many multiprocessors, then as much memory.
+// Throws std::invalid_argument when there is none.
+DispatchTable dispatch_table_for(const std::vector<StoredTrial>& trials, const kernels::DeviceInfo& device,
+                                 double epsilon = 0.02);
+
+// For the device of the table, or another one, whose number of multiprocessors then counts. Nearest in log2
+// of nq, nk and (batch * heads) within the class. The emitted headers use the same rule. Throws
+// std::invalid_argument when no kernel serves the problem.
 Choice choose(const DispatchTable& table, const kernels::Problem& problem);
+Choice choose(const DispatchTable& table, const kernels::Problem& problem, const kernels::DeviceInfo& device);
+
+// Where there is no table: the baseline of the first family that serves the problem. Throws
+// std::invalid_argument when none does.
+Choice default_choice(const kernels::Problem& problem, const kernels::DeviceInfo& device);
 
 }  // namespace fcsa::tuner

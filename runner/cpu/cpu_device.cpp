@@ -11,19 +11,14 @@
 #include <optional>
 #include <utility>
 
-#include "kernels/cpu/builtin.h"
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cpu/parallel.h"
 #include "runner/cpu/host.h"
 #include "runner/cpu/memory.h"
-#include "runner/dynamic_library.h"
+#include "runner/cpu/module.h"
 
 namespace fcsa::runner::cpu {
 namespace {
-
-using kernels::cpu::TaskFunction;
-
-constexpr std::string_view kBuiltinPrefix = "builtin:";
 
 // Where the operating system doesn't tell: common sizes.
 constexpr std::size_t kUsualL1Bytes = std::size_t{32} << 10;
@@ -43,41 +38,6 @@ std::string identity(const Host& host) {
   const std::string text = fmt::format("{}|{}|{}", host.model_name(), cores(host), host.instruction_flags());
   return fmt::format("CPU-{:016x}", XXH3_64bits(text.data(), text.size()));
 }
-
-class CpuModule final : public Module {
- public:
-  explicit CpuModule(const Binary& binary) {
-    try {
-      if (binary.path.starts_with(kBuiltinPrefix)) {
-        const auto problem = kernels::problem_from_text(binary.path.substr(kBuiltinPrefix.size()));
-        functions_ = kernels::cpu::builtin_forward(kernels::traits_of(problem)).functions;
-      } else {
-        load_library(binary);
-      }
-    } catch (const std::exception& error) {
-      throw DeviceError(error.what(), false);
-    }
-  }
-
-  TaskFunction function(int index) const {
-    if (index < 0 || static_cast<std::size_t>(index) >= functions_.size()) {
-      throw std::out_of_range(
-          fmt::format("the plan launches kernel {} of a binary with {}", index, functions_.size()));
-    }
-    return functions_[static_cast<std::size_t>(index)];
-  }
-
- private:
-  void load_library(const Binary& binary) {
-    library_ = DynamicLibrary::open(binary.path);
-    for (const auto& symbol : binary.symbols) {
-      functions_.push_back(reinterpret_cast<TaskFunction>(library_->get(symbol)));
-    }
-  }
-
-  std::optional<DynamicLibrary> library_;
-  std::vector<TaskFunction> functions_;
-};
 
 unsigned char* bytes_at(const Buffer& buffer, std::size_t offset, std::size_t bytes) {
   if (offset > buffer.bytes() || bytes > buffer.bytes() - offset) {
@@ -111,14 +71,7 @@ class CpuDevice final : public Device {
   }
 
   void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::Args& args) override {
-    const auto& cpu_module = dynamic_cast<const CpuModule&>(module);
-    for (int i = 0; i < plan.count; ++i) {
-      const kernels::Launch& step = plan.steps[i];
-      const TaskFunction function = cpu_module.function(step.kernel);
-      const long long tasks = static_cast<long long>(step.grid_x) * step.grid_y * step.grid_z;
-      pool_->run(tasks, step.smem_bytes,
-                 [&](long long task, void* scratch) { function(args, task, scratch); });
-    }
+    dynamic_cast<const CpuModule&>(module).launch(*pool_, plan, args);
   }
 
   void synchronize() override {}

@@ -6,30 +6,52 @@
 #include <bit>
 #include <cstddef>
 #include <memory>
-#include <vector>
 
 #include "runner/cuda/driver.h"
 #include "runner/device.h"
 
 namespace fcsa::runner::cuda {
 
-// The primary context of a device, retained. Shared by everything that lives in it.
+// Where modules, streams and memory live: the primary context of a device, or one of the caller's. Shared by
+// everything that lives in it.
 class Context {
  public:
-  Context(std::shared_ptr<const Driver> driver, CUdevice device);
+  // The primary context of a device, retained; current in the calling thread from now on.
+  static std::shared_ptr<const Context> primary(std::shared_ptr<const Driver> driver, CUdevice device);
+  // The one that is current in the calling thread, whose owner keeps it. Throws DeviceError when none is.
+  static std::shared_ptr<const Context> current(std::shared_ptr<const Driver> driver);
   ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  // To be called before any other call that needs a context: the caller's thread may have another one
-  // current.
-  void make_current() const;
   const Driver& driver() const { return *driver_; }
+  CUcontext get() const { return context_; }
+  CUdevice device() const { return device_; }
+  int multiprocessors() const { return multiprocessors_; }
+  int smem_per_block_bytes() const { return smem_per_block_bytes_; }  // a block may ask for
+
+  // Calls that need a context: it is current in this thread while this object lives, and then what was
+  // before.
+  class Active {
+   public:
+    explicit Active(const Context& context);
+    ~Active();
+    Active(const Active&) = delete;
+    Active& operator=(const Active&) = delete;
+
+   private:
+    const Driver* pushed_ = nullptr;  // null: it was current already
+  };
 
  private:
+  Context(std::shared_ptr<const Driver> driver, CUdevice device);
+
   std::shared_ptr<const Driver> driver_;
   CUdevice device_;
   CUcontext context_ = nullptr;
+  bool retained_ = false;
+  int multiprocessors_;
+  int smem_per_block_bytes_;
 };
 
 class Stream {
@@ -81,26 +103,6 @@ class CudaBuffer final : public Buffer {
   std::shared_ptr<AllocationCount> count_;
   std::size_t bytes_;
   CUdeviceptr pointer_ = 0;
-};
-
-class CudaModule final : public Module {
- public:
-  CudaModule(std::shared_ptr<const Context> context, const Binary& binary);
-  ~CudaModule() override;
-
-  // Entry point `index`, allowed to use that much dynamic shared memory.
-  CUfunction function(int index, unsigned smem_bytes) const;
-
- private:
-  struct Entry {
-    CUfunction function = nullptr;
-    unsigned smem_allowed = 0;
-  };
-  void find_entries(const Binary& binary);
-
-  std::shared_ptr<const Context> context_;
-  CUmodule module_ = nullptr;
-  mutable std::vector<Entry> entries_;
 };
 
 }  // namespace fcsa::runner::cuda

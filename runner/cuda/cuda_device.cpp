@@ -3,19 +3,13 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <optional>
 #include <utility>
 
 #include "runner/cuda/context.h"
+#include "runner/cuda/module.h"
 
 namespace fcsa::runner::cuda {
 namespace {
-
-int attribute(const Driver& driver, CUdevice device, CUdevice_attribute which) {
-  int value = 0;
-  driver.check(driver.device_get_attribute(&value, which, device), "cuDeviceGetAttribute");
-  return value;
-}
 
 std::string uuid_of(const Driver& driver, CUdevice device) {
   CUuuid uuid{};
@@ -47,29 +41,6 @@ CUdeviceptr address(const Buffer& buffer, std::size_t offset) {
   return reinterpret_cast<CUdeviceptr>(buffer.data()) + offset;
 }
 
-// Writes the CUtensorMap of a map whose tensor starts at `start`.
-void encode(const Driver& driver, const kernels::TensorMap& map, const void* start,
-            unsigned long long (&encoded)[16]) {
-  static_assert(sizeof(CUtensorMap) == sizeof(encoded));
-  cuuint64_t sizes[5], strides[4];
-  cuuint32_t box[5], element_strides[5];
-  for (int i = 0; i < map.rank; ++i) {
-    sizes[i] = static_cast<cuuint64_t>(map.size[i]);
-    box[i] = static_cast<cuuint32_t>(map.box[i]);
-    element_strides[i] = 1;
-    if (i > 0) strides[i - 1] = static_cast<cuuint64_t>(map.stride_bytes[i - 1]);
-  }
-  const auto swizzle = map.swizzle_bytes == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
-                       : map.swizzle_bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
-                                                 : CU_TENSOR_MAP_SWIZZLE_32B;
-  driver.check(
-      driver.tensor_map_encode_tiled(reinterpret_cast<CUtensorMap*>(encoded), CU_TENSOR_MAP_DATA_TYPE_UINT16,
-                                     static_cast<cuuint32_t>(map.rank), const_cast<void*>(start), sizes,
-                                     strides, box, element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
-                                     CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
-      "cuTensorMapEncodeTiled");
-}
-
 class CudaDevice final : public Device {
  public:
   CudaDevice(std::shared_ptr<const Context> context, std::unique_ptr<Nvml> nvml, kernels::DeviceInfo info)
@@ -93,7 +64,7 @@ class CudaDevice final : public Device {
   void upload(Buffer& to, std::size_t offset, const void* from, std::size_t bytes) override {
     require_inside(to, offset, bytes);
     if (bytes == 0) return;
-    context_->make_current();
+    const Context::Active active(*context_);
     check(driver().memcpy_htod_async(address(to, offset), from, bytes, stream_.get()), "cuMemcpyHtoDAsync");
     synchronize();
   }
@@ -101,7 +72,7 @@ class CudaDevice final : public Device {
   void download(void* to, const Buffer& from, std::size_t offset, std::size_t bytes) override {
     require_inside(from, offset, bytes);
     if (bytes == 0) return;
-    context_->make_current();
+    const Context::Active active(*context_);
     check(driver().memcpy_dtoh_async(to, address(from, offset), bytes, stream_.get()), "cuMemcpyDtoHAsync");
     synchronize();
   }
@@ -109,23 +80,19 @@ class CudaDevice final : public Device {
   void fill(Buffer& buffer, std::size_t offset, unsigned char value, std::size_t bytes) override {
     require_inside(buffer, offset, bytes);
     if (bytes == 0) return;
-    context_->make_current();
+    const Context::Active active(*context_);
     check(driver().memset_d8_async(address(buffer, offset), value, bytes, stream_.get()), "cuMemsetD8Async");
   }
 
   void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::Args& args) override {
-    const auto& cuda_module = dynamic_cast<const CudaModule&>(module);
-    context_->make_current();
-    kernels::TensorMaps maps;
-    for (int i = 0; i < plan.map_count; ++i)
-      encode(driver(), plan.maps[i], kernels::start_of(plan.maps[i], args), maps.map[i]);
-    for (int i = 0; i < plan.count; ++i) launch_step(cuda_module, plan.steps[i], args, maps);
+    const Context::Active active(*context_);
+    dynamic_cast<const CudaModule&>(module).launch(plan, args, stream_.get());
   }
 
   void synchronize() override { check(driver().stream_synchronize(stream_.get()), "cuStreamSynchronize"); }
 
   double time_ms(const std::function<void()>& enqueue) override {
-    context_->make_current();
+    const Context::Active active(*context_);
     check(driver().event_record(start_.get(), stream_.get()), "cuEventRecord");
     enqueue();
     check(driver().event_record(stop_.get(), stream_.get()), "cuEventRecord");
@@ -146,21 +113,6 @@ class CudaDevice final : public Device {
  private:
   const Driver& driver() const { return context_->driver(); }
   void check(CUresult result, const char* call) const { driver().check(result, call); }
-
-  void launch_step(const CudaModule& module, const kernels::Launch& step, const kernels::Args& args,
-                   const kernels::TensorMaps& maps) {
-    CUfunction function = module.function(step.kernel, step.smem_bytes);
-    // A kernel that takes no maps doesn't look at the second parameter.
-    void* parameters[] = {const_cast<kernels::Args*>(&args), const_cast<kernels::TensorMaps*>(&maps)};
-    const unsigned grid_x = kernels::grid_x_on(step, info_.target.multiprocessors);
-    const CUresult result = driver().launch_kernel(function, grid_x, step.grid_y, step.grid_z, step.threads,
-                                                   1, 1, step.smem_bytes, stream_.get(), parameters, nullptr);
-    if (result == CUDA_SUCCESS) return;
-    check(result,
-          fmt::format("cuLaunchKernel of grid {}x{}x{}, {} threads, {} bytes of dynamic shared memory",
-                      grid_x, step.grid_y, step.grid_z, step.threads, step.smem_bytes)
-              .c_str());
-  }
 
   kernels::DeviceInfo info_;
   std::unique_ptr<Nvml> nvml_;
@@ -188,7 +140,7 @@ kernels::DeviceInfo describe(const Driver& driver, const Nvml* nvml, int ordinal
   driver.check(driver.device_get_name(name.data(), name.size(), device), "cuDeviceGetName");
   std::size_t memory = 0;
   driver.check(driver.device_total_mem(&memory, device), "cuDeviceTotalMem");
-  const auto get = [&](CUdevice_attribute which) { return attribute(driver, device, which); };
+  const auto get = [&](CUdevice_attribute which) { return driver.attribute(device, which); };
   const int capability = 10 * get(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) +
                          get(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
   kernels::DeviceInfo info;
@@ -227,7 +179,7 @@ std::unique_ptr<Device> open_cuda_device(int ordinal, std::string compiler_versi
   info.compiler = std::move(compiler_version);
   CUdevice device = 0;
   driver->check(driver->device_get(&device, ordinal), "cuDeviceGet");
-  auto context = std::make_shared<const Context>(std::move(driver), device);
+  auto context = Context::primary(std::move(driver), device);
   return std::make_unique<CudaDevice>(std::move(context), std::move(nvml), std::move(info));
 }
 

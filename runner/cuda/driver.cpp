@@ -137,12 +137,19 @@ void Driver::load_device_functions() {
   load(primary_ctx_retain, "cuDevicePrimaryCtxRetain");
   load(primary_ctx_release, "cuDevicePrimaryCtxRelease");
   load(ctx_set_current, "cuCtxSetCurrent");
+  load(ctx_get_current, "cuCtxGetCurrent");
+  load(ctx_get_device, "cuCtxGetDevice");
+  load(ctx_get_id, "cuCtxGetId");
+  load(ctx_push_current, "cuCtxPushCurrent");
+  load(ctx_pop_current, "cuCtxPopCurrent");
 }
 
 void Driver::load_stream_functions() {
   load(stream_create, "cuStreamCreate");
   load(stream_destroy, "cuStreamDestroy");
   load(stream_synchronize, "cuStreamSynchronize");
+  load(stream_is_capturing, "cuStreamIsCapturing");
+  load(thread_exchange_stream_capture_mode, "cuThreadExchangeStreamCaptureMode");
   load(event_create, "cuEventCreate");
   load(event_destroy, "cuEventDestroy");
   load(event_record, "cuEventRecord");
@@ -176,6 +183,12 @@ void Driver::check(CUresult result, const char* call) const {
       fmt::format("{}: {} ({})", call, name != nullptr ? name : fmt::format("error {}", int(result)),
                   text != nullptr ? text : "no description"),
       is_sticky(result));
+}
+
+int Driver::attribute(CUdevice device, CUdevice_attribute which) const {
+  int value = 0;
+  check(device_get_attribute(&value, which, device), "cuDeviceGetAttribute");
+  return value;
 }
 
 }  // namespace fcsa::runner::cuda

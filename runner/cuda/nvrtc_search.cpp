@@ -39,11 +39,10 @@ std::vector<fs::path> subfolders(const fs::path& parent, const std::string& pref
   return found;
 }
 
-std::vector<fs::path> program_folders() {
-  std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  if (error) return {};
-  return {program.parent_path(), program.parent_path().parent_path() / "lib"};
+std::vector<fs::path> own_folders() {
+  const fs::path folder = folder_of_this_code();
+  if (folder.empty()) return {};
+  return {folder, folder.parent_path() / "lib"};
 }
 
 std::vector<fs::path> toolkit_folders() {
@@ -113,7 +112,7 @@ NvrtcSearch default_nvrtc_search() {
       search.folders.push_back(name);
     }
   };
-  std::ranges::for_each(program_folders(), add);
+  std::ranges::for_each(own_folders(), add);
   search.folders.emplace_back();
   std::ranges::for_each(toolkit_folders(), add);
   for (const auto& packages : package_folders()) std::ranges::for_each(wheel_folders(packages), add);

@@ -178,11 +178,21 @@ TEST(Dispatch, NeverChoosesWhatGaveAWrongResultOnAnyShapeOfTheClass) {
   EXPECT_EQ(history.table().classes[0].configurations, std::vector<std::string>{kB});
 }
 
-TEST(Dispatch, LeavesOutOtherDevices) {
+TEST(Dispatch, LeavesOutDevicesOfAnotherModel) {
   History history;
-  history.add(problem_of_length(1024), kA, 1).session.device.uuid = "gpu-2";
+  auto& other = history.add(problem_of_length(1024), kA, 1).session.device;
+  other.uuid = "gpu-2";
+  other.target.multiprocessors = 78;
   history.add(problem_of_length(1024), kB, 2);
   EXPECT_EQ(history.table().classes[0].configurations, std::vector<std::string>{kB});
+}
+
+TEST(Dispatch, PoolsTheTrialsOfDevicesOfOneModel) {
+  History history;
+  history.add(problem_of_length(1024), kA, 1).session.device.uuid = "gpu-2";
+  history.add(problem_of_length(2048), kB, 2);
+  ASSERT_EQ(history.table().classes[0].entries.size(), 2u);
+  EXPECT_EQ(choose(history.table(), problem_of_length(1024)).configuration, kA);
 }
 
 TEST(Dispatch, LeavesOutYardsticksAndWhatThisBuildDoesNotKnow) {
@@ -279,6 +289,48 @@ TEST(Choose, FallsBackToTheBaselineForAClassThatWasNotTuned) {
   // The first family in order of preference that serves the problem.
   EXPECT_EQ(choice.configuration, baseline_text(other, history.device.target, "mma"));
   EXPECT_EQ(choice.entry, nullptr);
+}
+
+TEST(Choose, ConsultsTheNearestDeviceAndSaysSo) {
+  History history;
+  kernels::DeviceInfo small = history.device, large = history.device, here = history.device;
+  small.name = "Small GPU", small.uuid = "gpu-small", small.target.multiprocessors = 20;
+  large.name = "Large GPU", large.uuid = "gpu-large", large.target.multiprocessors = 140;
+  here.name = "This GPU", here.uuid = "gpu-here", here.target.multiprocessors = 132;
+  history.add(problem_of_length(1024), kB, 1).session.device = small;
+  history.add(problem_of_length(1024), kA, 1).session.device = large;
+  const auto table = dispatch_table_for(history.trials, here);
+  const auto choice = choose(table, problem_of_length(1024), here);
+  EXPECT_EQ(choice.configuration, kA);
+  EXPECT_EQ(choice.match, Match::other_device);
+  EXPECT_NE(choice.reason.find("Large GPU"), std::string::npos) << choice.reason;
+}
+
+TEST(Choose, TakesTheTableOfItsOwnModelForItsOwn) {
+  History history;
+  kernels::DeviceInfo twin = history.device;
+  twin.uuid = "gpu-2";
+  history.add(problem_of_length(1024), kA, 1);
+  const auto choice = choose(dispatch_table_for(history.trials, twin), problem_of_length(1024), twin);
+  EXPECT_EQ(choice.match, Match::exact);
+}
+
+TEST(Choose, ConsultsNoDeviceOfAnotherComputeCapability) {
+  History history;
+  kernels::DeviceInfo older = history.device;
+  older.target = kernels::target_for_arch("sm_80");
+  history.add(problem_of_length(1024), kA, 1);
+  EXPECT_THROW(dispatch_table_for(history.trials, older), std::invalid_argument);
+}
+
+TEST(Choose, TakesTheDefaultWhereTheOtherDevicesChoiceCannotRun) {
+  History history;
+  history.add(problem_of_length(1024), kA, 1);
+  kernels::DeviceInfo here = history.device;
+  here.name = "Tiny GPU";
+  here.target.smem_per_block_bytes = 1024;
+  const auto choice = choose(history.table(), problem_of_length(1024), here);
+  EXPECT_EQ(choice.match, Match::default_choice);
 }
 
 TEST(Cover, FindsASmallerCoverThanGreedyWould) {

@@ -1,0 +1,16 @@
+# Adds the members of the archives ADD (separated by commas) to ARCHIVE. ar's scripts know no spaces in names, hence copies
+# in the folder of ARCHIVE.
+string(REPLACE "," ";" archives "${ADD}")
+cmake_path(GET ARCHIVE PARENT_PATH folder)
+cmake_path(GET ARCHIVE FILENAME name)
+set(script "open ${name}\n")
+set(copies "")
+foreach(archive IN LISTS archives)
+  list(LENGTH copies number)
+  list(APPEND copies ${folder}/part${number}.a)
+  file(COPY_FILE ${archive} ${folder}/part${number}.a)
+  string(APPEND script "addlib part${number}.a\n")
+endforeach()
+file(WRITE ${ARCHIVE}.mri "${script}save\nend\n")
+execute_process(COMMAND ${AR} -M INPUT_FILE ${ARCHIVE}.mri WORKING_DIRECTORY ${folder} COMMAND_ERROR_IS_FATAL ANY)
+file(REMOVE ${ARCHIVE}.mri ${copies})

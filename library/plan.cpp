@@ -1,0 +1,86 @@
+#include "library/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "library/failure.h"
+
+namespace fcsa::library {
+namespace {
+
+std::size_t round_up_256(std::size_t bytes) {
+  return (bytes + 255) / 256 * 256;
+}
+
+std::string joined(const Notes& notes) {
+  std::string text;
+  for (const auto& line : notes.lines()) text += fmt::format("note: {}\n", line);
+  return text;
+}
+
+}  // namespace
+
+Plan::Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const Notes& notes)
+    : device_(std::move(device)),
+      request_(request),
+      selection_(device_->select(request_.problem)),
+      kernel_(device_->kernel(request_.problem, selection_)),
+      notes_(joined(notes)) {
+  launches_ =
+      selection_.family->plan(kernels::traits_of(request_.problem), selection_.configuration, request_.args);
+  long long bytes = launches_.workspace_bytes;
+  if (kernel_->fallback()) {
+    fallback_launches_ = kernel_->fallback()->plan(request_.args);
+    bytes = std::max(bytes, fallback_launches_.workspace_bytes);
+  }
+  workspace_bytes_ = round_up_256(static_cast<std::size_t>(bytes));
+  if (!request_.writes_lse) {
+    const auto& problem = request_.problem;
+    lse_offset_ = workspace_bytes_;
+    workspace_bytes_ +=
+        round_up_256(sizeof(float) * static_cast<std::size_t>(problem.batch) * problem.heads * problem.nq);
+  }
+  unprepared_text_ = text("not prepared");
+}
+
+std::string Plan::text(const char* kernels) const {
+  const auto& info = device_->info();
+  return fmt::format(
+      "problem: {}\ndevice: {}, {} ({})\nconfiguration: {}\nchosen: {}\nkernels: {}\nworkspace: {} bytes\n{}",
+      kernels::to_text(request_.problem), info.selector(), info.name, info.target.arch,
+      kernels::to_text(*selection_.family, request_.problem.op, selection_.configuration), selection_.reason,
+      kernels, workspace_bytes_, notes_);
+}
+
+const char* Plan::describe() {
+  const Kernel::Loaded* loaded = kernel_->loaded();
+  if (loaded == nullptr) return unprepared_text_.c_str();
+  std::call_once(described_, [&] { prepared_text_ = text(loaded->origin.c_str()); });
+  return prepared_text_.c_str();
+}
+
+void Plan::prepare() {
+  const Kernel::Loaded& loaded = kernel_->load();
+  device_->launcher().reserve(loaded.is_fallback ? fallback_launches_ : launches_);
+}
+
+void Plan::forward(const fcsa_tensors& tensors, void* stream) {
+  kernels::Args args = place(request_, tensors, workspace_bytes_);
+  if (!request_.writes_lse)
+    args.lse = reinterpret_cast<float*>(static_cast<unsigned char*>(args.workspace) + lse_offset_);
+  const Kernel::Loaded* loaded = kernel_->loaded();
+  if (loaded == nullptr) {
+    if (device_->launcher().capturing(stream))
+      throw Failure(
+          FCSA_NOT_PREPARED,
+          "the plan is not prepared, and can't be while a CUDA graph is captured: call fcsa_prepare first");
+    prepare();
+    loaded = kernel_->loaded();
+  }
+  device_->launcher().launch(*loaded->module, loaded->is_fallback ? fallback_launches_ : launches_, args,
+                             stream);
+}
+
+}  // namespace fcsa::library

@@ -1,0 +1,51 @@
+// What fcsa_plan is: a problem on a device, with everything decided that doesn't depend on pointers.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "library/device_kernels.h"
+#include "library/request.h"
+
+namespace fcsa::library {
+
+// Thread-safe. Counted: made with one reference, gone with the last.
+class Plan {
+ public:
+  Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const Notes& notes);
+  Plan(const Plan&) = delete;
+  Plan& operator=(const Plan&) = delete;
+
+  void retain() { references_.fetch_add(1, std::memory_order_relaxed); }
+  void release() {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+  bool shared() const { return references_.load(std::memory_order_acquire) > 1; }
+
+  std::size_t workspace_bytes() const { return workspace_bytes_; }
+  const char* describe();
+  // These throw Failure, DeviceError, or what the launcher throws.
+  void prepare();
+  void forward(const fcsa_tensors& tensors, void* stream);
+
+ private:
+  ~Plan() = default;
+  std::string text(const char* kernels) const;
+
+  std::atomic<int> references_{1};
+  const std::shared_ptr<DeviceKernels> device_;
+  const Request request_;
+  const Selection selection_;
+  const std::shared_ptr<Kernel> kernel_;
+  const std::string notes_;
+  kernels::LaunchPlan launches_, fallback_launches_;
+  std::size_t lse_offset_ = 0;  // in the workspace, when the caller has no use for it
+  std::size_t workspace_bytes_ = 0;
+  std::string unprepared_text_, prepared_text_;
+  std::once_flag described_;
+};
+
+}  // namespace fcsa::library

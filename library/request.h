@@ -1,0 +1,25 @@
+// A problem and its tensors as the caller states them, checked, in the terms of the kernels.
+#pragma once
+
+#include "kernels/problem.h"
+#include "library/fcsa.h"
+
+namespace fcsa::library {
+
+struct Request {
+  kernels::Problem problem;
+  kernels::Args args;  // every pointer null
+  bool writes_lse = false;
+};
+
+// Throws Failure that names the field, its value, and what is allowed.
+Request request_of(const fcsa_problem& problem);
+
+// The request's arguments with the caller's pointers; lse is null unless the request writes it. Throws
+// Failure that names the pointer.
+kernels::Args place(const Request& request, const fcsa_tensors& tensors, std::size_t workspace_bytes);
+
+// Throws Failure unless the size that a struct states is the one that this library knows.
+void check_size(const char* name, std::size_t stated, std::size_t known);
+
+}  // namespace fcsa::library

@@ -1,0 +1,47 @@
+#include "runner/cpu/module.h"
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <string_view>
+
+#include "kernels/cpu/builtin.h"
+
+namespace fcsa::runner::cpu {
+namespace {
+
+constexpr std::string_view kBuiltinPrefix = "builtin:";
+
+}  // namespace
+
+CpuModule::CpuModule(const Binary& binary) {
+  try {
+    if (binary.path.starts_with(kBuiltinPrefix)) {
+      const auto problem = kernels::problem_from_text(binary.path.substr(kBuiltinPrefix.size()));
+      functions_ = kernels::cpu::builtin_forward(kernels::traits_of(problem)).functions;
+    } else {
+      load_library(binary);
+    }
+  } catch (const std::exception& error) {
+    throw DeviceError(error.what(), false);
+  }
+}
+
+void CpuModule::load_library(const Binary& binary) {
+  library_ = DynamicLibrary::open(binary.path);
+  for (const auto& symbol : binary.symbols)
+    functions_.push_back(reinterpret_cast<kernels::cpu::TaskFunction>(library_->get(symbol)));
+}
+
+void CpuModule::launch(kernels::cpu::ThreadPool& pool, const kernels::LaunchPlan& plan,
+                       const kernels::Args& args) const {
+  for (int i = 0; i < plan.count; ++i) {
+    if (const int index = plan.steps[i].kernel; static_cast<std::size_t>(index) >= functions_.size()) {
+      throw std::out_of_range(
+          fmt::format("the plan launches kernel {} of a binary with {}", index, functions_.size()));
+    }
+  }
+  kernels::cpu::run_plan(pool, plan, args, functions_.data());
+}
+
+}  // namespace fcsa::runner::cpu

@@ -1,0 +1,65 @@
+// A problem of fcsa.h with tensors in host memory, and its answer in double precision.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "kernels/problem.h"
+#include "library/fcsa.h"
+
+namespace fcsa::library {
+
+fcsa_problem forward_problem(std::int32_t dtype, int heads, int rows, int head_dim);
+
+// Memory aligned to 256 bytes, filled with one byte value.
+class Memory {
+ public:
+  Memory(std::size_t bytes, unsigned char value);
+  unsigned char* data() const { return data_.get(); }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  struct Free {
+    void operator()(unsigned char* data) const { std::free(data); }
+  };
+  std::size_t bytes_;
+  std::unique_ptr<unsigned char, Free> data_;
+};
+
+// Tensors of a problem: random values with NaN in between where there are gaps, and outputs filled with a
+// pattern.
+class AttentionCase {
+ public:
+  explicit AttentionCase(const fcsa_problem& problem, unsigned seed = 1);
+
+  const fcsa_problem& problem() const { return problem_; }
+  // Pointers to the tensors that the problem has; no workspace.
+  fcsa_tensors tensors() const;
+  const Memory& q() const { return q_; }
+  const Memory& k() const { return k_; }
+  const Memory& v() const { return v_; }
+  const Memory& o() const { return o_; }
+  const Memory& lse() const { return lse_; }
+  const Memory& key_mask() const { return key_mask_; }
+  const Memory& bias() const { return bias_; }
+  const Memory& head_scale() const { return head_scale_; }
+
+  // Largest error of the rows of o, relative to their norm, and of lse; infinite when a number is missing.
+  double worst_error() const;
+  // Whether everything in o that belongs to no row is as it was.
+  bool gaps_are_intact() const;
+
+ private:
+  fcsa_problem problem_;
+  kernels::Traits traits_;
+  kernels::Args args_;
+  Memory q_, k_, v_, o_, lse_, key_mask_, bias_, head_scale_;
+};
+
+// What the roundings of the dtype may cost.
+double tolerance(std::int32_t dtype);
+
+}  // namespace fcsa::library

@@ -1,0 +1,160 @@
+// libfcsa and the caller's CUDA context and stream, with a driver that runs nothing.
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <thread>
+
+#include "tests/library/attention_case.h"
+#include "tests/library/fake_cuda.h"
+#include "tests/library/library_fixture.h"
+
+namespace fcsa::library {
+namespace {
+
+class CudaContextTest : public LibraryTest {
+ protected:
+  CudaContextTest() {
+    fake_cuda::make_current(fake_cuda::context(0));
+    fake_cuda::end_captures();
+    fake_cuda::forget_launches();
+  }
+
+  static fcsa_problem problem() {
+    fcsa_problem problem = forward_problem(FCSA_F32, 2, 512, 64);
+    problem.device = FCSA_CUDA;
+    return problem;
+  }
+
+  // Addresses that look like a device's.
+  static fcsa_tensors tensors(const fcsa_plan* plan) {
+    fcsa_tensors t = FCSA_TENSORS_INIT;
+    t.q = address(1), t.k = address(2), t.v = address(3), t.o = address(4);
+    t.lse = static_cast<float*>(address(5));
+    t.workspace = address(6);
+    t.workspace_bytes = fcsa_workspace_bytes(plan);
+    return t;
+  }
+  static void* address(std::uintptr_t number) { return reinterpret_cast<void*>(number << 20); }
+  static CUstream stream(std::uintptr_t number) { return reinterpret_cast<CUstream>(number << 8); }
+
+  static fcsa_status forward(fcsa_plan* plan, CUstream stream = nullptr) {
+    const fcsa_tensors t = tensors(plan);
+    return fcsa_forward(plan, &t, stream);
+  }
+
+  testing::ScopedEnvironment driver_{"FCSA_LIBCUDA", FCSA_FAKE_CUDA};
+  testing::ScopedEnvironment cache_{"XDG_CACHE_HOME", FCSA_TEST_CACHE};  // one compilation for all tests
+  LibraryPtr library_ = open("");
+};
+
+TEST_F(CudaContextTest, NoneIsAnErrorThatSaysWhatToCall) {
+  fake_cuda::make_current(nullptr);
+  const fcsa_problem p = problem();
+  fcsa_plan* plan = nullptr;
+  EXPECT_EQ(fcsa_plan_create(library_.get(), &p, &plan), FCSA_NO_DEVICE);
+  EXPECT_TRUE(contains(fcsa_last_error(), "cudaSetDevice")) << fcsa_last_error();
+}
+
+TEST_F(CudaContextTest, HasPlansOfItsOwn) {
+  const auto first = plan(library_, problem()), same = plan(library_, problem());
+  fake_cuda::make_current(fake_cuda::context(1));
+  const auto second = plan(library_, problem());
+  fake_cuda::make_current(fake_cuda::context(2));
+  const auto third = plan(library_, problem());
+  EXPECT_EQ(first.get(), same.get());
+  EXPECT_NE(first.get(), second.get());
+  EXPECT_TRUE(contains(fcsa_describe(second.get()), "device: cuda:0, Fake H100 (sm_90a)"));
+  EXPECT_TRUE(contains(fcsa_describe(third.get()), "device: cuda:1, Fake H100 (sm_90a)"));
+}
+
+TEST_F(CudaContextTest, GetsTheCallersPointersAndStream) {
+  const auto made = plan(library_, problem());
+  ASSERT_EQ(fcsa_prepare(made.get()), FCSA_OK) << fcsa_last_error();
+  ASSERT_EQ(forward(made.get(), stream(7)), FCSA_OK) << fcsa_last_error();
+  ASSERT_FALSE(fake_cuda::launches().empty());
+  for (const auto& launch : fake_cuda::launches()) {
+    EXPECT_EQ(launch.context, fake_cuda::context(0));
+    EXPECT_EQ(launch.stream, stream(7));
+    EXPECT_EQ(launch.args.q, address(1));
+    EXPECT_EQ(launch.args.o, address(4));
+    EXPECT_EQ(launch.args.lse, address(5));
+    EXPECT_EQ(launch.args.workspace, address(6));
+    EXPECT_EQ(launch.args.nq, 512);
+  }
+}
+
+TEST_F(CudaContextTest, MayBeMissingInAThreadThatLaunches) {
+  const auto made = plan(library_, problem());
+  std::optional<fcsa_status> status;
+  CUcontext after = fake_cuda::context(1);
+  std::thread([&] {
+    status = forward(made.get());
+    after = fake_cuda::current();
+  }).join();
+  EXPECT_EQ(status, FCSA_OK) << fcsa_last_error();
+  EXPECT_EQ(after, nullptr);
+  EXPECT_EQ(fake_cuda::launches().front().context, fake_cuda::context(0));
+}
+
+TEST_F(CudaContextTest, OfAnotherPlanIsAnErrorThatSaysSo) {
+  const auto made = plan(library_, problem());
+  ASSERT_EQ(fcsa_prepare(made.get()), FCSA_OK) << fcsa_last_error();
+  fake_cuda::make_current(fake_cuda::context(2));
+  EXPECT_EQ(forward(made.get()), FCSA_INVALID_ARGUMENT);
+  EXPECT_TRUE(contains(fcsa_last_error(), "a CUDA context of cuda:0")) << fcsa_last_error();
+  EXPECT_TRUE(fake_cuda::launches().empty());
+}
+
+TEST_F(CudaContextTest, ThatWasResetNeedsNewPlans) {
+  const auto made = plan(library_, problem());
+  ASSERT_EQ(fcsa_prepare(made.get()), FCSA_OK) << fcsa_last_error();
+  fake_cuda::reset(fake_cuda::context(0));
+  EXPECT_EQ(forward(made.get()), FCSA_INVALID_ARGUMENT);
+  EXPECT_TRUE(contains(fcsa_last_error(), "reset or destroyed")) << fcsa_last_error();
+  const auto anew = plan(library_, problem());
+  EXPECT_NE(anew.get(), made.get());
+  EXPECT_EQ(forward(anew.get()), FCSA_OK) << fcsa_last_error();
+}
+
+TEST_F(CudaContextTest, UnderCaptureNeedsAPlanThatIsPrepared) {
+  const auto made = plan(library_, problem());
+  fake_cuda::capture(stream(7));
+  EXPECT_EQ(forward(made.get(), stream(7)), FCSA_NOT_PREPARED);
+  EXPECT_TRUE(contains(fcsa_last_error(), "call fcsa_prepare first")) << fcsa_last_error();
+  EXPECT_TRUE(fake_cuda::launches().empty());
+  ASSERT_EQ(fcsa_prepare(made.get()), FCSA_OK) << fcsa_last_error();
+  EXPECT_EQ(forward(made.get(), stream(7)), FCSA_OK) << fcsa_last_error();
+}
+
+TEST_F(CudaContextTest, GetsKernelsOnceAndWithoutEndingCapturesOfOtherThreads) {
+  const int before = fake_cuda::modules_loaded();
+  const auto made = plan(library_, problem());
+  ASSERT_EQ(forward(made.get()), FCSA_OK) << fcsa_last_error();
+  ASSERT_EQ(fcsa_prepare(made.get()), FCSA_OK) << fcsa_last_error();
+  fcsa_problem longer = problem();
+  longer.nk = 513;
+  const auto second = plan(library_, longer);
+  fake_cuda::capture(stream(7));
+  EXPECT_EQ(forward(second.get(), stream(7)), FCSA_OK) << fcsa_last_error();
+  EXPECT_EQ(fake_cuda::modules_loaded(), before + 1);
+  EXPECT_EQ(fake_cuda::modules_loaded_unsafely(), 0);
+}
+
+TEST_F(CudaContextTest, GivesLseAPlaceInTheWorkspaceWhenNobodyWantsIt) {
+  fcsa_problem p = problem();
+  const std::size_t with_lse = fcsa_workspace_bytes(plan(library_, p).get());
+  ASSERT_GT(with_lse, 0U);
+  p.lse = 0;
+  const auto made = plan(library_, p);
+  EXPECT_GE(fcsa_workspace_bytes(made.get()), with_lse + sizeof(float) * 2 * 512);
+  fcsa_tensors t = tensors(made.get());
+  t.lse = nullptr;
+  ASSERT_EQ(fcsa_forward(made.get(), &t, nullptr), FCSA_OK) << fcsa_last_error();
+  const auto* lse = reinterpret_cast<const unsigned char*>(fake_cuda::launches().back().args.lse);
+  const auto* workspace = static_cast<const unsigned char*>(t.workspace);
+  EXPECT_GE(lse, workspace + with_lse);
+  EXPECT_LE(lse + sizeof(float) * 2 * 512, workspace + t.workspace_bytes);
+}
+
+}  // namespace
+}  // namespace fcsa::library

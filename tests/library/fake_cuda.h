@@ -1,0 +1,35 @@
+// A CUDA driver for tests on machines without a GPU: it has two H100s, keeps account of what it is asked for,
+// and runs nothing. FCSA_LIBCUDA names the file that it is built into.
+#pragma once
+
+#include <cuda.h>
+
+#include <vector>
+
+#include "kernels/common/interface.h"
+
+namespace fake_cuda {
+
+// Contexts 0 and 1 are on device 0, context 2 on device 1.
+CUcontext context(int index);
+void make_current(CUcontext context);
+CUcontext current();
+// What cudaDeviceReset does: the handle stays, the context is another one.
+void reset(CUcontext context);
+
+// A stream of a context, any address.
+void capture(CUstream stream);  // launches on it become part of a graph
+void end_captures();
+
+struct Launch {
+  CUcontext context;
+  CUstream stream;
+  fcsa::kernels::Args args;
+};
+const std::vector<Launch>& launches();
+void forget_launches();
+// Modules that were loaded, and those of them for which captures of other threads were endangered.
+int modules_loaded();
+int modules_loaded_unsafely();
+
+}  // namespace fake_cuda

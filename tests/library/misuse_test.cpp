@@ -1,0 +1,159 @@
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+
+#include "tests/library/attention_case.h"
+#include "tests/library/library_fixture.h"
+
+namespace fcsa::library {
+namespace {
+
+class MisuseTest : public LibraryWithoutCompilerTest {
+ protected:
+  LibraryPtr library_ = open("");
+};
+
+struct Misuse {
+  std::function<void(fcsa_problem&)> change;
+  fcsa_status status;
+  const char* text;  // part of what fcsa_last_error says
+};
+
+TEST_F(MisuseTest, OfAProblemIsAnErrorThatNamesTheFieldAndWhatIsAllowed) {
+  using P = fcsa_problem&;
+  const std::vector<Misuse> misuses = {
+      {[](P p) { p.size = 0; }, FCSA_INVALID_ARGUMENT, "fcsa_problem.size is 0: start from its _INIT macro"},
+      {[](P p) { p.size = 24; }, FCSA_INVALID_ARGUMENT,
+       "fcsa_problem.size is 24: fcsa " FCSA_VERSION " knows 232"},
+      {[](P p) { p.op = 0; }, FCSA_INVALID_ARGUMENT, "op is 0: set it to FCSA_FORWARD"},
+      {[](P p) { p.op = FCSA_BACKWARD; }, FCSA_UNSUPPORTED, "no backward pass"},
+      {[](P p) { p.device = 0; }, FCSA_INVALID_ARGUMENT, "device is 0: set it to FCSA_CPU or FCSA_CUDA"},
+      {[](P p) { p.dtype = 0; }, FCSA_INVALID_ARGUMENT, "dtype is 0: set it to FCSA_F32"},
+      {[](P p) { p.batch = 0; }, FCSA_INVALID_ARGUMENT, "batch is 0: it must be at least 1"},
+      {[](P p) { p.heads = 0; }, FCSA_INVALID_ARGUMENT, "heads is 0: it must be at least 1"},
+      {[](P p) { p.kv_heads = 3; }, FCSA_INVALID_ARGUMENT, "heads must be a multiple of kv_heads"},
+      {[](P p) { p.nq = -1; }, FCSA_INVALID_ARGUMENT, "nq is -1"},
+      {[](P p) { p.nk = 0; }, FCSA_INVALID_ARGUMENT, "nk is 0"},
+      {[](P p) { p.head_dim = 0; }, FCSA_INVALID_ARGUMENT, "head_dim is 0"},
+      {[](P p) { p.head_dim = 72; }, FCSA_UNSUPPORTED, "head_dim is 72: kernels serve multiples of 16"},
+      {[](P p) { p.head_dim = 512; }, FCSA_UNSUPPORTED, "head_dim is 512"},
+      {[](P p) { p.layout = 7; }, FCSA_INVALID_ARGUMENT, "layout is 7: set it to FCSA_BHND or FCSA_BNHD"},
+      {[](P p) { p.causal = 2; }, FCSA_INVALID_ARGUMENT, "causal is 2: set it to 0 or 1"},
+      {[](P p) { p.lse = -1; }, FCSA_INVALID_ARGUMENT, "lse is -1: set it to 0 or 1"},
+      {[](P p) { p.bias = 9; }, FCSA_INVALID_ARGUMENT, "bias is 9: set it to FCSA_NO_BIAS"},
+      {[](P p) { p.bias_heads = 1; }, FCSA_INVALID_ARGUMENT, "there is none"},
+      {[](P p) { p.bias = FCSA_BIAS_F32, p.bias_batch = 4; }, FCSA_INVALID_ARGUMENT, "it must divide batch"},
+      {[](P p) { p.bias = FCSA_BIAS_F32, p.bias_strides.row = -1; }, FCSA_INVALID_ARGUMENT,
+       "bias_strides.row is -1"},
+      {[](P p) { p.key_mask_batch = 3; }, FCSA_INVALID_ARGUMENT, "key_mask_batch is 3: it must be 1"},
+      {[](P p) { p.key_mask_stride = -1; }, FCSA_INVALID_ARGUMENT, "key_mask_stride is -1"},
+      {[](P p) { p.groups = 5; }, FCSA_INVALID_ARGUMENT, "groups is 5: it must divide head_dim"},
+      {[](P p) { p.scale = std::numeric_limits<float>::infinity(); }, FCSA_INVALID_ARGUMENT, "scale is inf"},
+      {[](P p) { p.logit_bound = -1; }, FCSA_INVALID_ARGUMENT, "logit_bound is -1"},
+      {[](P p) { p.eps = std::numeric_limits<float>::quiet_NaN(); }, FCSA_INVALID_ARGUMENT, "eps is nan"},
+      {[](P p) {
+         p.q_strides = {1280, 640, 34};
+       },
+       FCSA_INVALID_ARGUMENT, "q_strides.row is 34: it must be a multiple of 4"},
+      {[](P p) {
+         p.k_strides = {1280, 0, 32};
+       },
+       FCSA_INVALID_ARGUMENT, "k_strides.head is 0: there are 2"},
+      {[](P p) {
+         p.v_strides = {1280, 640, -32};
+       },
+       FCSA_INVALID_ARGUMENT, "v_strides.row is -32"},
+      {[](P p) {
+         p.o_strides = {1280, 320, 32};
+       },
+       FCSA_INVALID_ARGUMENT, "rows of o would overlap"},
+      {[](P p) { p.o_strides.batch = std::numeric_limits<std::int64_t>::max(); }, FCSA_INVALID_ARGUMENT,
+       "below 2^40"},
+  };
+  for (const auto& misuse : misuses) {
+    fcsa_problem problem = forward_problem(FCSA_F32, 2, 20, 32);
+    problem.batch = 2;
+    misuse.change(problem);
+    auto* plan = reinterpret_cast<fcsa_plan*>(&problem);
+    EXPECT_EQ(fcsa_plan_create(library_.get(), &problem, &plan), misuse.status) << misuse.text;
+    EXPECT_EQ(plan, nullptr) << misuse.text;
+    EXPECT_TRUE(contains(fcsa_last_error(), misuse.text)) << misuse.text << "\n" << fcsa_last_error();
+  }
+}
+
+TEST_F(MisuseTest, OfTensorsIsAnErrorThatNamesThePointer) {
+  using T = fcsa_tensors&;
+  alignas(256) static unsigned char elsewhere[4096];
+  const std::vector<std::pair<std::function<void(T)>, const char*>> misuses = {
+      {[](T t) { t.size = 0; }, "fcsa_tensors.size is 0"},
+      {[](T t) { t.q = nullptr; }, "q is null"},
+      {[](T t) { t.k = elsewhere + 8; }, "k is not aligned to 16 bytes"},
+      {[](T t) { t.o = nullptr; }, "o is null"},
+      {[](T t) { t.lse = nullptr; }, "lse is null"},
+      {[](T t) { t.key_mask = elsewhere; },
+       "key_mask is given, but the plan was made for a problem without it"},
+      {[](T t) { t.bias = elsewhere; }, "bias is given"},
+      {[](T t) { t.head_scale = reinterpret_cast<float*>(elsewhere); }, "head_scale is given"},
+      {[](T t) { t.workspace_bytes -= 1; }, "as fcsa_workspace_bytes says"},
+      {[](T t) { t.workspace = nullptr; }, "workspace is null"},
+      {[](T t) { t.workspace = elsewhere + 16; }, "workspace is not aligned to 256 bytes"},
+  };
+  const fcsa_problem problem = forward_problem(FCSA_F32, 2, 20, 32);
+  const AttentionCase attention(problem);
+  const auto plan = LibraryTest::plan(library_, problem);
+  const Memory workspace(fcsa_workspace_bytes(plan.get()), 0);
+  for (const auto& [change, text] : misuses) {
+    fcsa_tensors tensors = attention.tensors();
+    tensors.workspace = workspace.data();
+    tensors.workspace_bytes = workspace.bytes();
+    change(tensors);
+    EXPECT_EQ(fcsa_forward(plan.get(), &tensors, nullptr), FCSA_INVALID_ARGUMENT) << text;
+    EXPECT_TRUE(contains(fcsa_last_error(), text)) << text << "\n" << fcsa_last_error();
+  }
+}
+
+TEST_F(MisuseTest, ByNullPointersIsAnError) {
+  const fcsa_problem problem = forward_problem(FCSA_F32, 2, 20, 32);
+  const fcsa_tensors tensors = FCSA_TENSORS_INIT;
+  fcsa_plan* made = nullptr;
+  const auto plan = LibraryTest::plan(library_, problem);
+  EXPECT_EQ(fcsa_open(nullptr, nullptr), FCSA_INVALID_ARGUMENT);
+  EXPECT_EQ(fcsa_plan_create(nullptr, &problem, &made), FCSA_INVALID_ARGUMENT);
+  EXPECT_EQ(fcsa_plan_create(library_.get(), nullptr, &made), FCSA_INVALID_ARGUMENT);
+  EXPECT_EQ(fcsa_plan_create(library_.get(), &problem, nullptr), FCSA_INVALID_ARGUMENT);
+  EXPECT_EQ(fcsa_prepare(nullptr), FCSA_INVALID_ARGUMENT);
+  EXPECT_EQ(fcsa_forward(nullptr, &tensors, nullptr), FCSA_INVALID_ARGUMENT);
+  EXPECT_EQ(fcsa_forward(plan.get(), nullptr, nullptr), FCSA_INVALID_ARGUMENT);
+  EXPECT_EQ(fcsa_workspace_bytes(nullptr), 0U);
+  EXPECT_STREQ(fcsa_describe(nullptr), "");
+  fcsa_plan_destroy(nullptr);
+  fcsa_close(nullptr);
+}
+
+TEST_F(MisuseTest, OfOptionsIsAnError) {
+  fcsa_options options = FCSA_OPTIONS_INIT;
+  options.size = 1000;
+  fcsa_library* library = nullptr;
+  EXPECT_EQ(fcsa_open(&options, &library), FCSA_INVALID_ARGUMENT);
+  EXPECT_TRUE(contains(fcsa_last_error(), "fcsa_options.size is 1000")) << fcsa_last_error();
+  EXPECT_EQ(library, nullptr);
+}
+
+TEST_F(MisuseTest, WithoutCudaIsAnErrorThatSaysWhatIsMissing) {
+  const testing::ScopedEnvironment driver("FCSA_LIBCUDA", "/nowhere/libcuda.so.1");
+  fcsa_problem problem = forward_problem(FCSA_BF16, 2, 20, 64);
+  problem.device = FCSA_CUDA;
+  fcsa_plan* plan = nullptr;
+  EXPECT_EQ(fcsa_plan_create(library_.get(), &problem, &plan), FCSA_NO_DEVICE);
+  EXPECT_TRUE(contains(fcsa_last_error(), "install the NVIDIA driver")) << fcsa_last_error();
+}
+
+TEST(Status, HasANameAndTheLibraryAVersion) {
+  EXPECT_STREQ(fcsa_status_name(FCSA_OK), "FCSA_OK");
+  EXPECT_STREQ(fcsa_status_name(FCSA_NOT_PREPARED), "FCSA_NOT_PREPARED");
+  EXPECT_STREQ(fcsa_version(), FCSA_VERSION);
+}
+
+}  // namespace
+}  // namespace fcsa::library
