@@ -98,7 +98,7 @@ struct Launch {
   // GPU: a persistent kernel, whose blocks take turns at the work: grid_x is reduced to this many blocks for
   // each multiprocessor of the device. 0: grid_x as it is.
   unsigned blocks_per_multiprocessor = 0;
-  bool tensor_maps = false;  // GPU: the kernel takes LaunchPlan::maps, encoded, as its second parameter
+  bool cooperative = false;  // GPU: blocks wait for each other, so all must run at the same time or none
 };
 
 struct LaunchPlan {

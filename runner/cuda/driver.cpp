@@ -164,6 +164,7 @@ void Driver::load_kernel_and_memory_functions() {
   load(func_get_attribute, "cuFuncGetAttribute");
   load(func_set_attribute, "cuFuncSetAttribute");
   load(launch_kernel, "cuLaunchKernel");
+  load(launch_cooperative_kernel, "cuLaunchCooperativeKernel");
   load(mem_alloc, "cuMemAlloc");
   load(mem_free, "cuMemFree");
   load(mem_get_info, "cuMemGetInfo");

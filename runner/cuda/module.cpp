@@ -116,9 +116,13 @@ void CudaModule::launch_step(const kernels::Launch& step, const kernels::Args& a
   void* parameters[] = {const_cast<kernels::Args*>(&args), const_cast<kernels::TensorMaps*>(&maps)};
   const unsigned grid_x = kernels::grid_x_on(step, context_->multiprocessors());
   const Driver& driver = context_->driver();
+  const CUfunction function = functions_[index];
   const CUresult result =
-      driver.launch_kernel(functions_[index], grid_x, step.grid_y, step.grid_z, step.threads, 1, 1,
-                           step.smem_bytes, stream, parameters, nullptr);
+      step.cooperative
+          ? driver.launch_cooperative_kernel(function, grid_x, step.grid_y, step.grid_z, step.threads, 1, 1,
+                                             step.smem_bytes, stream, parameters)
+          : driver.launch_kernel(function, grid_x, step.grid_y, step.grid_z, step.threads, 1, 1,
+                                 step.smem_bytes, stream, parameters, nullptr);
   if (result == CUDA_SUCCESS) return;
   driver.check(result,
                fmt::format("cuLaunchKernel of grid {}x{}x{}, {} threads, {} bytes of dynamic shared memory",

@@ -217,6 +217,12 @@ CUresult cuLaunchKernel(CUfunction function, unsigned, unsigned, unsigned, unsig
   launched.push_back(launch);
   return CUDA_SUCCESS;
 }
+CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                                   unsigned threads_x, unsigned threads_y, unsigned threads_z,
+                                   unsigned smem_bytes, CUstream stream, void** parameters) {
+  return cuLaunchKernel(function, grid_x, grid_y, grid_z, threads_x, threads_y, threads_z, smem_bytes, stream,
+                        parameters, nullptr);
+}
 
 CUresult fake_cuda_refuse() {
   return CUDA_ERROR_NOT_SUPPORTED;
