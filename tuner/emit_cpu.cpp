@@ -167,6 +167,7 @@ std::string cpu_header_text(const DispatchTable& table) {
     text.add(pasted_kernels(set, kernels));
   }
   text.section("Choosing a kernel");
+  text.add(kernels::flattened_source("kernels/common/prediction.h", included));
   text.add("namespace detail {\n" + serves_constant(plan) + "}  // namespace detail\n\n");
   text.add_fragment("selection.h");
   text.section("Running");

@@ -114,6 +114,7 @@ std::string cuda_header_text(const DispatchTable& table) {
     text.add(kernels::flattened_source(path, included));
   }
   text.section("Choosing a kernel");
+  text.add(kernels::flattened_source("kernels/common/prediction.h", included));
   text.add("namespace detail {\n" + serves_constant(plan) + "}  // namespace detail\n\n");
   text.add_fragment("selection.h");
   text.section("Launching");

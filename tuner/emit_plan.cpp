@@ -78,11 +78,20 @@ void add_tuned(EmitPlan& plan, const DispatchClass& from) {
   EmittedClass& to = class_with(plan, traits);
   to.tuned_as.push_back(from.class_text);
   to.worst_regret = std::max(to.worst_regret, from.worst_regret);
-  for (const auto& entry : from.entries) {
-    const std::string& text = from.configurations.at(entry.choice);
+  const std::size_t first = to.candidates.size(), count = from.configurations.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string& text = from.configurations[i];
     const Family& family = kernels::family_of_kernel(text);
     const std::size_t variant = add_variant(plan, {&family, traits, parse(family, text)});
-    to.shapes.push_back({entry.problem, variant, entry.chosen_ms});
+    to.candidates.push_back({variant, from.rule.models.at(i)});
+  }
+  for (auto& shape : to.shapes) shape.corrections.resize(first + count, kernels::kNotMeasured);
+  for (std::size_t i = 0; i < from.entries.size(); ++i) {
+    const DispatchEntry& entry = from.entries[i];
+    std::vector<float> corrections(first, kernels::kNotMeasured);
+    for (std::size_t j = 0; j < count; ++j) corrections.push_back(from.rule.corrections.at(i * count + j));
+    to.shapes.push_back({entry.problem, to.candidates[first + entry.choice].variant, entry.chosen_ms,
+                         from.rule.positions.at(i), std::move(corrections)});
   }
 }
 
@@ -218,6 +227,7 @@ bool has_class(const EmitPlan& plan, const Traits& traits) {
 
 EmitPlan plan_emission(const DispatchTable& table) {
   EmitPlan plan;
+  plan.multiprocessors = table.device.target.multiprocessors;
   for (const auto& c : table.classes) {
     const std::string reason = why_left_out(c);
     if (reason.empty())
@@ -243,6 +253,7 @@ EmitPlan plan_emission(const DispatchTable& table) {
 
 EmitPlan plan_fallback(const EmitPlan& tuned, const Target& target) {
   EmitPlan plan;
+  plan.multiprocessors = tuned.multiprocessors;
   const auto add = [&](Traits traits) {
     traits.softmax = Softmax::running_maximum;
     if (!has_class(plan, traits)) add_untuned(plan, tuned, traits, target, false);

@@ -22,6 +22,14 @@ struct EmittedShape {
   kernels::Problem problem;
   std::size_t variant = 0;  // index into EmitPlan::variants
   double time_ms = 0;
+  kernels::Position position = {};
+  std::vector<float> corrections = {};  // of the class's candidates: kernels::Rule
+};
+
+// What is chosen among where a shape wasn't tuned.
+struct EmittedCandidate {
+  std::size_t variant = 0;
+  kernels::Model model;
 };
 
 // Problems with equal traits.
@@ -29,6 +37,7 @@ struct EmittedClass {
   kernels::Traits traits;
   std::vector<std::string> tuned_as = {};  // class texts; empty for a class that wasn't tuned
   std::vector<EmittedShape> shapes = {};   // empty for a class that wasn't tuned
+  std::vector<EmittedCandidate> candidates = {};
   std::size_t default_variant = 0;
   double worst_regret = 0;
 };
@@ -37,6 +46,7 @@ struct EmitPlan {
   std::vector<EmittedVariant> variants;  // those of tuned classes first
   std::vector<EmittedClass> classes;     // tuned ones first
   std::size_t tuned_variants = 0, tuned_classes = 0;
+  int multiprocessors = 1;            // of the device that was tuned
   std::vector<std::string> left_out;  // classes that headers can't serve yet, and why
 };
 

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <map>
 #include <set>
 
@@ -29,20 +28,57 @@ std::string regret_lines(const EmitPlan& plan) {
 
 std::string shape_line(const EmittedShape& s) {
   const kernels::Problem& p = s.problem;
-  return fmt::format("    {{{}, {}, {}, {}, {}, Layout::{}, {:.17g}, {:.17g}, {:.17g}, {}, {:.6g}}},\n", p.nq,
-                     p.nk, p.batch, p.heads, p.kv_heads, kernels::to_text(p.layout), std::log2(double(p.nq)),
-                     std::log2(double(p.nk)), std::log2(double(p.batch) * p.heads), s.variant, s.time_ms);
+  return fmt::format("    {{{}, {}, {}, {}, {}, Layout::{}, {}, {:.6g}}},\n", p.nq, p.nk, p.batch, p.heads,
+                     p.kv_heads, kernels::to_text(p.layout), s.variant, s.time_ms);
 }
+
+std::string position_line(const kernels::Position& p) {
+  return fmt::format("    {{{:.17g}, {:.17g}, {:.17g}}},\n", p.nq, p.nk, p.fill);
+}
+
+std::string model_line(const kernels::Model& m) {
+  return fmt::format("    {{{{{}, {}, {}, {}, {}, {}}}, {:.17g}, {:.17g}}},\n", m.tile.rows, m.tile.keys,
+                     m.tile.packs_heads, m.tile.pairs, m.tile.blocks, m.tile.split_until, m.ms_per_row,
+                     m.ms_per_product);
+}
+
+std::string correction_line(const std::vector<float>& corrections) {
+  std::string text;
+  for (const float correction : corrections)
+    text += correction >= kernels::kNotMeasured ? std::string("fcsa::kernels::kNotMeasured, ")
+                                                : fmt::format("{:.9e}f, ", correction);
+  return text.empty() ? text : "    " + text + "\n";
+}
+
+// An array, or nothing where it would be empty; what points to it is "nullptr" then.
+struct EmittedArray {
+  std::string name, definition;
+
+  EmittedArray(const char* comment, const char* type, std::string array_name, const std::string& elements)
+      : name(elements.empty() ? "nullptr" : std::move(array_name)) {
+    if (!elements.empty())
+      definition =
+          fmt::format("// {}\ninline constexpr {} {}[] = {{\n{}}};\n\n", comment, type, name, elements);
+  }
+};
+
+// Where the parts of a class begin.
+struct Offsets {
+  std::size_t shape = 0, candidate = 0, correction = 0;
+};
 
 std::string class_lines(const EmitPlan& plan) {
   std::string text;
-  std::size_t first = 0;
+  Offsets first;
   for (std::size_t i = 0; i < plan.classes.size(); ++i) {
     if (i == plan.tuned_classes) text += "#ifndef FCSA_TUNED_ONLY\n";
     const EmittedClass& c = plan.classes[i];
-    text += fmt::format("    {{{}, {}, {}, {}}},\n", traits_constant(c.traits), first, c.shapes.size(),
-                        c.default_variant);
-    first += c.shapes.size();
+    text += fmt::format("    {{{}, {}, {}, {}, {}, {}, {}}},\n", traits_constant(c.traits), first.shape,
+                        c.shapes.size(), c.default_variant, first.candidate, c.candidates.size(),
+                        first.correction);
+    first.shape += c.shapes.size();
+    first.candidate += c.candidates.size();
+    first.correction += c.shapes.size() * c.candidates.size();
   }
   return plan.tuned_classes < plan.classes.size() ? text + "#endif\n" : text;
 }
@@ -64,7 +100,9 @@ std::string opening_comment(const DispatchTable& table, const EmitPlan& plan, co
       100 * table.epsilon, regret_lines(plan), use.compile, use.call);
   text += use.remarks;
   text += fmt::format(
-      "\nWhat was tuned is served by the configuration of the nearest tuned shape; problems next to it "
+      "\nA tuned shape is served by its own configuration, another one by what is predicted to be the "
+      "fastest "
+      "of those\nthat were chosen; problems next to what was tuned "
       "(causal or not,\n"
       "key_mask or not, any scale, raw q and k) by one configuration each; bias and head_scale where they "
       "were "
@@ -114,21 +152,39 @@ std::string serves_constant(const EmitPlan& plan) {
 }
 
 std::string tables_text(const EmitPlan& plan) {
-  std::string shapes;
-  for (const auto& c : plan.classes)
-    for (const auto& shape : c.shapes) shapes += shape_line(shape);
-  std::string text;
-  if (!shapes.empty())
-    text += fmt::format(
-        "// nq, nk, batch, heads, kv_heads, layout; log2 of nq, nk, batch * heads; kernel, ms\ninline "
-        "constexpr Shape kShapes[] = {{\n{}}};\n\n",
-        shapes);
-  text += fmt::format(
-      "// traits, first shape, shapes, kernel when there are none\n"
-      "inline constexpr Class kClasses[] = {{\n{}}};\n\n"
-      "inline constexpr Table kTable = {{kClasses, sizeof(kClasses) / sizeof(Class), {}}};\n",
-      class_lines(plan), shapes.empty() ? "nullptr" : "kShapes");
-  return text;
+  std::string shape_lines, position_lines, model_lines, variants, correction_lines;
+  for (const auto& c : plan.classes) {
+    for (const auto& shape : c.shapes) {
+      shape_lines += shape_line(shape);
+      position_lines += position_line(shape.position);
+      correction_lines += correction_line(shape.corrections);
+    }
+    for (const auto& candidate : c.candidates) {
+      model_lines += model_line(candidate.model);
+      variants += fmt::format("    {},\n", candidate.variant);
+    }
+  }
+  const EmittedArray arrays[] = {
+      {"nq, nk, batch, heads, kv_heads, layout; kernel, ms", "Shape", "kShapes", shape_lines},
+      {"of the shapes: log2 of nq, nk, tiles of 64 queries for each multiprocessor", "Position", "kPositions",
+       position_lines},
+      {"of the candidates of each class: tile; ms for a row, for a row and key", "Model", "kModels",
+       model_lines},
+      {"of the candidates: kernel", "int", "kCandidates", variants},
+      {"of each shape and candidate: log of measured over modelled time", "float", "kCorrections",
+       correction_lines}};
+  std::string text, names;
+  for (const auto& array : arrays) {
+    text += array.definition;
+    names += ", " + array.name;
+  }
+  return text +
+         fmt::format(
+             "// traits, first shape, shapes, kernel when there are none; first candidate, candidates; "
+             "first correction\n"
+             "inline constexpr Class kClasses[] = {{\n{}}};\n\n"
+             "inline constexpr Table kTable = {{kClasses, sizeof(kClasses) / sizeof(Class){}, {}}};\n",
+             class_lines(plan), names, plan.multiprocessors);
 }
 
 std::string configuration_text(const EmittedVariant& variant) {

@@ -25,7 +25,7 @@ std::string traits_constants(const EmitPlan& plan);
 // "f32 head_dim 64, 128; bf16 head_dim 64", as the constant kServes.
 std::string serves_constant(const EmitPlan& plan);
 
-// Arrays kShapes and kClasses, and kTable over them.
+// The arrays of tuned shapes, candidates and classes, and kTable over them.
 std::string tables_text(const EmitPlan& plan);
 
 // Text for each kernel: `line(index, variant)`; those of classes that weren't tuned inside #ifndef

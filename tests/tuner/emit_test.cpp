@@ -11,6 +11,7 @@
 #include <functional>
 #include <limits>
 #include <random>
+#include <set>
 #include <sstream>
 
 #include "tests/tuner/compile_run.h"
@@ -25,6 +26,11 @@ namespace detail {
 inline constexpr char kServes[] = "";
 }
 #include "tuner/emitted/selection.h"
+namespace detail {
+inline int multiprocessors_or(int tuned) {
+  return tuned;
+}
+}  // namespace detail
 }  // namespace emitted
 
 namespace fcsa::tuner {
@@ -305,54 +311,84 @@ TEST(EmittedSelection, TakesTheBiasTheScalePerHeadAndTf32ThatTheTunerTook) {
   }
 }
 
-// A class with shapes all over, each with its own configuration, so that a choice tells the shape.
-TEST(EmittedSelection, ChoosesTheShapeThatTheTunerChooses) {
-  const DispatchTable base = simt_table("sm_80");
-  DispatchTable table = base;
+int size_up_to(int largest, std::mt19937& random) {
+  return static_cast<int>(std::exp2(std::log2(largest) * (random() % 1000) / 1000.0));
+}
+
+// Shapes all over, and three configurations of different tiles that some of them were measured with.
+DispatchTable table_of_random_shapes(std::mt19937& random) {
+  DispatchTable table = simt_table("sm_80");
   table.classes.resize(1);
   DispatchClass& c = table.classes.front();
+  c.configurations = {"simt.forward{}", "simt.forward{warps=2}", "simt.forward{warps=8}"};
+  Problem p = c.entries.front().problem;
   c.entries.clear();
-  c.configurations.clear();
-  std::mt19937 random(7);
-  const auto size = [&](int largest) {
-    return static_cast<int>(std::exp2(std::log2(largest) * (random() % 1000) / 1000.0));
-  };
-  std::vector<emitted::detail::Shape> shapes;
   for (int i = 0; i < 40; ++i) {
-    Problem p = base.classes.front().entries.front().problem;
-    p.nq = size(65536), p.nk = size(65536), p.batch = size(64);
-    c.configurations.push_back(std::to_string(i));
-    c.entries.push_back({p, static_cast<std::size_t>(i), 1.0, 1.0, 1.0});
-    shapes.push_back({p.nq, p.nk, p.batch, p.heads, p.kv_heads, emitted::Layout::bhnd, std::log2(p.nq),
-                      std::log2(p.nk), std::log2(p.batch * p.heads), i, 1.0});
+    p.nq = size_up_to(65536, random), p.nk = size_up_to(65536, random), p.batch = size_up_to(64, random);
+    DispatchEntry entry{.problem = p, .choice = random() % 3};
+    for (std::size_t j = 0; j < 3; ++j)
+      entry.times_ms.push_back(j == entry.choice || random() % 2
+                                   ? 1e-9 * p.nq * p.nk * p.batch * (1 + random() % 100 / 1000.0)
+                                   : 0);
+    c.entries.push_back(entry);
   }
-  const emitted::detail::Class of{c.traits, 0, static_cast<int>(shapes.size()), 0};
-  const emitted::detail::Table emitted_table{&of, 1, shapes.data()};
+  c.rule = fit_rule(c, table.device.target.multiprocessors);
+  return table;
+}
+
+TEST(EmittedSelection, ChoosesWhatTheTunerChooses) {
+  std::mt19937 random(7);
+  const DispatchTable table = table_of_random_shapes(random);
+  const DispatchClass& c = table.classes.front();
+  std::vector<emitted::detail::Shape> shapes;
+  for (const auto& entry : c.entries) {
+    const Problem& p = entry.problem;
+    shapes.push_back({p.nq, p.nk, p.batch, p.heads, p.kv_heads, emitted::Layout::bhnd,
+                      static_cast<int>(entry.choice), 1.0});
+  }
+  const int variants[] = {0, 1, 2};
+  const emitted::detail::Class of{c.traits, 0, static_cast<int>(shapes.size()), 0, 0, 3, 0};
+  const emitted::detail::Table emitted_table{&of,
+                                             1,
+                                             shapes.data(),
+                                             c.rule.positions.data(),
+                                             c.rule.models.data(),
+                                             variants,
+                                             c.rule.corrections.data(),
+                                             table.device.target.multiprocessors};
+  std::set<int> chosen;
   for (int i = 0; i < 500; ++i) {
     Problem p = c.entries[random() % c.entries.size()].problem;
-    if (i % 2) p.nq = size(65536), p.nk = size(65536), p.batch = size(64);
+    if (i % 2) p.nq = size_up_to(65536, random), p.nk = size_up_to(65536, random);
     const Choice expected = choose(table, p);
     const auto choice = emitted::detail::choose(emitted_table, attention_of(p));
     ASSERT_NE(choice.shape, nullptr);
-    EXPECT_EQ(std::to_string(choice.variant), expected.configuration) << kernels::to_text(p);
+    EXPECT_EQ(c.configurations.at(static_cast<std::size_t>(choice.variant)), expected.configuration)
+        << kernels::to_text(p);
+    chosen.insert(choice.variant);
   }
+  EXPECT_EQ(chosen.size(), 3u);
+}
+
+// Without tuned shapes.
+emitted::detail::Table table_of(const emitted::detail::Class& of) {
+  return {&of, 1, nullptr, nullptr, nullptr, nullptr, nullptr, 1};
 }
 
 TEST(EmittedSelection, FallsBackToExactProductsWhereTf32IsAllowedAndNotTheOtherWay) {
-  const emitted::detail::Class exact{{}, 0, 0, 3};
+  const emitted::detail::Class exact{{}, 0, 0, 3, 0, 0, 0};
   emitted::Attention a;
   a.allow_tf32 = true;
-  EXPECT_EQ(emitted::detail::choose({&exact, 1, nullptr}, a).variant, 3);
-  const emitted::detail::Class rounded{{.tf32 = true}, 0, 0, 3};
-  EXPECT_EQ(emitted::detail::choose({&rounded, 1, nullptr}, a).variant, 3);
-  EXPECT_EQ(emitted::detail::choose({&rounded, 1, nullptr}, emitted::Attention{}).of, nullptr);
+  EXPECT_EQ(emitted::detail::choose(table_of(exact), a).variant, 3);
+  const emitted::detail::Class rounded{{.tf32 = true}, 0, 0, 3, 0, 0, 0};
+  EXPECT_EQ(emitted::detail::choose(table_of(rounded), a).variant, 3);
+  EXPECT_EQ(emitted::detail::choose(table_of(rounded), emitted::Attention{}).of, nullptr);
 }
 
 TEST(EmittedSelection, FallsBackToTheRunningMaximum) {
   kernels::Traits traits{.softmax = Softmax::running_maximum};
-  const emitted::detail::Class of{traits, 0, 0, 3};
-  const emitted::detail::Table table{&of, 1, nullptr};
-  const auto choice = emitted::detail::choose(table, emitted::Attention{});
+  const emitted::detail::Class of{traits, 0, 0, 3, 0, 0, 0};
+  const auto choice = emitted::detail::choose(table_of(of), emitted::Attention{});
   EXPECT_EQ(choice.of, &of);
   EXPECT_EQ(choice.variant, 3);
 }

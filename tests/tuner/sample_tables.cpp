@@ -49,8 +49,11 @@ DispatchClass class_of(const Family& family, Problem problem, const Target& targ
                          .choice = length <= 512 ? 0u : 1u,
                          .chosen_ms = 1e-6 * length * length,
                          .best_ms = 1e-6 * length * length,
-                         .baseline_ms = 1.1e-6 * length * length});
+                         .baseline_ms = 1.1e-6 * length * length,
+                         .times_ms = {length <= 512 ? 1e-6 * length * length : 1.1e-6 * length * length,
+                                      length <= 512 ? 1.1e-6 * length * length : 1e-6 * length * length}});
   }
+  c.rule = fit_rule(c, target.multiprocessors);
   return c;
 }
 

@@ -13,6 +13,13 @@ inline Status check_device(int& device) {
       kComputeCapability, device, major, minor);
 }
 
+inline int multiprocessors_or(int tuned) {
+  int device = 0, multiprocessors = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return tuned;
+  const cudaError_t error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  return error == cudaSuccess ? multiprocessors : tuned;
+}
+
 }  // namespace detail
 
 inline std::size_t workspace_bytes(const Attention& attention) {
