@@ -26,7 +26,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Target, kind, arch, compute_capability, multi
                                    max_threads_per_block, smem_per_block_bytes, l2_bytes, memory_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceInfo, target, index, name, uuid, driver, compiler)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Launch, kernel, grid_x, grid_y, grid_z, threads, smem_bytes,
-                                   blocks_per_multiprocessor, tensor_maps)
+                                   blocks_per_multiprocessor)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TensorMap, tensor, first_byte, rank, size, stride_bytes, box,
                                    swizzle_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(KernelSource, kind, text, entries)

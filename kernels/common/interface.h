@@ -98,7 +98,6 @@ struct Launch {
   // GPU: a persistent kernel, whose blocks take turns at the work: grid_x is reduced to this many blocks for
   // each multiprocessor of the device. 0: grid_x as it is.
   unsigned blocks_per_multiprocessor = 0;
-  bool tensor_maps = false;  // GPU: the kernel takes LaunchPlan::maps, encoded, as its second parameter
 };
 
 struct LaunchPlan {

@@ -185,7 +185,6 @@ struct ForwardConfig {
     forward.threads = static_cast<unsigned>(threads());
     forward.smem_bytes = static_cast<unsigned>(smem_bytes(t));
     forward.blocks_per_multiprocessor = persistent ? static_cast<unsigned>(min_blocks) : 0;
-    forward.tensor_maps = true;
     return plan;
   }
 };

@@ -88,7 +88,7 @@ TEST(Protocol, CarriesAJob) {
 TEST(Protocol, CarriesThePersistentLaunchesAndTensorMapsOfAPlan) {
   kernels::LaunchPlan plan;
   plan.count = 1;
-  plan.steps[0] = {.blocks_per_multiprocessor = 2, .tensor_maps = true};
+  plan.steps[0] = {.blocks_per_multiprocessor = 2};
   plan.map_count = 2;
   plan.maps[0] = {.tensor = kernels::TensorMap::workspace,
                   .first_byte = 1LL << 33,
@@ -100,7 +100,6 @@ TEST(Protocol, CarriesThePersistentLaunchesAndTensorMapsOfAPlan) {
   plan.maps[1] = {.tensor = kernels::TensorMap::v, .rank = 4, .swizzle_bytes = 32};
   const auto copy = through_the_wire(plan);
   EXPECT_EQ(copy.steps[0].blocks_per_multiprocessor, 2U);
-  EXPECT_TRUE(copy.steps[0].tensor_maps);
   ASSERT_EQ(copy.map_count, 2);
   for (int i = 0; i < plan.map_count; ++i) {
     const kernels::TensorMap &sent = plan.maps[i], &received = copy.maps[i];
