@@ -16,12 +16,16 @@ struct EmittedVariant {
   const kernels::Family* family = nullptr;
   kernels::Traits traits;
   kernels::Configuration configuration;
+  kernels::Problem problem;   // of these traits: one that it is valid for
+  std::string tuned_as = {};  // class text; empty when it wasn't tuned
 };
 
 struct EmittedShape {
   kernels::Problem problem;
   std::size_t variant = 0;  // index into EmitPlan::variants
-  double time_ms = 0;
+  double time_ms = 0;       // measured, of the variant
+  double best_ms = 0;       // of the best configuration
+  double baseline_ms = 0;   // of the family's baseline; 0 when not measured
   kernels::Position position = {};
   std::vector<float> corrections = {};  // of the class's candidates: kernels::Rule
 };
@@ -50,9 +54,15 @@ struct EmitPlan {
   std::vector<std::string> left_out;  // classes that headers can't serve yet, and why
 };
 
+// Which problems a file serves: those that were tuned, or also those next to them.
+enum class Serve { tuned, neighbours };
+
+// Whether a header can serve the class.
+bool is_emitted(const DispatchClass& c);
+
 // Throws std::runtime_error when there is nothing to emit, std::invalid_argument for a configuration of a
 // family that this build doesn't have.
-EmitPlan plan_emission(const DispatchTable& table);
+EmitPlan plan_emission(const DispatchTable& table, Serve serve = Serve::neighbours);
 
 // The same problems for another instruction set of the same device, where nothing was tuned: baselines, and
 // only the running maximum, which serves every bound. Classes that serve what was tuned come first and count

@@ -44,8 +44,8 @@ enum class Code : int {
   ok,
   invalid_argument,  // a null or misaligned pointer, a size or a stride that can't be right
   unsupported,       // this header has no kernel for the problem
-  wrong_device,      // tuned for another GPU architecture, or the processor lacks the instruction set
-  launch_failed      // the CUDA runtime refused; on a CPU: no memory, no threads
+  wrong_device,  // tuned or compiled for another GPU architecture; the processor lacks the instruction set
+  launch_failed  // CUDA refused; on a CPU: no memory, no threads
 };
 
 struct [[nodiscard]] Status {

@@ -261,14 +261,18 @@ inline Choice choose(const Table& table, const Attention& a) {
 
 inline Status no_kernel(const Attention& a) {
   const Bias bias = bias_of(a);
-  return failure(Code::unsupported,
-                 "no kernel for %s, head_dim %d, groups %d%s%s%s%s%s; this header serves %s",
-                 name_of(a.dtype), a.head_dim, a.groups, a.causal ? ", causal" : "",
-                 a.key_mask ? ", key_mask" : "", a.l2norm_qk ? "" : ", without l2norm_qk",
-                 bias == Bias::none   ? ""
-                 : bias == Bias::same ? ", bias of that type"
-                                      : ", bias in f32",
-                 a.head_scale ? ", head_scale" : "", kServes);
+  char groups[32] = "";
+  if (a.groups != 1) std::snprintf(groups, sizeof(groups), " --groups %d", a.groups);
+  return failure(
+      Code::unsupported,
+      "no kernel for this: run `fcsa tune --dtype %s --head-dim %d --causal %s%s%s%s%s%s` and emit "
+      "again; this header serves %s",
+      name_of(a.dtype), a.head_dim, a.causal ? "yes" : "no", groups, a.key_mask ? " --mask yes" : "",
+      a.l2norm_qk ? "" : " --no-l2norm",
+      bias == Bias::none   ? ""
+      : bias == Bias::same ? " --bias same"
+                           : " --bias f32",
+      a.head_scale ? " --head-scale yes" : "", kServes);
 }
 
 inline Selection selection_of(const Choice& choice, const Attention& a, const char* configuration) {
