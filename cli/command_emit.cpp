@@ -4,20 +4,21 @@
 #include <map>
 
 #include "cli/commands.h"
+#include "cli/emit_kernels.h"
 #include "cli/options.h"
+#include "cli/sessions.h"
 #include "tuner/emit.h"
 
 namespace fcsa::cli {
 namespace {
 
 struct EmitOptions {
-  std::string db, out = ".", device;
+  std::string db, out = ".", device, format = "header";
   double epsilon = 2.0;
+  bool cubin = false, tuned_only = false;
 };
 
-// The devices of the database to emit for: all of them, or the one whose uuid or name is given. When several
-// have the same header name (two GPUs of one architecture), the one with the newest trials wins, and the
-// others are named.
+// The devices of the database to emit for: all of them, or the one whose uuid or name is given.
 std::vector<std::string> chosen_devices(const tuner::StoreSummary& summary, const std::string& wanted) {
   std::vector<std::string> uuids;
   std::string known;
@@ -32,30 +33,72 @@ std::vector<std::string> chosen_devices(const tuner::StoreSummary& summary, cons
   throw UsageError(fmt::format("--device: no trials of '{}'. The database has:{}", wanted, known));
 }
 
+tuner::Format format_of(const EmitOptions& options) {
+  if (options.format == "header") return tuner::Format::header;
+  if (options.format == "json") return tuner::Format::json;
+  throw UsageError(fmt::format("--format: '{}' is neither header nor json", options.format));
+}
+
+tuner::Emission emission_for(const std::string& uuid, const std::vector<tuner::StoredTrial>& trials,
+                             const EmitOptions& options) {
+  tuner::Emission emission;
+  emission.table = tuner::make_dispatch_table(trials, uuid, options.epsilon / 100);
+  emission.plan = tuner::plan_emission(emission.table,
+                                       options.tuned_only ? tuner::Serve::tuned : tuner::Serve::neighbours);
+  emission.provenance = tuner::provenance_of(emission.table, trials);
+  emission.command = command_line();
+  return emission;
+}
+
+// One for each file name: of several models of GPU with one architecture the one that was tuned last.
+std::vector<tuner::Emission> emissions(const EmitOptions& options, const tuner::Store& store) {
+  const auto trials = store.trials();
+  std::map<std::string, tuner::Emission> by_name;
+  for (const auto& uuid : chosen_devices(store.summary(), options.device)) {
+    tuner::Emission emission = emission_for(uuid, trials, options);
+    const std::string name = std::filesystem::path(tuner::emitted_name(emission, format_of(options))).stem();
+    const auto [place, added] = by_name.try_emplace(name, emission);
+    tuner::Emission& other = place->second;
+    if (added || tuner::same_model(other.table.device, emission.table.device)) continue;
+    if (other.provenance.last_at < emission.provenance.last_at) std::swap(other, emission);
+    fmt::print(stderr,
+               "note: {} and {} share {}: this is of the former, which was tuned last; use --device to "
+               "choose\n",
+               other.table.device.name, emission.table.device.name, name);
+  }
+  std::vector<tuner::Emission> list;
+  for (auto& [name, emission] : by_name) list.push_back(std::move(emission));
+  return list;
+}
+
+void complete(tuner::Emission& emission, const EmitOptions& options) {
+  const auto comparison = compare_sources(emission);
+  emission.sources = comparison.value_or("not compared with what was measured: no compiler was there");
+  if (comparison && comparison->starts_with("changed"))
+    fmt::print(stderr, "note: {}: kernel sources {}\n", emission.table.device.name, *comparison);
+  if (!options.cubin) return;
+  if (emission.table.device.target.kind == kernels::DeviceKind::cuda) return compile_variants(emission);
+  fmt::print(stderr, "note: --cubin: {} is no GPU; its kernels are emitted as source\n",
+             emission.table.device.name);
+}
+
 void emit(const EmitOptions& options) {
   if (!(options.epsilon >= 0 && options.epsilon < 100))
     throw UsageError(fmt::format("--epsilon: {} is not a percentage from 0 to 100", options.epsilon));
+  const tuner::Format format = format_of(options);
   const auto file = options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db);
   const tuner::Store store(file, tuner::Store::Mode::read_only);
-  const auto trials = store.trials();
-  std::map<std::string, tuner::DispatchTable> by_header;
-  for (const auto& uuid : chosen_devices(store.summary(), options.device)) {
-    auto table = tuner::make_dispatch_table(trials, uuid, options.epsilon / 100);
-    const std::string name = tuner::header_name(table);
-    const auto [place, added] = by_header.try_emplace(name, table);
-    if (added) continue;
-    fmt::print(stderr, "note: {} and {} share {}; use --device to choose. Taking the latter.\n",
-               place->second.device.name, table.device.name, name);
-    place->second = std::move(table);
+  for (auto& emission : emissions(options, store)) {
+    complete(emission, options);
+    fmt::print("wrote {}\n", tuner::emit(emission, format, options.out).string());
   }
-  for (const auto& [name, table] : by_header)
-    fmt::print("wrote {}\n", tuner::emit_header(table, options.out).string());
 }
 
 }  // namespace
 
 void add_emit(CLI::App& app, Context&) {
-  auto* command = app.add_subcommand("emit", "Writes a tuned header for every device in the database");
+  auto* command = app.add_subcommand(
+      "emit", "Writes a tuned header, or the table as JSON, for every device in the database");
   auto options = std::make_shared<EmitOptions>();
   command->add_option("--db", options->db, "Database [~/.local/share/fcsa/tuning.db]");
   command->add_option("--out", options->out, "Folder to write")->capture_default_str();
@@ -64,6 +107,13 @@ void add_emit(CLI::App& app, Context&) {
   command
       ->add_option("--epsilon", options->epsilon, "Percent of speed that may be given up for fewer kernels")
       ->capture_default_str();
+  command
+      ->add_option("--format", options->format, "header, or json: the table for programs in other languages")
+      ->capture_default_str();
+  command->add_flag("--cubin", options->cubin,
+                    "GPU kernels as binaries, compiled now with NVRTC: no nvcc is needed to use them");
+  command->add_flag("--tuned-only", options->tuned_only,
+                    "Only the problems that were tuned, without those next to them");
   command->callback([options] { emit(*options); });
 }
 

@@ -1,14 +1,18 @@
-// Random tensors, and a comparison of attention with the formula in double precision. `Attention` is the
-// struct of a tuned header, with pointers to host memory and dense tensors. Elements: f32, bf16 or f16.
+// Problems with random tensors, and a comparison of attention with the formula in double precision.
+// `Attention` is the struct of a tuned header, with pointers to host memory and dense tensors. Elements: f32,
+// bf16 or f16.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
 namespace check {
@@ -76,7 +80,7 @@ inline std::vector<unsigned char> random_mask(std::size_t count, unsigned seed) 
 template <typename Attention>
 std::vector<double> row_of(const Attention& a, const void* tensor, int heads, int n, int batch, int head,
                            int row) {
-  const long long first = a.layout == decltype(a.layout){}
+  const long long first = a.layout == decltype(a.layout)::bhnd
                               ? ((static_cast<long long>(batch) * heads + head) * n + row)
                               : ((static_cast<long long>(batch) * n + row) * heads + head);
   std::vector<double> values(a.head_dim);
@@ -91,6 +95,29 @@ inline double dot(const std::vector<double>& a, const std::vector<double>& b) {
   return sum;
 }
 
+// Each of a.groups equal parts divided by its norm.
+template <typename Attention>
+std::vector<double> normalised(const Attention& a, std::vector<double> row) {
+  if (!a.l2norm_qk) return row;
+  const std::size_t part = row.size() / a.groups;
+  for (std::size_t first = 0; first < row.size(); first += part) {
+    double squares = 0;
+    for (std::size_t d = first; d < first + part; ++d) squares += row[d] * row[d];
+    for (std::size_t d = first; d < first + part; ++d)
+      row[d] /= std::max(std::sqrt(squares), static_cast<double>(a.eps));
+  }
+  return row;
+}
+
+// What is added to the logit of a query and a key; the bias is dense.
+template <typename Attention>
+double bias_of(const Attention& a, int batch, int head, int row, int key) {
+  if (!a.bias) return 0;
+  const int batches = a.bias_batch ? a.bias_batch : a.batch, heads = a.bias_heads ? a.bias_heads : a.heads;
+  const long long plane = static_cast<long long>(batch % batches) * heads + (heads == 1 ? 0 : head);
+  return load(static_cast<int>(a.bias_dtype), a.bias, (plane * a.nq + row) * a.nk + key);
+}
+
 struct Row {
   std::vector<double> o;
   double lse;
@@ -99,19 +126,16 @@ struct Row {
 template <typename Attention>
 Row reference(const Attention& a, int batch, int head, int row) {
   const int kv_head = head / (a.heads / a.kv_heads);
-  const auto inverse_norm = [&](const std::vector<double>& x) {
-    return a.l2norm_qk ? 1 / std::max(std::sqrt(dot(x, x)), static_cast<double>(a.eps)) : 1.0;
-  };
-  const auto q = row_of(a, a.q, a.heads, a.nq, batch, head, row);
-  const double factor = a.scale * inverse_norm(q);
+  const auto q = normalised(a, row_of(a, a.q, a.heads, a.nq, batch, head, row));
+  const double scale = a.head_scale ? a.head_scale[head] : a.scale;
   std::vector<double> logits(a.nk, -std::numeric_limits<double>::infinity());
   double highest = logits[0];
   for (int j = 0; j < a.nk; ++j) {
     const bool visible =
         (!a.causal || j <= row + a.nk - a.nq) && (!a.key_mask || a.key_mask[batch * a.nk + j]);
     if (!visible) continue;
-    const auto k = row_of(a, a.k, a.kv_heads, a.nk, batch, kv_head, j);
-    logits[j] = factor * inverse_norm(k) * dot(q, k);
+    const auto k = normalised(a, row_of(a, a.k, a.kv_heads, a.nk, batch, kv_head, j));
+    logits[j] = scale * dot(q, k) + bias_of(a, batch, head, row, j);
     highest = std::max(highest, logits[j]);
   }
   Row result{std::vector<double>(a.head_dim), highest};
@@ -164,10 +188,131 @@ double flops(const Attention& a) {
   return (a.causal ? 2.0 : 4.0) * a.batch * a.heads * a.nq * a.nk * a.head_dim;
 }
 
-inline std::vector<int> lengths_from(int argc, char** argv) {
+struct Features {
+  bool masked = false, biased = false, head_scaled = false;
+};
+
+// A problem with random tensors in host memory.
+template <typename Attention>
+class HostProblem {
+ public:
+  HostProblem(const Attention& sizes, const Features& features) : attention_(sizes) {
+    Attention& a = attention_;
+    const int dtype = static_cast<int>(a.dtype);
+    const std::size_t rows = static_cast<std::size_t>(a.batch) * a.heads * a.nq,
+                      keys = static_cast<std::size_t>(a.batch) * a.kv_heads * a.nk;
+    a.q = keep(random_tensor(dtype, rows * a.head_dim, 1));
+    a.k = keep(random_tensor(dtype, keys * a.head_dim, 2));
+    a.v = keep(random_tensor(dtype, keys * a.head_dim, 3));
+    a.o = keep(std::vector<unsigned char>(rows * a.head_dim * element_bytes(dtype)));
+    a.lse = reinterpret_cast<float*>(keep(std::vector<unsigned char>(rows * 4)));
+    if (features.masked) a.key_mask = keep(random_mask(static_cast<std::size_t>(a.batch) * a.nk, 4));
+    if (features.head_scaled) a.head_scale = reinterpret_cast<float*>(keep(random_tensor(0, a.heads, 5)));
+    if (!features.biased) return;
+    a.bias_batch = 1;
+    a.bias = keep(
+        random_tensor(static_cast<int>(a.bias_dtype), static_cast<std::size_t>(a.heads) * a.nq * a.nk, 6));
+  }
+  HostProblem(const HostProblem&) = delete;
+  HostProblem& operator=(const HostProblem&) = delete;
+  const Attention& attention() const { return attention_; }
+
+ private:
+  unsigned char* keep(std::vector<unsigned char> bytes) {
+    tensors_.push_back(std::move(bytes));
+    return tensors_.back().data();
+  }
+
+  std::vector<std::vector<unsigned char>> tensors_;
+  Attention attention_;
+};
+
+// Runs problems one after the other, and counts.
+template <typename Attention>
+class Checker {
+ public:
+  // Computes a problem in host memory, and returns the time in ms, or a negative number when it failed.
+  using Run = std::function<double(const Attention&)>;
+  explicit Checker(Run run) : run_(std::move(run)) {}
+
+  void check(const Attention& sizes, const Features& features = {}) {
+    const HostProblem<Attention> problem(sizes, features);
+    const Attention& a = problem.attention();
+    const auto selection = describe(a);
+    if (selection.status.code == decltype(selection.status.code)::unsupported) return;
+    const double ms = run_(a);
+    const double error = ms < 0 ? std::numeric_limits<double>::infinity() : worst_error(a, 32);
+    const bool right = error <= tolerance(static_cast<int>(a.dtype));
+    ++(right ? right_ : wrong_);
+    const char* dtype = is_f32(static_cast<int>(a.dtype))    ? "f32"
+                        : is_bf16(static_cast<int>(a.dtype)) ? "bf16"
+                                                             : "f16";
+    std::printf("%-4s d%-3d h%d/%d %5d x %-5d%s%s%s%s%s%s%s  %9.3f ms  %7.1f GFLOP/s  error %.1e  %s  %s\n",
+                dtype, a.head_dim, a.heads, a.kv_heads, a.nq, a.nk, a.causal ? " causal" : "",
+                a.key_mask ? " masked" : "", a.bias ? " bias" : "", a.head_scale ? " head_scale" : "",
+                a.l2norm_qk ? "" : " raw", a.groups > 1 ? " groups" : "",
+                a.layout == decltype(a.layout)::bhnd ? "" : " bnhd", ms, flops(a) / ms * 1e-6, error,
+                right ? "ok" : "WRONG", selection.configuration);
+  }
+
+  // Every feature, alone or with others, at lengths that hardly anybody tunes.
+  void check_length(Attention a, int length) {
+    a.nq = a.nk = length;
+    a.kv_heads = a.heads;
+    check(a);
+    Attention causal = a;
+    causal.causal = true;
+    check(causal);
+    // Several query heads for each key/value head, more keys than queries, axes as most frameworks have them.
+    Attention grouped = causal;
+    grouped.batch = 2;
+    grouped.kv_heads = a.heads / 2;
+    grouped.nq = length / 2 + 1;
+    grouped.layout = decltype(a.layout)::bnhd;
+    check(grouped);
+    grouped.causal = false;
+    check(grouped, {.masked = true});
+    grouped.heads = 3 * grouped.kv_heads;
+    check(grouped, {.masked = true});
+    check(a, {.biased = true});
+    check(a, {.head_scaled = true});
+    check(a, {.biased = true, .head_scaled = true});
+    Attention special = a;
+    special.groups = 2;
+    check(special);
+    special.groups = 1;
+    special.l2norm_qk = false;
+    special.scale = 0.125f;
+    check(special);
+  }
+
+  int exit_status() const {
+    std::printf("%d right, %d wrong\n", right_, wrong_);
+    return right_ > 0 && wrong_ == 0 ? 0 : 1;
+  }
+
+ private:
+  Run run_;
+  int right_ = 0, wrong_ = 0;
+};
+
+// The lengths of the command line, for every dtype and common head dims. Returns the exit status.
+template <typename Attention>
+int check_all(int argc, char** argv, const typename Checker<Attention>::Run& run) {
   std::vector<int> lengths;
   for (int i = 1; i < argc; ++i) lengths.push_back(std::atoi(argv[i]));
-  return lengths.empty() ? std::vector<int>{333, 1000, 4097} : lengths;
+  if (lengths.empty()) lengths = {333, 1000, 4097};
+  Checker<Attention> checker(run);
+  for (const int length : lengths)
+    for (const int dtype : {0, 1, 2})
+      for (const int head_dim : {16, 32, 64, 80, 96, 128}) {
+        Attention a;
+        a.dtype = static_cast<decltype(a.dtype)>(dtype);
+        a.head_dim = head_dim;
+        a.heads = 4;
+        checker.check_length(a, length);
+      }
+  return checker.exit_status();
 }
 
 }  // namespace check

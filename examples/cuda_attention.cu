@@ -3,10 +3,15 @@
 //   nvcc -std=c++20 -O2 -gencode arch=compute_90a,code=sm_90a -I include cuda_attention.cu -o cuda_attention
 //   ./cuda_attention [length ...]
 // For another GPU add -DFCSA_HEADER='"fcsa_tuned_sm_80.cuh"' -DFCSA_NAMESPACE=fcsa_tuned::sm_80.
+// With the binaries inside, `fcsa emit --cubin`, no nvcc is needed:
+//   g++ -std=c++20 -O2 -x c++ -DFCSA_HEADER='"fcsa_tuned_sm_90.h"' -DFCSA_NAMESPACE=fcsa_tuned::sm_90 -I
+//   include
+//     -I /usr/local/cuda/include cuda_attention.cu -L /usr/local/cuda/lib64 -lcudart -lcuda -o cuda_attention
 // Runs at the lengths given, tuned or not, compares with double precision and prints error and time.
 #include <cuda_runtime.h>
 
 #include <cstdio>
+#include <deque>
 
 #include "check.h"
 
@@ -16,13 +21,9 @@
 #endif
 #include FCSA_HEADER
 
-namespace fcsa_tuned_here = FCSA_NAMESPACE;
-
 namespace {
 
-using fcsa_tuned_here::Attention;
-using fcsa_tuned_here::DType;
-using fcsa_tuned_here::Layout;
+namespace tuned = FCSA_NAMESPACE;
 
 void require(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
@@ -35,31 +36,29 @@ struct DeviceBuffer {
   explicit DeviceBuffer(std::size_t bytes) : bytes(bytes) {
     if (bytes > 0) require(cudaMalloc(&data, bytes), "cudaMalloc");
   }
-  explicit DeviceBuffer(const std::vector<unsigned char>& host) : DeviceBuffer(host.size()) {
-    require(cudaMemcpy(data, host.data(), bytes, cudaMemcpyHostToDevice), "cudaMemcpy");
+  DeviceBuffer(const void* host, std::size_t bytes) : DeviceBuffer(bytes) {
+    require(cudaMemcpy(data, host, bytes, cudaMemcpyHostToDevice), "cudaMemcpy");
   }
   ~DeviceBuffer() { cudaFree(data); }
   DeviceBuffer(const DeviceBuffer&) = delete;
   DeviceBuffer& operator=(const DeviceBuffer&) = delete;
-  std::vector<unsigned char> host() const {
-    std::vector<unsigned char> copy(bytes);
-    require(cudaMemcpy(copy.data(), data, bytes, cudaMemcpyDeviceToHost), "cudaMemcpy");
-    return copy;
+  void copy_to(void* host) const {
+    require(cudaMemcpy(host, data, bytes, cudaMemcpyDeviceToHost), "cudaMemcpy");
   }
   std::size_t bytes;
   void* data = nullptr;
 };
 
 // Time of one launch in ms, the mean of several; negative when it failed.
-double run(const Attention& attention, cudaStream_t stream) {
-  const DeviceBuffer workspace(fcsa_tuned_here::workspace_bytes(attention));
+double time_launches(const tuned::Attention& attention, cudaStream_t stream) {
+  const DeviceBuffer workspace(tuned::workspace_bytes(attention));
   cudaEvent_t start, stop;
   require(cudaEventCreate(&start), "cudaEventCreate");
   require(cudaEventCreate(&stop), "cudaEventCreate");
   constexpr int kLaunches = 20;
   for (int i = -3; i < kLaunches; ++i) {
     if (i == 0) require(cudaEventRecord(start, stream), "cudaEventRecord");
-    const fcsa_tuned_here::Status status = fcsa_tuned_here::forward(attention, workspace.data, stream);
+    const tuned::Status status = tuned::forward(attention, workspace.data, stream);
     if (!status.ok()) {
       std::fprintf(stderr, "forward: %s\n", status.text);
       return -1;
@@ -74,66 +73,31 @@ double run(const Attention& attention, cudaStream_t stream) {
   return ms / kLaunches;
 }
 
-// Makes tensors for the sizes in `a`, runs, checks. A header without kernels for the problem isn't a failure.
-bool run_and_check(Attention a, bool masked, cudaStream_t stream) {
-  const int dtype = static_cast<int>(a.dtype);
-  const std::size_t rows = static_cast<std::size_t>(a.batch) * a.heads * a.nq;
-  const std::size_t keys = static_cast<std::size_t>(a.batch) * a.kv_heads * a.nk;
-  const auto q = check::random_tensor(dtype, rows * a.head_dim, 1),
-             k = check::random_tensor(dtype, keys * a.head_dim, 2),
-             v = check::random_tensor(dtype, keys * a.head_dim, 3);
-  const auto mask = check::random_mask(static_cast<std::size_t>(a.batch) * a.nk, 4);
-  const DeviceBuffer device_q(q), device_k(k), device_v(v), device_mask(mask), device_o(q.size()),
-      device_lse(rows * 4);
-  a.q = device_q.data;
-  a.k = device_k.data;
-  a.v = device_v.data;
-  a.o = device_o.data;
-  a.lse = static_cast<float*>(device_lse.data);
-  if (masked) a.key_mask = static_cast<const unsigned char*>(device_mask.data);
-
-  const fcsa_tuned_here::Selection selection = fcsa_tuned_here::describe(a);
-  if (selection.status.code == fcsa_tuned_here::Code::unsupported) return true;
-  const double ms = run(a, stream);
-  if (ms < 0) return false;
-
-  auto o = device_o.host(), lse = device_lse.host();
-  Attention on_host = a;
-  on_host.q = q.data();
-  on_host.k = k.data();
-  on_host.v = v.data();
-  on_host.o = o.data();
-  on_host.lse = reinterpret_cast<float*>(lse.data());
-  if (masked) on_host.key_mask = mask.data();
-  const double error = check::worst_error(on_host, 64);
-  const bool right = error <= check::tolerance(dtype);
-  std::printf("%-4s d%-3d h%d/%d %5d x %-5d%s%s%s  %9.3f ms  %7.2f TFLOP/s  error %.1e  %s  %s\n",
-              dtype == 0   ? "f32"
-              : dtype == 1 ? "bf16"
-                           : "f16",
-              a.head_dim, a.heads, a.kv_heads, a.nq, a.nk, a.causal ? " causal" : "", masked ? " masked" : "",
-              a.layout == Layout::bnhd ? " bnhd" : "", ms, check::flops(a) / ms * 1e-9, error,
-              right ? "ok" : "WRONG", selection.configuration);
-  return right;
-}
-
-bool run_length(DType dtype, int head_dim, int length, cudaStream_t stream) {
-  Attention a;
-  a.dtype = dtype;
-  a.head_dim = head_dim;
-  a.batch = 2;
-  a.heads = a.kv_heads = 8;
-  a.nq = a.nk = length;
-  bool right = run_and_check(a, false, stream);
-  a.causal = true;
-  right = run_and_check(a, false, stream) && right;
-  // Four query heads for each key/value head, more keys than queries, axes as most frameworks have them.
-  a.kv_heads = 2;
-  a.nq = length / 2 + 1;
-  a.layout = Layout::bnhd;
-  right = run_and_check(a, false, stream) && right;
-  a.causal = false;
-  return run_and_check(a, true, stream) && right;
+// Tensors are copied to the device, and the outputs back.
+double run(const tuned::Attention& on_host, cudaStream_t stream) {
+  tuned::Attention a = on_host;
+  std::deque<DeviceBuffer> buffers;
+  const auto copied = [&](const auto* host, std::size_t count, std::size_t element_bytes) {
+    return host ? buffers.emplace_back(host, count * element_bytes).data : nullptr;
+  };
+  const std::size_t element = check::element_bytes(static_cast<int>(a.dtype)),
+                    rows = static_cast<std::size_t>(a.batch) * a.heads * a.nq,
+                    keys = static_cast<std::size_t>(a.batch) * a.kv_heads * a.nk;
+  a.q = copied(a.q, rows * a.head_dim, element);
+  a.k = copied(a.k, keys * a.head_dim, element);
+  a.v = copied(a.v, keys * a.head_dim, element);
+  a.key_mask = static_cast<unsigned char*>(copied(a.key_mask, static_cast<std::size_t>(a.batch) * a.nk, 1));
+  a.head_scale = static_cast<float*>(copied(a.head_scale, a.heads, 4));
+  a.bias = copied(a.bias, static_cast<std::size_t>(a.bias_batch) * a.heads * a.nq * a.nk,
+                  check::element_bytes(static_cast<int>(a.bias_dtype)));
+  const DeviceBuffer o(rows * a.head_dim * element), lse(rows * 4);
+  a.o = o.data;
+  a.lse = static_cast<float*>(lse.data);
+  const double ms = time_launches(a, stream);
+  if (ms < 0) return ms;
+  o.copy_to(on_host.o);
+  lse.copy_to(on_host.lse);
+  return ms;
 }
 
 }  // namespace
@@ -141,11 +105,8 @@ bool run_length(DType dtype, int head_dim, int length, cudaStream_t stream) {
 int main(int argc, char** argv) {
   cudaStream_t stream;
   require(cudaStreamCreate(&stream), "cudaStreamCreate");
-  bool right = true;
-  for (const int length : check::lengths_from(argc, argv))
-    for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
-      for (const int head_dim : {16, 32, 64, 80, 96, 128})
-        right = run_length(dtype, head_dim, length, stream) && right;
+  const int status = check::check_all<tuned::Attention>(
+      argc, argv, [&](const tuned::Attention& a) { return run(a, stream); });
   require(cudaStreamDestroy(stream), "cudaStreamDestroy");
-  return right ? 0 : 1;
+  return status;
 }

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/common/prediction.h"
 #include "kernels/configuration.h"
 #include "kernels/problem.h"
 #include "kernels/target.h"
@@ -40,12 +41,6 @@ struct KernelSource {
   std::vector<std::string> entries;  // CUDA: name expressions. CPU: names of extern "C" functions
 };
 
-// Rows of q and of k that one block (or task) works on at a time: verification puts lengths around its edges.
-struct Tile {
-  int rows = 1;
-  int keys = 1;
-};
-
 class Family {
  public:
   virtual ~Family() = default;
@@ -63,6 +58,7 @@ class Family {
   // Grid, threads, shared memory and workspace for these sizes (pointers in args are not looked at).
   virtual LaunchPlan plan(const Traits& traits, const Configuration& configuration,
                           const Args& args) const = 0;
+  // Verification puts lengths around its edges, and dispatch predicts times by it.
   virtual Tile tile(const Configuration& configuration) const = 0;
   // By default the flattened template and its instantiation for traits and configuration. Overridden by test
   // doubles.

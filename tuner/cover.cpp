@@ -17,6 +17,29 @@ bool covers(const Regrets& regrets, double epsilon, std::size_t candidate, std::
   return regrets[candidate][shape] <= epsilon;
 }
 
+// Covers what the other covers, nowhere slower; of equals, is the one before.
+bool makes_superfluous(const Regrets& regrets, double epsilon, std::size_t one, std::size_t other) {
+  bool faster = false;
+  for (std::size_t shape = 0; shape < regrets[one].size(); ++shape) {
+    if (!covers(regrets, epsilon, other, shape)) continue;
+    if (regrets[one][shape] > regrets[other][shape]) return false;
+    faster = faster || regrets[one][shape] < regrets[other][shape];
+  }
+  return faster || one < other;
+}
+
+// Without candidates that a smallest cover with the least total regret doesn't need.
+Indices contenders(const Regrets& regrets, double epsilon) {
+  Indices kept;
+  for (std::size_t i = 0; i < regrets.size(); ++i) {
+    bool needed = std::any_of(regrets[i].begin(), regrets[i].end(), [&](double r) { return r <= epsilon; });
+    for (std::size_t j = 0; j < regrets.size() && needed; ++j)
+      needed = j == i || !makes_superfluous(regrets, epsilon, j, i);
+    if (needed) kept.push_back(i);
+  }
+  return kept;
+}
+
 // Of the fastest of the chosen on each shape, infinite when one is above epsilon.
 double total_regret(const Regrets& regrets, double epsilon, const Indices& chosen) {
   double total = 0;
@@ -93,13 +116,20 @@ double combinations(std::size_t candidates, std::size_t size) {
 }  // namespace
 
 std::vector<std::size_t> smallest_cover(const std::vector<std::vector<double>>& regrets, double epsilon) {
-  if (regrets.empty()) return {};
-  Indices greedy = greedy_cover(regrets, epsilon);
-  for (std::size_t size = 1; size <= greedy.size(); ++size) {
-    if (combinations(regrets.size(), size) > kMostCombinations) break;
-    if (Indices best = best_cover_of_size(regrets, epsilon, size); !best.empty()) return best;
+  const Indices kept = contenders(regrets, epsilon);
+  if (kept.empty()) return {};
+  Regrets own;
+  for (const auto i : kept) own.push_back(regrets[i]);
+  Indices chosen = greedy_cover(own, epsilon);
+  for (std::size_t size = 1; size <= chosen.size(); ++size) {
+    if (combinations(own.size(), size) > kMostCombinations) break;
+    Indices best = best_cover_of_size(own, epsilon, size);
+    if (best.empty()) continue;
+    chosen = std::move(best);
+    break;
   }
-  return greedy;
+  for (auto& index : chosen) index = kept[index];
+  return chosen;
 }
 
 }  // namespace fcsa::tuner

@@ -6,113 +6,15 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <set>
 #include <stdexcept>
-#include <tuple>
 
 #include "tuner/cover.h"
-#include "tuner/problem_search.h"
+#include "tuner/recording.h"
 
 namespace fcsa::tuner {
 namespace {
 
-using Times = std::map<std::string, double>;  // of one problem: configuration -> ms
-
-// Part of what a dispatch table may choose: known to this build, tunable, and still readable by its family.
-bool eligible(const Trial& trial) {
-  try {
-    const auto& family = kernels::family_of_kernel(trial.configuration);
-    const auto op = trial.problem.op;
-    kernels::configuration_from_text(trial.configuration, kernels::kernel_name(family, op),
-                                     family.parameters(op));
-    return family.tunable();
-  } catch (const std::invalid_argument&) {
-    return false;
-  }
-}
-
-bool older(const StoredTrial& a, const StoredTrial& b) {
-  return std::tie(a.trial.finished_at, a.id) < std::tie(b.trial.finished_at, b.id);
-}
-
-// In order of time, without configurations that no longer exist, whose source has changed since, or that gave
-// a wrong result on any problem of the class.
-std::vector<const StoredTrial*> usable_trials(const std::vector<StoredTrial>& trials,
-                                              const kernels::DeviceInfo& device) {
-  std::vector<const StoredTrial*> usable;
-  for (const auto& stored : trials) {
-    if (same_model(stored.session.device, device) && eligible(stored.trial)) usable.push_back(&stored);
-  }
-  std::stable_sort(usable.begin(), usable.end(), [](const auto* a, const auto* b) { return older(*a, *b); });
-  using Kernel = std::pair<std::string, std::string>;  // class and configuration
-  const auto kernel_of = [](const StoredTrial* s) {
-    return Kernel{kernels::class_text(s->trial.problem), s->trial.configuration};
-  };
-  std::map<Kernel, std::string> newest_source;
-  for (const auto* stored : usable) newest_source[kernel_of(stored)] = stored->trial.source_hash;
-  std::erase_if(usable,
-                [&](const auto* s) { return s->trial.source_hash != newest_source.at(kernel_of(s)); });
-  std::set<Kernel> wrong;
-  for (const auto* stored : usable) {
-    if (stored->trial.evaluation.status == Status::wrong_result) wrong.insert(kernel_of(stored));
-  }
-  std::erase_if(usable, [&](const auto* s) {
-    return s->trial.evaluation.status != Status::ok || wrong.contains(kernel_of(s));
-  });
-  return usable;
-}
-
-// Medians of the latest race and, for what took no part in it, of the search: those never beat the race's
-// winner, since only ratios inside one race are trusted. Precondition: trials of one problem in order of
-// time, at least one.
-Times times_of_problem(const std::vector<const StoredTrial*>& trials) {
-  const CacheState cache = trials.back()->trial.evaluation.measurement.cache;
-  const auto latest_race = std::find_if(trials.rbegin(), trials.rend(), [&](const auto* s) {
-    return s->trial.phase == Phase::confirm && s->trial.evaluation.measurement.cache == cache;
-  });
-  Times raced, searched;
-  for (const auto* stored : trials) {
-    const auto& measurement = stored->trial.evaluation.measurement;
-    if (measurement.cache != cache) continue;
-    if (stored->trial.phase == Phase::search) {
-      searched[stored->trial.configuration] = measurement.median_ms;
-    } else if (stored->trial.race_id == (*latest_race)->trial.race_id) {
-      raced[stored->trial.configuration] = measurement.median_ms;
-    }
-  }
-  double fastest = 0;
-  for (const auto& [configuration, time_ms] : raced)
-    fastest = fastest == 0 ? time_ms : std::min(fastest, time_ms);
-  Times times = raced;
-  for (const auto& [configuration, time_ms] : searched)
-    times.try_emplace(configuration, std::max(time_ms, fastest));
-  return times;
-}
-
-struct TunedShape {
-  kernels::Problem problem;
-  Times times;
-  double best_ms = 0;
-};
-
-std::vector<TunedShape> shapes_of_class(const std::vector<const StoredTrial*>& trials) {
-  std::map<std::string, std::vector<const StoredTrial*>> by_problem;
-  for (const auto* stored : trials) by_problem[kernels::to_text(stored->trial.problem)].push_back(stored);
-  std::vector<TunedShape> shapes;
-  for (const auto& [text, own] : by_problem) {
-    TunedShape shape{own.front()->trial.problem, times_of_problem(own),
-                     std::numeric_limits<double>::infinity()};
-    for (const auto& [configuration, time_ms] : shape.times) shape.best_ms = std::min(shape.best_ms, time_ms);
-    shapes.push_back(std::move(shape));
-  }
-  std::stable_sort(shapes.begin(), shapes.end(), [](const auto& a, const auto& b) {
-    const auto key = [](const kernels::Problem& p) { return std::tuple(p.nq, p.nk, p.batch * p.heads); };
-    return key(a.problem) < key(b.problem);
-  });
-  return shapes;
-}
-
-std::vector<std::string> fewest_configurations(const std::vector<TunedShape>& shapes, double epsilon) {
+std::vector<std::string> fewest_configurations(const std::vector<ShapeTimes>& shapes, double epsilon) {
   std::set<std::string> all;
   for (const auto& shape : shapes) {
     for (const auto& [configuration, time_ms] : shape.times) all.insert(configuration);
@@ -139,12 +41,13 @@ std::string baseline_text(const kernels::Family& family, const kernels::Problem&
   return kernels::to_text(family, problem.op, family.baseline(problem, target));
 }
 
-DispatchEntry make_entry(const TunedShape& shape, const std::vector<std::string>& chosen,
+DispatchEntry make_entry(const ShapeTimes& shape, const std::vector<std::string>& chosen,
                          const kernels::Target& target) {
   DispatchEntry entry{.problem = shape.problem, .best_ms = shape.best_ms};
   entry.chosen_ms = std::numeric_limits<double>::infinity();
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     const auto time = shape.times.find(chosen[i]);
+    entry.times_ms.push_back(time == shape.times.end() ? 0 : time->second);
     if (time == shape.times.end() || time->second >= entry.chosen_ms) continue;
     entry.choice = i;
     entry.chosen_ms = time->second;
@@ -153,6 +56,50 @@ DispatchEntry make_entry(const TunedShape& shape, const std::vector<std::string>
   const auto baseline = shape.times.find(baseline_text(family, shape.problem, target));
   if (baseline != shape.times.end()) entry.baseline_ms = baseline->second;
   return entry;
+}
+
+DispatchClass make_class(const std::vector<ShapeTimes>& shapes, const kernels::Target& target,
+                         double epsilon) {
+  DispatchClass dispatch;
+  dispatch.class_text = kernels::class_text(shapes.front().problem);
+  dispatch.traits = kernels::traits_of(shapes.front().problem);
+  dispatch.configurations = fewest_configurations(shapes, epsilon);
+  for (const auto& shape : shapes) {
+    dispatch.entries.push_back(make_entry(shape, dispatch.configurations, target));
+    const auto& entry = dispatch.entries.back();
+    dispatch.worst_regret = std::max(dispatch.worst_regret, entry.chosen_ms / entry.best_ms - 1);
+  }
+  dispatch.rule = fit_rule(dispatch, target.multiprocessors);
+  return dispatch;
+}
+
+LeftOut summary_of(std::vector<double> regrets, std::size_t shapes) {
+  LeftOut summary{.priced = regrets.size(), .unpriced = shapes - regrets.size()};
+  if (regrets.empty()) return summary;
+  std::sort(regrets.begin(), regrets.end());
+  summary.median_regret = (regrets[regrets.size() / 2] + regrets[(regrets.size() - 1) / 2]) / 2;
+  summary.worst_regret = regrets.back();
+  return summary;
+}
+
+// What each entry would get if it hadn't been tuned.
+void leave_out_each(DispatchClass& dispatch, const std::vector<ShapeTimes>& shapes,
+                    const kernels::Target& target, double epsilon) {
+  std::vector<double> regrets;
+  for (std::size_t i = 0; i < shapes.size() && shapes.size() > 1; ++i) {
+    auto others = shapes;
+    others.erase(others.begin() + static_cast<std::ptrdiff_t>(i));
+    const auto without = make_class(others, target, epsilon);
+    const auto prediction =
+        kernels::predict(without.rule.view(), sizes_of(shapes[i].problem), target.multiprocessors);
+    auto& entry = dispatch.entries[i];
+    entry.left_out_choice = without.configurations[static_cast<std::size_t>(prediction.model)];
+    const auto time = shapes[i].times.find(entry.left_out_choice);
+    if (time == shapes[i].times.end()) continue;
+    entry.left_out_regret = time->second / shapes[i].best_ms - 1;
+    regrets.push_back(*entry.left_out_regret);
+  }
+  dispatch.left_out = summary_of(std::move(regrets), shapes.size());
 }
 
 [[noreturn]] void refuse_without_trials(std::string_view device) {
@@ -181,25 +128,18 @@ std::string shape_text(const kernels::Problem& p) {
   return fmt::format("{}, batch {}, {} heads", length, p.batch, p.heads);
 }
 
-const DispatchEntry& nearest_entry(const DispatchClass& dispatch, const kernels::Problem& problem) {
-  return *std::min_element(dispatch.entries.begin(), dispatch.entries.end(),
-                           [&](const auto& a, const auto& b) {
-                             return shape_distance(a.problem, problem) < shape_distance(b.problem, problem);
-                           });
-}
-
-Choice choose_in_class(const DispatchClass& dispatch, const kernels::Problem& problem) {
-  Choice choice;
+Choice choose_in_class(const DispatchClass& dispatch, const kernels::Problem& problem, int multiprocessors) {
   const auto exact = std::find_if(dispatch.entries.begin(), dispatch.entries.end(),
                                   [&](const auto& entry) { return entry.problem == problem; });
-  choice.match = exact != dispatch.entries.end() ? Match::exact : Match::nearest;
-  const auto& entry = choice.match == Match::exact ? *exact : nearest_entry(dispatch, problem);
-  choice.entry = &entry;
-  choice.configuration = dispatch.configurations[entry.choice];
-  choice.predicted_ms = entry.chosen_ms * kernels::flops(problem) / kernels::flops(entry.problem);
-  choice.reason = fmt::format(
-      "{} {}", choice.match == Match::exact ? "tuned at" : "nearest tuned shape:", shape_text(entry.problem));
-  return choice;
+  if (exact != dispatch.entries.end())
+    return {dispatch.configurations[exact->choice], Match::exact, &*exact, exact->chosen_ms,
+            fmt::format("tuned at {}", shape_text(problem))};
+  const auto prediction = kernels::predict(dispatch.rule.view(), sizes_of(problem), multiprocessors);
+  const auto& nearest = dispatch.entries[static_cast<std::size_t>(prediction.nearest)];
+  return {dispatch.configurations[static_cast<std::size_t>(prediction.model)], Match::nearest, &nearest,
+          prediction.ms,
+          fmt::format("predicted to be the fastest of {}; nearest tuned shape {}",
+                      dispatch.configurations.size(), shape_text(nearest.problem))};
 }
 
 bool valid_on(const std::string& configuration, const kernels::Problem& problem,
@@ -230,9 +170,15 @@ std::string_view to_text(Match match) {
   throw std::invalid_argument("match has no name");
 }
 
-bool same_model(const kernels::DeviceInfo& a, const kernels::DeviceInfo& b) {
-  return a.name == b.name && alike(a.target, b.target) && a.target.arch == b.target.arch &&
-         a.target.multiprocessors == b.target.multiprocessors;
+DispatchRule fit_rule(const DispatchClass& dispatch, int multiprocessors) {
+  std::vector<ConfigurationTimes> times;
+  for (const auto& configuration : dispatch.configurations) times.push_back({configuration, {}});
+  std::vector<kernels::Problem> problems;
+  for (const auto& entry : dispatch.entries) {
+    problems.push_back(entry.problem);
+    for (std::size_t i = 0; i < times.size(); ++i) times[i].ms.push_back(entry.times_ms[i]);
+  }
+  return fit_rule(times, problems, multiprocessors);
 }
 
 DispatchTable make_dispatch_table(const std::vector<StoredTrial>& trials, const std::string& device_uuid,
@@ -251,17 +197,9 @@ DispatchTable make_dispatch_table(const std::vector<StoredTrial>& trials, const 
   table.created_at = timestamp();
   table.epsilon = epsilon;
   for (const auto& [class_text, own] : by_class) {
-    const auto shapes = shapes_of_class(own);
-    DispatchClass dispatch;
-    dispatch.class_text = class_text;
-    dispatch.traits = kernels::traits_of(shapes.front().problem);
-    dispatch.configurations = fewest_configurations(shapes, epsilon);
-    for (const auto& shape : shapes) {
-      dispatch.entries.push_back(make_entry(shape, dispatch.configurations, table.device.target));
-      const auto& entry = dispatch.entries.back();
-      dispatch.worst_regret = std::max(dispatch.worst_regret, entry.chosen_ms / entry.best_ms - 1);
-    }
-    table.classes.push_back(std::move(dispatch));
+    const auto shapes = times_of_shapes(own);
+    table.classes.push_back(make_class(shapes, table.device.target, epsilon));
+    leave_out_each(table.classes.back(), shapes, table.device.target, epsilon);
   }
   return table;
 }
@@ -291,7 +229,7 @@ Choice choose(const DispatchTable& table, const kernels::Problem& problem,
   const auto dispatch = std::find_if(table.classes.begin(), table.classes.end(),
                                      [&](const auto& c) { return c.class_text == wanted; });
   if (dispatch == table.classes.end() || dispatch->entries.empty()) return default_choice(problem, device);
-  Choice choice = choose_in_class(*dispatch, problem);
+  Choice choice = choose_in_class(*dispatch, problem, device.target.multiprocessors);
   if (same_model(table.device, device)) return choice;
   if (!valid_on(choice.configuration, problem, device.target)) return default_choice(problem, device);
   choice.match = Match::other_device;

@@ -1,21 +1,34 @@
 // From trials to a decision: which configuration to launch for which shape.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "tuner/store.h"
+#include "tuner/dispatch_rule.h"
+#include "tuner/shape_times.h"
 
 namespace fcsa::tuner {
 
 // One tuned shape and the configuration chosen for it.
 struct DispatchEntry {
   kernels::Problem problem;
-  std::size_t choice = 0;  // index into DispatchClass::configurations
-  double chosen_ms = 0;    // measured, of the chosen configuration
-  double best_ms = 0;      // of the best one
-  double baseline_ms = 0;  // of the family's baseline; 0 when not measured
+  std::size_t choice = 0;             // index into DispatchClass::configurations
+  double chosen_ms = 0;               // measured, of the chosen configuration
+  double best_ms = 0;                 // of the best one
+  double baseline_ms = 0;             // of the family's baseline; 0 when not measured
+  std::vector<double> times_ms = {};  // of each of DispatchClass::configurations; 0 when not measured
+  // What a table made without this shape would choose here, and how much slower that is than the best; none
+  // when it wasn't measured here, or there is no other shape.
+  std::string left_out_choice = {};
+  std::optional<double> left_out_regret = std::nullopt;
+};
+
+// Over the shapes of a class, each left out of the table in turn.
+struct LeftOut {
+  double median_regret = 0, worst_regret = 0;  // of those with a price
+  std::size_t priced = 0, unpriced = 0;        // shapes
 };
 
 // All tuned shapes that share kernels (kernels::class_text).
@@ -25,6 +38,8 @@ struct DispatchClass {
   std::vector<std::string> configurations;  // the fewest within epsilon of the best on every entry
   std::vector<DispatchEntry> entries;       // sorted by nq, nk, batch * heads
   double worst_regret = 0;                  // max over entries of chosen_ms / best_ms - 1
+  LeftOut left_out = {};
+  DispatchRule rule = {};  // over configurations and entries
 };
 
 struct DispatchTable {
@@ -34,21 +49,22 @@ struct DispatchTable {
   std::vector<DispatchClass> classes;  // sorted by class_text
 };
 
-// exact: this shape was tuned. nearest: shapes of its class were, on this device or one of the same model.
-// other_device: on a device of another model. default_choice: nothing like it was tuned, a family's baseline.
+// exact: this shape was tuned. nearest: others of its class were, of which the nearest says which
+// configurations are candidates. other_device: either, on a device of another model. default_choice: nothing
+// like it was tuned, a family's baseline.
 enum class Match { exact, nearest, other_device, default_choice };
 std::string_view to_text(Match match);
 
 struct Choice {
   std::string configuration;
   Match match = Match::default_choice;
-  const DispatchEntry* entry = nullptr;  // the tuned shape that decided, owned by the table; null by default
-  double predicted_ms = 0;  // measured where the match is exact, else estimated; 0: nothing to estimate from
-  std::string reason;       // a sentence for people: which tuned shape decided, on which device
+  const DispatchEntry* entry = nullptr;  // this shape, or the nearest; owned by the table. Null by default
+  double predicted_ms = 0;               // measured where the match is exact, else by the rule; 0 by default
+  std::string reason;                    // a sentence for people: which tuned shape decided, on which device
 };
 
-// Devices whose trials can be pooled: the same silicon and as many multiprocessors, whatever the uuid.
-bool same_model(const kernels::DeviceInfo& a, const kernels::DeviceInfo& b);
+// Of the times of the entries.
+DispatchRule fit_rule(const DispatchClass& dispatch, int multiprocessors);
 
 // Uses successful trials of a device, and of others of its model, whose source hash is the newest for their
 // configuration; confirmation measurements are preferred to search ones. Throws std::invalid_argument when
@@ -62,9 +78,9 @@ DispatchTable make_dispatch_table(const std::vector<StoredTrial>& trials, const 
 DispatchTable dispatch_table_for(const std::vector<StoredTrial>& trials, const kernels::DeviceInfo& device,
                                  double epsilon = 0.02);
 
-// For the device of the table, or another one, whose number of multiprocessors then counts. Nearest in log2
-// of nq, nk and (batch * heads) within the class. The emitted headers use the same rule. Throws
-// std::invalid_argument when no kernel serves the problem.
+// For the device of the table, or another one, whose number of multiprocessors then counts. A tuned shape
+// gets its own choice, another one of its class what the rule predicts to be the fastest. The emitted headers
+// use the same rule. Throws std::invalid_argument when no kernel serves the problem.
 Choice choose(const DispatchTable& table, const kernels::Problem& problem);
 Choice choose(const DispatchTable& table, const kernels::Problem& problem, const kernels::DeviceInfo& device);
 

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "tuner/emit_json.h"
 #include "tuner/emit_tables.h"
 
 namespace fcsa::tuner {
@@ -32,25 +33,35 @@ class TemporaryFile {
 };
 
 [[noreturn]] void fail(const fs::path& path, const std::string& reason) {
-  throw std::runtime_error(fmt::format(
-      "can't write the header to '{}': {}; choose another directory with --out", path.string(), reason));
+  throw std::runtime_error(
+      fmt::format("can't write '{}': {}; choose another directory with --out", path.string(), reason));
 }
 
 }  // namespace
 
-std::string header_name(const DispatchTable& table) {
-  if (table.device.target.kind == kernels::DeviceKind::cpu) return "fcsa_tuned_cpu.h";
-  return fmt::format("fcsa_tuned_sm_{}.cuh", table.device.target.compute_capability);
+std::string source_hash_of(const Emission& emission, const EmittedVariant& variant) {
+  const auto& hashes = emission.provenance.source_hashes;
+  const auto found = hashes.find({variant.tuned_as, configuration_text(variant)});
+  return found == hashes.end() ? "" : found->second;
 }
 
-std::string header_text(const DispatchTable& table) {
-  return table.device.target.kind == kernels::DeviceKind::cpu ? cpu_header_text(table)
-                                                              : cuda_header_text(table);
+std::string emitted_name(const Emission& emission, Format format) {
+  const kernels::Target& target = emission.table.device.target;
+  const bool cpu = target.kind == kernels::DeviceKind::cpu;
+  const char* extension = format == Format::json ? "json" : cpu || !emission.compiled.empty() ? "h" : "cuh";
+  return cpu ? fmt::format("fcsa_tuned_cpu.{}", extension)
+             : fmt::format("fcsa_tuned_sm_{}.{}", target.compute_capability, extension);
 }
 
-fs::path emit_header(const DispatchTable& table, const fs::path& directory) {
-  const std::string text = header_text(table);
-  fs::path path = directory / header_name(table);
+std::string emitted_text(const Emission& emission, Format format) {
+  if (format == Format::json) return table_json(emission);
+  return emission.table.device.target.kind == kernels::DeviceKind::cpu ? cpu_header_text(emission)
+                                                                       : cuda_header_text(emission);
+}
+
+fs::path emit(const Emission& emission, Format format, const fs::path& directory) {
+  const std::string text = emitted_text(emission, format);
+  fs::path path = directory / emitted_name(emission, format);
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) fail(path, error.message());

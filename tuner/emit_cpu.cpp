@@ -2,7 +2,7 @@
 
 #include <set>
 
-#include "tuner/emit.h"
+#include "tuner/emit_comment.h"
 #include "tuner/emit_tables.h"
 #include "tuner/emit_text.h"
 
@@ -38,12 +38,17 @@ std::string set_of(const Target& target) {
   return target.arch == "avx512" || target.arch == "avx2" ? target.arch : "generic";
 }
 
-EmitPlan plan_for(const InstructionSet& set, const DispatchTable& table, const EmitPlan& tuned) {
-  if (set.name == set_of(table.device.target)) return tuned;
-  Target target = table.device.target;
+EmitPlan plan_for(const InstructionSet& set, const Emission& emission) {
+  Target target = emission.table.device.target;
+  if (set.name == set_of(target)) return emission.plan;
   target.arch = set.name;
-  return plan_fallback(tuned, target);
+  return plan_fallback(emission.plan, target);
 }
+
+// nvcc hands the pragmas on to its host compiler, and its device side complains that it doesn't know them.
+constexpr const char* kBeginPragmas =
+    "#if defined(__CUDACC__)\n#pragma nv_diagnostic push\n#pragma nv_diag_suppress 1675\n#endif\n";
+constexpr const char* kEndPragmas = "#if defined(__CUDACC__)\n#pragma nv_diagnostic pop\n#endif\n";
 
 std::string begin_target(const InstructionSet& set) {
   if (set.gcc_and_clang.empty()) return {};
@@ -74,25 +79,28 @@ std::string kernel_in(const InstructionSet& set, std::string kernel) {
   return kernel.replace(at, std::string(kOwnNamespace).size(), "::" + set.name + "::");
 }
 
-std::string compiled_struct(const InstructionSet& set, std::size_t index, const EmittedVariant& v) {
+std::string compiled_struct(const Emission& emission, const InstructionSet& set, std::size_t index,
+                            const EmittedVariant& v) {
   const KernelTemplate code = v.family->kernel_template(Op::forward);
   std::string kernels;
   for (const auto& kernel : code.kernels)
     kernels += fmt::format("\n      {}<traits, config>,", kernel_in(set, kernel));
   return fmt::format(
-      "struct Compiled{} {{\n"
+      "{}struct Compiled{} {{\n"
       "  static constexpr const char* text = \"{}\";\n"
       "  static constexpr Traits traits = {};\n"
       "  static constexpr auto config =\n      {};\n"
       "  static constexpr TaskFunction kernels[] = {{{}\n  }};\n"
       "  static LaunchPlan plan(const Args& args) {{ return config.plan(traits, args); }}\n"
       "}};\n",
-      index, configuration_text(v), traits_constant(v.traits), configuration_literal(v), kernels);
+      measured_comment(emission, v), index, configuration_text(v), traits_constant(v.traits),
+      configuration_literal(v), kernels);
 }
 
-std::string tables_of(const InstructionSet& set, const EmitPlan& plan) {
+std::string tables_of(const Emission& emission, const InstructionSet& set) {
+  const EmitPlan plan = plan_for(set, emission);
   const auto compiled = [&](std::size_t index, const EmittedVariant& v) {
-    return compiled_struct(set, index, v);
+    return compiled_struct(emission, set, index, v);
   };
   const auto line = [](std::size_t index, const EmittedVariant&) {
     return fmt::format("    variant<Compiled{}>(),\n", index);
@@ -109,10 +117,10 @@ std::string set_line(const InstructionSet& set) {
                      fmt::format("    {{Isa::{0}, \"{0}\", &{0}::kTable, {0}::kVariants}},\n", set.name));
 }
 
-std::string tables(const DispatchTable& table, const EmitPlan& tuned) {
-  std::string text = "namespace detail {\n\n" + traits_constants(tuned) + "\n", sets;
+std::string tables(const Emission& emission) {
+  std::string text = "namespace detail {\n\n" + traits_constants(emission.plan) + "\n", sets;
   for (const auto& set : instruction_sets()) {
-    text += tables_of(set, plan_for(set, table, tuned)) + "\n";
+    text += tables_of(emission, set) + "\n";
     sets += set_line(set);
   }
   return text + fmt::format(
@@ -121,33 +129,22 @@ std::string tables(const DispatchTable& table, const EmitPlan& tuned) {
                     sets);
 }
 
-HeaderUse use_of(const DispatchTable& table) {
-  return {.file = header_name(table),
-          .space = kSpace,
-          .compile = "g++ -std=c++20 -O2 -pthread program.cpp       (or clang++)",
-          .call = fmt::format(
-              "    {0}::Attention a;\n"
-              "    a.q = q; a.k = k; a.v = v; a.o = o;\n"
-              "    a.dtype = {0}::DType::f32;\n"
-              "    a.batch = 2; a.heads = a.kv_heads = 8; a.nq = a.nk = 1000; a.head_dim = 64;\n"
-              "    a.causal = true;\n"
-              "    const std::size_t bytes = {0}::workspace_bytes(a);      // may be kept, used again\n"
-              "    void* workspace = std::aligned_alloc(256, (bytes + 255) / 256 * 256);\n"
-              "    const {0}::Status status = {0}::forward(a, workspace);\n"
-              "    if (!status.ok()) std::fprintf(stderr, \"%s\\n\", status.text);\n",
-              kSpace),
+HeaderUse use_of(const Emission& emission) {
+  return {.space = kSpace,
+          .compile = "g++ -std=c++20 -O2 -pthread program.cpp   (or clang++)",
+          .pointers = "aligned to 16 bytes",
+          .allocate = "workspace = std::aligned_alloc(256, (bytes + 255) / 256 * 256);",
+          .arguments = "a, workspace",
           .remarks = fmt::format(
-              "Tuned for {}. The kernels are compiled for AVX-512, AVX2 and the compiler's default, "
-              "and the best that the\nprocessor has is taken; FCSA_NUM_THREADS sets the number of "
-              "threads.\n",
-              table.device.target.arch)};
+              "Tuned for {}. The kernels are compiled for AVX-512, AVX2 and the compiler's default, and the "
+              "best that the processor has is taken; FCSA_NUM_THREADS sets the number of threads.",
+              emission.table.device.target.arch)};
 }
 
 }  // namespace
 
-std::string cpu_header_text(const DispatchTable& table) {
-  const EmitPlan plan = plan_emission(table);
-  const HeaderUse use = use_of(table);
+std::string cpu_header_text(const Emission& emission) {
+  const EmitPlan& plan = emission.plan;
   HeaderText text;
   std::set<std::string> included;
   text.section("Types that the kernels and this interface share");
@@ -162,22 +159,27 @@ std::string cpu_header_text(const DispatchTable& table) {
   text.add(kernels::flattened_source("kernels/cpu/config.h", included));
   const std::string path = plan.variants.front().family->kernel_template(Op::forward).source_path;
   const std::string kernels = kernels::flattened_source(path, included);
+  text.add(kBeginPragmas);
   for (const auto& set : instruction_sets()) {
     text.section(fmt::format("Kernels: {} ({})", set.name, path));
     text.add(pasted_kernels(set, kernels));
   }
+  text.add(kEndPragmas);
   text.section("Choosing a kernel");
+  text.add(kernels::flattened_source("kernels/common/prediction.h", included));
   text.add("namespace detail {\n" + serves_constant(plan) + "}  // namespace detail\n\n");
   text.add_fragment("selection.h");
   text.section("Running");
   text.add_fragment("cpu_launch.h");
   text.section("Tuned shapes and their kernels");
-  text.add(tables(table, plan));
+  text.add(tables(emission));
   text.section("Implementation of the interface");
   text.add_fragment("cpu_forward.h");
-  return text.str(opening_comment(table, plan, use), "FCSA_TUNED_CPU_H", use.space,
-                  "#if __cplusplus < 202002L || !defined(__GNUC__)\n"
-                  "#error \"compile this header with g++ or clang++ and -std=c++20\"\n#endif\n");
+  return text.str({.comment = opening_comment(emission, use_of(emission)),
+                   .guard = "FCSA_TUNED_CPU_H",
+                   .space = kSpace,
+                   .checks = "#if __cplusplus < 202002L || !defined(__GNUC__)\n"
+                             "#error \"compile this header with g++ or clang++ and -std=c++20\"\n#endif\n"});
 }
 
 }  // namespace fcsa::tuner

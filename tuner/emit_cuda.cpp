@@ -1,9 +1,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 
-#include "tuner/emit.h"
+#include "tuner/emit_comment.h"
 #include "tuner/emit_tables.h"
 #include "tuner/emit_text.h"
 
@@ -35,26 +36,65 @@ std::string type_declarations(const std::vector<const Family*>& families) {
   return text;
 }
 
-// Not templates: nvcc 13.0 gets class templates wrong whose arguments are objects like these.
-std::string compiled_struct(std::size_t index, const EmittedVariant& v) {
-  const KernelTemplate code = v.family->kernel_template(Op::forward);
-  std::string kernels;
-  for (const auto& kernel : code.kernels)
-    kernels += fmt::format("{}(const void*){}<traits, config>", kernels.empty() ? "" : ", ", kernel);
+// The start of the description of a configuration. Not templates: nvcc 13.0 gets class templates wrong whose
+// arguments are objects like these.
+std::string struct_head(const Emission& emission, std::size_t index) {
+  const EmittedVariant& v = emission.plan.variants[index];
   return fmt::format(
-      "struct Compiled{} {{\n"
+      "{}struct Compiled{} {{\n"
       "  static constexpr const char* text = \"{}\";\n"
       "  static constexpr Traits traits = {};\n"
       "  static constexpr auto config =\n      {};\n"
-      "  static const void* kernel(int i) {{\n"
-      "    const void* const kernels[] = {{{}}};\n"
-      "    return kernels[i];\n"
-      "  }}\n"
-      "  static inline std::atomic<std::uint64_t> resources_allowed[{}] = {{}};\n"
-      "  static LaunchPlan plan(const Args& args) {{ return config.plan(traits, args); }}\n"
+      "  static LaunchPlan plan(const Args& args) {{ return config.plan(traits, args); }}\n",
+      measured_comment(emission, v), index, configuration_text(v), traits_constant(v.traits),
+      configuration_literal(v));
+}
+
+std::string source_struct(const Emission& emission, std::size_t index) {
+  const KernelTemplate code = emission.plan.variants[index].family->kernel_template(Op::forward);
+  std::string kernels;
+  for (const auto& kernel : code.kernels)
+    kernels += fmt::format("{}(const void*){}<traits, config>", kernels.empty() ? "" : ", ", kernel);
+  return struct_head(emission, index) +
+         fmt::format(
+             "  static const void* kernel(int i) {{\n"
+             "    const void* const kernels[] = {{{}}};\n"
+             "    return kernels[i];\n"
+             "  }}\n"
+             "  static inline std::atomic<std::uint64_t> resources_allowed[{}] = {{}};\n"
+             "}};\n",
+             kernels, code.kernels.size());
+}
+
+std::string cubin_struct(const Emission& emission, std::size_t index) {
+  const CompiledVariant& compiled = emission.compiled.at(index);
+  std::string kernels;
+  for (const auto& symbol : compiled.symbols) kernels += fmt::format("\n      {{\"{}\"}},", symbol);
+  return fmt::format(
+      "extern const unsigned long long kCubin{0}[];\n{1}"
+      "  static inline Cubin cubin{{kCubin{0}}};\n"
+      "  static inline Kernel kernels[] = {{{2}\n  }};\n"
       "}};\n",
-      index, configuration_text(v), traits_constant(v.traits), configuration_literal(v), kernels,
-      code.kernels.size());
+      index, struct_head(emission, index), kernels);
+}
+
+// The bytes as 64-bit words, as many on a line as fit.
+std::string cubin_array(std::size_t index, const std::string& bytes) {
+  std::string text =
+      fmt::format("inline const unsigned long long kCubin{}[] = {{  // {} bytes", index, bytes.size());
+  std::size_t column = kLineWidth;
+  for (std::size_t at = 0; at < bytes.size(); at += 8) {
+    unsigned long long word = 0;
+    std::memcpy(&word, bytes.data() + at, std::min<std::size_t>(8, bytes.size() - at));
+    const std::string number = word < 10 ? fmt::format("{},", word) : fmt::format("{:#x},", word);
+    if (column + number.size() > kLineWidth) {
+      text += "\n";
+      column = 0;
+    }
+    text += number;
+    column += number.size();
+  }
+  return text + "\n};\n";
 }
 
 std::string variant_line(std::size_t index, const EmittedVariant&) {
@@ -62,44 +102,107 @@ std::string variant_line(std::size_t index, const EmittedVariant&) {
 }
 
 // "-gencode arch=compute_90a,code=sm_90a" for sm_90a.
-std::string compile_line(const std::string& arch) {
-  const std::string number = arch.substr(arch.find('_') + 1);
-  return fmt::format("nvcc -std=c++20 -O2 -gencode arch=compute_{0},code=sm_{0} program.cu", number);
+std::string gencode(const std::string& arch) {
+  return fmt::format("-gencode arch=compute_{0},code=sm_{0}", arch.substr(arch.find('_') + 1));
 }
 
-std::string tables(const DispatchTable& table, const EmitPlan& plan) {
-  const auto families = families_of(plan);
+std::string constants(const Emission& emission) {
+  const kernels::Target& target = emission.table.device.target;
+  std::string text =
+      "namespace detail {\n" + serves_constant(emission.plan) +
+      fmt::format("inline constexpr int kComputeCapability = {};\n", target.compute_capability);
+  if (emission.compiled.empty())
+    text += fmt::format("inline constexpr char kCompileOption[] = \"{}\";\n", gencode(target.arch));
+  else
+    text += fmt::format("inline constexpr char kCubinCompiler[] = \"{}\";\n", emission.compiler);
+  return text + "}  // namespace detail\n\n";
+}
+
+std::string tables(const Emission& emission) {
+  const EmitPlan& plan = emission.plan;
+  const bool source = emission.compiled.empty();
+  const auto compiled = [&](std::size_t index, const EmittedVariant&) {
+    return source ? source_struct(emission, index) : cubin_struct(emission, index);
+  };
   return fmt::format(
-      "namespace detail {{\n\ninline constexpr int kComputeCapability = {};\n\n{}\n{}\n{}\n"
+      "namespace detail {{\n\n{}{}\n{}\n"
       "inline constexpr Variant kVariants[] = {{\n{}}};\n\n{}\n}}  // namespace detail\n",
-      table.device.target.compute_capability, type_declarations(families), traits_constants(plan),
-      variant_lines(plan, compiled_struct), variant_lines(plan, variant_line), tables_text(plan));
+      source ? type_declarations(families_of(plan)) + "\n" : "", traits_constants(plan),
+      variant_lines(plan, compiled), variant_lines(plan, variant_line), tables_text(plan));
 }
 
-HeaderUse use_of(const DispatchTable& table) {
-  const std::string space = fmt::format("fcsa_tuned::sm_{}", table.device.target.compute_capability);
-  return {.file = header_name(table),
-          .space = space,
-          .compile = compile_line(table.device.target.arch),
-          .call = fmt::format(
-              "    {0}::Attention a;\n"
-              "    a.q = q; a.k = k; a.v = v; a.o = o;               // device pointers\n"
-              "    a.dtype = {0}::DType::f32;\n"
-              "    a.batch = 2; a.heads = a.kv_heads = 8; a.nq = a.nk = 1000; a.head_dim = 64;\n"
-              "    a.causal = true;\n"
-              "    void* workspace = nullptr;                        // may be kept and used again\n"
-              "    cudaMalloc(&workspace, {0}::workspace_bytes(a));\n"
-              "    const {0}::Status status = {0}::forward(a, workspace, stream);\n"
-              "    if (!status.ok()) std::fprintf(stderr, \"%s\\n\", status.text);\n",
-              space),
-          .remarks = {}};
+void add_kernels(HeaderText& text, const Emission& emission, std::set<std::string>& included) {
+  text.add(fmt::format("#define FCSA_TUNED_FOR {}\n", 10 * emission.table.device.target.compute_capability));
+  for (const Family* family : families_of(emission.plan)) {
+    const std::string path = family->kernel_template(Op::forward).source_path;
+    text.section(fmt::format("Kernels: {} ({})", family->name(), path));
+    text.add(kernels::flattened_source(path, included));
+  }
+}
+
+void add_configurations(HeaderText& text, const Emission& emission, std::set<std::string>& included) {
+  for (const Family* family : families_of(emission.plan)) {
+    const std::filesystem::path source = family->kernel_template(Op::forward).source_path;
+    const std::string path = source.parent_path() / "config.h";
+    text.section(fmt::format("Configurations: {} ({})", family->name(), path));
+    text.add(kernels::flattened_source(path, included));
+  }
+}
+
+void add_cubins(HeaderText& text, const Emission& emission) {
+  text.section("Binaries");
+  const auto array = [&](std::size_t index, const EmittedVariant&) {
+    return cubin_array(index, emission.compiled[index].cubin);
+  };
+  text.add("namespace detail {\n\n" + variant_lines(emission.plan, array) + "\n}  // namespace detail\n");
+}
+
+HeaderUse use_of(const Emission& emission) {
+  const kernels::Target& target = emission.table.device.target;
+  HeaderUse use{.space = fmt::format("fcsa_tuned::sm_{}", target.compute_capability),
+                .compile = fmt::format("nvcc -std=c++20 -O2 {} program.cu", gencode(target.arch)),
+                .pointers = "device pointers",
+                .allocate = "cudaMalloc(&workspace, bytes);",
+                .arguments = "a, workspace, stream",
+                .remarks = R"(
+                    Headers for several GPUs can be in one program, which is compiled for all of them (one
+                    -gencode each); take the namespace of the current device.)"};
+  if (emission.compiled.empty()) return use;
+  use.compile = "g++ -std=c++20 -O2 -I /usr/local/cuda/include program.cpp -lcuda   (or any C++ compiler)";
+  constexpr const char* kRemarks = R"(
+      The kernels are inside as binaries that {} compiled for {}: the driver has to be as new. A CUDA context
+      has to be current, as the CUDA runtime makes it. Headers for several GPUs can be in one program; take
+      the namespace of the current device.)";
+  use.remarks = fmt::format(kRemarks, emission.compiler, target.arch);
+  return use;
+}
+
+HeaderFrame frame_of(const Emission& emission, const HeaderUse& use) {
+  const int capability = emission.table.device.target.compute_capability;
+  const std::string guard = fmt::format("FCSA_TUNED_SM_{}", capability);
+  if (emission.compiled.empty())
+    return {.comment = opening_comment(emission, use),
+            .guard = guard + "_CUH",
+            .space = use.space,
+            .checks =
+                "#ifndef __CUDACC__\n#error \"compile this header with nvcc -std=c++20\"\n#endif\n\n"
+                "#include <cuda.h>\n#include <cuda_runtime.h>\n"};
+  // A namespace of its own inside, so that another file of the program may have the header with the sources.
+  return {.comment = opening_comment(emission, use),
+          .guard = guard + "_H",
+          .space = use.space + "::inline binary",
+          .checks = fmt::format(
+              "#if __cplusplus < 202002L\n#error \"compile this header with -std=c++20\"\n#endif\n"
+              "#ifdef {0}_CUH\n"
+              "#error \"include either fcsa_tuned_sm_{1}.h or fcsa_tuned_sm_{1}.cuh in a file\"\n"
+              "#endif\n\n#include <cuda.h>\n",
+              guard, capability)};
 }
 
 }  // namespace
 
-std::string cuda_header_text(const DispatchTable& table) {
-  const EmitPlan plan = plan_emission(table);
-  const HeaderUse use = use_of(table);
+std::string cuda_header_text(const Emission& emission) {
+  const bool source = emission.compiled.empty();
   HeaderText text;
   std::set<std::string> included;
   text.section("Types that the kernels and this interface share");
@@ -108,24 +211,21 @@ std::string cuda_header_text(const DispatchTable& table) {
   text.add_fragment("attention.h");
   text.add("\n");
   text.add_fragment("cuda_interface.h");
-  for (const Family* family : families_of(plan)) {
-    const std::string path = family->kernel_template(Op::forward).source_path;
-    text.section(fmt::format("Kernels: {} ({})", family->name(), path));
-    text.add(kernels::flattened_source(path, included));
-  }
+  source ? add_kernels(text, emission, included) : add_configurations(text, emission, included);
   text.section("Choosing a kernel");
-  text.add("namespace detail {\n" + serves_constant(plan) + "}  // namespace detail\n\n");
+  text.add(kernels::flattened_source("kernels/common/prediction.h", included));
+  text.add(constants(emission));
   text.add_fragment("selection.h");
   text.section("Launching");
-  text.add_fragment("cuda_launch.h");
+  text.add(kernels::flattened_source("kernels/common/tensor_map.h", included));
+  text.add("\n");
+  text.add_fragment(source ? "cuda_runtime_launch.h" : "cuda_driver_launch.h");
   text.section("Tuned shapes and their kernels");
-  text.add(tables(table, plan));
+  text.add(tables(emission));
   text.section("Implementation of the interface");
   text.add_fragment("cuda_forward.h");
-  return text.str(opening_comment(table, plan, use),
-                  fmt::format("FCSA_TUNED_SM_{}_CUH", table.device.target.compute_capability), use.space,
-                  "#ifndef __CUDACC__\n#error \"compile this header with nvcc -std=c++20\"\n#endif\n\n"
-                  "#include <cuda.h>\n#include <cuda_runtime.h>\n");
+  if (!source) add_cubins(text, emission);
+  return text.str(frame_of(emission, use_of(emission)));
 }
 
 }  // namespace fcsa::tuner

@@ -62,27 +62,45 @@ EmittedClass& class_with(EmitPlan& plan, const Traits& traits) {
 }
 
 // In f32 a bias of the tensors' type is one in f32: headers know it by one name.
-Traits emitted_traits(Traits traits) {
-  if (traits.dtype == kernels::DType::f32 && traits.bias == kernels::Bias::f32)
-    traits.bias = kernels::Bias::same;
-  return traits;
+Problem emitted_problem(Problem problem) {
+  if (problem.dtype == kernels::DType::f32 && problem.bias == kernels::Bias::f32)
+    problem.bias = kernels::Bias::same;
+  return problem;
 }
 
 bool has_bias_or_head_scale(const Traits& traits) {
   return traits.bias != kernels::Bias::none || traits.head_scale;
 }
 
+// A shape that a configuration was chosen for.
+const Problem& shape_of(const DispatchClass& c, std::size_t configuration) {
+  const auto entry = std::find_if(c.entries.begin(), c.entries.end(),
+                                  [&](const auto& e) { return e.choice == configuration; });
+  return (entry != c.entries.end() ? *entry : c.entries.front()).problem;
+}
+
 // Classes that differ in scale only share kernels, hence traits.
 void add_tuned(EmitPlan& plan, const DispatchClass& from) {
-  const Traits traits = emitted_traits(from.traits);
+  const Traits traits = kernels::traits_of(emitted_problem(from.entries.front().problem));
   EmittedClass& to = class_with(plan, traits);
   to.tuned_as.push_back(from.class_text);
   to.worst_regret = std::max(to.worst_regret, from.worst_regret);
-  for (const auto& entry : from.entries) {
-    const std::string& text = from.configurations.at(entry.choice);
+  const std::size_t first = to.candidates.size(), count = from.configurations.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string& text = from.configurations[i];
     const Family& family = kernels::family_of_kernel(text);
-    const std::size_t variant = add_variant(plan, {&family, traits, parse(family, text)});
-    to.shapes.push_back({entry.problem, variant, entry.chosen_ms});
+    const std::size_t variant = add_variant(
+        plan, {&family, traits, parse(family, text), emitted_problem(shape_of(from, i)), from.class_text});
+    to.candidates.push_back({variant, from.rule.models.at(i)});
+  }
+  for (auto& shape : to.shapes) shape.corrections.resize(first + count, kernels::kNotMeasured);
+  for (std::size_t i = 0; i < from.entries.size(); ++i) {
+    const DispatchEntry& entry = from.entries[i];
+    std::vector<float> corrections(first, kernels::kNotMeasured);
+    for (std::size_t j = 0; j < count; ++j) corrections.push_back(from.rule.corrections.at(i * count + j));
+    to.shapes.push_back({entry.problem, to.candidates[first + entry.choice].variant, entry.chosen_ms,
+                         entry.best_ms, entry.baseline_ms, from.rule.positions.at(i),
+                         std::move(corrections)});
   }
 }
 
@@ -99,7 +117,7 @@ bool valid(const EmittedVariant& v, const Problem& problem, const Target& target
 EmittedVariant first_baseline(const Problem& problem, const Target& target) {
   for (const auto& family : kernels::families())
     if (serves(*family, problem, target))
-      return {family.get(), kernels::traits_of(problem), family->baseline(problem, target)};
+      return {family.get(), kernels::traits_of(problem), family->baseline(problem, target), problem};
   return {};
 }
 
@@ -107,7 +125,7 @@ EmittedVariant first_baseline(const Problem& problem, const Target& target) {
 // Without a family when none serves the problem.
 EmittedVariant adapt(const EmittedVariant& wish, const Problem& problem, const Target& target) {
   const Traits traits = kernels::traits_of(problem);
-  EmittedVariant variant{wish.family, traits, wish.configuration};
+  EmittedVariant variant{wish.family, traits, wish.configuration, problem};
   if (valid(variant, problem, target)) return variant;
   const auto parameters = wish.family->parameters(problem.op);
   for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -116,7 +134,7 @@ EmittedVariant adapt(const EmittedVariant& wish, const Problem& problem, const T
     if (valid(variant, problem, target)) return variant;
   }
   if (serves(*wish.family, problem, target))
-    return {wish.family, traits, wish.family->baseline(problem, target)};
+    return {wish.family, traits, wish.family->baseline(problem, target), problem};
   return first_baseline(problem, target);
 }
 
@@ -195,7 +213,7 @@ EmittedVariant untuned_variant(const EmitPlan& donors, const EmittedClass& donor
   const EmittedVariant& wish = donors.variants[donor.default_variant];
   if (same_hardware) return adapt(wish, problem, target);
   if (serves(*wish.family, problem, target))
-    return {wish.family, kernels::traits_of(problem), wish.family->baseline(problem, target)};
+    return {wish.family, kernels::traits_of(problem), wish.family->baseline(problem, target), problem};
   return first_baseline(problem, target);
 }
 
@@ -216,8 +234,13 @@ bool has_class(const EmitPlan& plan, const Traits& traits) {
 
 }  // namespace
 
-EmitPlan plan_emission(const DispatchTable& table) {
+bool is_emitted(const DispatchClass& c) {
+  return why_left_out(c).empty();
+}
+
+EmitPlan plan_emission(const DispatchTable& table, Serve serve) {
   EmitPlan plan;
+  plan.multiprocessors = table.device.target.multiprocessors;
   for (const auto& c : table.classes) {
     const std::string reason = why_left_out(c);
     if (reason.empty())
@@ -233,6 +256,7 @@ EmitPlan plan_emission(const DispatchTable& table) {
   for (auto& c : plan.classes) c.default_variant = most_used(c.shapes);
   plan.tuned_classes = plan.classes.size();
   plan.tuned_variants = plan.variants.size();
+  if (serve == Serve::tuned) return plan;
   for (std::size_t i = 0; i < plan.tuned_classes; ++i) {
     const Traits tuned = plan.classes[i].traits;
     for (const Traits& traits : neighbours(tuned))
@@ -243,6 +267,7 @@ EmitPlan plan_emission(const DispatchTable& table) {
 
 EmitPlan plan_fallback(const EmitPlan& tuned, const Target& target) {
   EmitPlan plan;
+  plan.multiprocessors = tuned.multiprocessors;
   const auto add = [&](Traits traits) {
     traits.softmax = Softmax::running_maximum;
     if (!has_class(plan, traits)) add_untuned(plan, tuned, traits, target, false);

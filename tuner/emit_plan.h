@@ -16,12 +16,24 @@ struct EmittedVariant {
   const kernels::Family* family = nullptr;
   kernels::Traits traits;
   kernels::Configuration configuration;
+  kernels::Problem problem;   // of these traits: one that it is valid for
+  std::string tuned_as = {};  // class text; empty when it wasn't tuned
 };
 
 struct EmittedShape {
   kernels::Problem problem;
   std::size_t variant = 0;  // index into EmitPlan::variants
-  double time_ms = 0;
+  double time_ms = 0;       // measured, of the variant
+  double best_ms = 0;       // of the best configuration
+  double baseline_ms = 0;   // of the family's baseline; 0 when not measured
+  kernels::Position position = {};
+  std::vector<float> corrections = {};  // of the class's candidates: kernels::Rule
+};
+
+// What is chosen among where a shape wasn't tuned.
+struct EmittedCandidate {
+  std::size_t variant = 0;
+  kernels::Model model;
 };
 
 // Problems with equal traits.
@@ -29,6 +41,7 @@ struct EmittedClass {
   kernels::Traits traits;
   std::vector<std::string> tuned_as = {};  // class texts; empty for a class that wasn't tuned
   std::vector<EmittedShape> shapes = {};   // empty for a class that wasn't tuned
+  std::vector<EmittedCandidate> candidates = {};
   std::size_t default_variant = 0;
   double worst_regret = 0;
 };
@@ -37,12 +50,19 @@ struct EmitPlan {
   std::vector<EmittedVariant> variants;  // those of tuned classes first
   std::vector<EmittedClass> classes;     // tuned ones first
   std::size_t tuned_variants = 0, tuned_classes = 0;
+  int multiprocessors = 1;            // of the device that was tuned
   std::vector<std::string> left_out;  // classes that headers can't serve yet, and why
 };
 
+// Which problems a file serves: those that were tuned, or also those next to them.
+enum class Serve { tuned, neighbours };
+
+// Whether a header can serve the class.
+bool is_emitted(const DispatchClass& c);
+
 // Throws std::runtime_error when there is nothing to emit, std::invalid_argument for a configuration of a
 // family that this build doesn't have.
-EmitPlan plan_emission(const DispatchTable& table);
+EmitPlan plan_emission(const DispatchTable& table, Serve serve = Serve::neighbours);
 
 // The same problems for another instruction set of the same device, where nothing was tuned: baselines, and
 // only the running maximum, which serves every bound. Classes that serve what was tuned come first and count

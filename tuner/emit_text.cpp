@@ -27,6 +27,10 @@ std::pair<std::string, std::string> directive_of(const std::string& line) {
   return {name, rest};
 }
 
+std::size_t count_lines(std::string_view text) {
+  return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
 bool is_system_include(const std::string& line) {
   const auto [name, rest] = directive_of(line);
   return name == "include" && rest.starts_with('<');
@@ -47,7 +51,9 @@ void HeaderText::add(std::string_view text) {
 }
 
 void HeaderText::section(std::string_view title) {
-  body_ += fmt::format("\n// ---- {} ----\n\n", title);
+  body_ += '\n';
+  sections_.emplace_back(count_lines(body_) + 1, title);
+  body_ += fmt::format("// ---- {} ----\n\n", title);
 }
 
 void HeaderText::add_fragment(const std::string& name) {
@@ -83,16 +89,26 @@ void HeaderText::read_directive(const std::string& line) {
   }
 }
 
-std::string HeaderText::str(const std::string& comment, const std::string& guard, const std::string& space,
-                            const std::string& checks) const {
-  std::string text = comment + fmt::format("\n#ifndef {0}\n#define {0}\n\n{1}\n", guard, checks);
-  for (const auto& line : includes_) text += line + "\n";
-  for (const auto& block : conditional_includes_) text += block;
-  text += "\n";
-  for (const auto& macro : macros_) text += fmt::format("#pragma push_macro(\"{0}\")\n#undef {0}\n", macro);
-  text += fmt::format("\nnamespace {} {{\n{}\n}}  // namespace {}\n\n", space, body_, space);
-  for (const auto& macro : macros_) text += fmt::format("#undef {0}\n#pragma pop_macro(\"{0}\")\n", macro);
-  return text + fmt::format("\n#endif  // {}\n", guard);
+std::string HeaderText::contents(std::size_t lines_before) const {
+  std::string text = "Contents, by line:\n";
+  for (const auto& [line, title] : sections_)
+    text += fmt::format("  {:>6}  {}\n", lines_before + line, title);
+  return as_comment(text);
+}
+
+std::string HeaderText::str(const HeaderFrame& frame) const {
+  std::string opening = fmt::format("\n#ifndef {0}\n#define {0}\n\n{1}\n", frame.guard, frame.checks);
+  for (const auto& line : includes_) opening += line + "\n";
+  for (const auto& block : conditional_includes_) opening += block;
+  opening += "\n";
+  for (const auto& macro : macros_)
+    opening += fmt::format("#pragma push_macro(\"{0}\")\n#undef {0}\n", macro);
+  opening += fmt::format("\nnamespace {} {{\n", frame.space);
+  std::string closing = fmt::format("\n}}  // namespace {}\n\n", frame.space);
+  for (const auto& macro : macros_) closing += fmt::format("#undef {0}\n#pragma pop_macro(\"{0}\")\n", macro);
+  closing += fmt::format("\n#endif  // {}\n", frame.guard);
+  const std::size_t lines_before = count_lines(frame.comment + contents(0) + opening);
+  return frame.comment + contents(lines_before) + opening + body_ + closing;
 }
 
 std::string as_comment(std::string_view text) {

@@ -40,6 +40,7 @@ FCSA_DEVICE float2 key_factor(const Args& args, int batch, int key, float invers
 // memory's latency needs.
 template <Traits T, auto C>
 __global__ void __launch_bounds__(C.kFactorThreads) key_factors(const __grid_constant__ Args args) {
+#if FCSA_KERNEL_CODE
   constexpr int kPieces = T.head_dim * element_bytes(T.dtype) / 16, kLoads = (kPieces + 7) / 8;
   constexpr int kLanes = 8, kAtOnce = C.kFactorThreads / kLanes, kRows = C.kFactorRows / kAtOnce;
   constexpr int kGroup = kRows * kLoads <= 8 ? kRows : 2;  // rows of a thread under way, within 64 registers
@@ -88,6 +89,7 @@ __global__ void __launch_bounds__(C.kFactorThreads) key_factors(const __grid_con
       }
     }
   }
+#endif
 }
 
 }  // namespace fcsa::kernels

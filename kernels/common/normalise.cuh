@@ -125,7 +125,9 @@ FCSA_DEVICE void normalise_block(const Args& args) {
 // problems.
 template <Traits T, auto C>
 __global__ void __launch_bounds__(NormaliseLayout::kThreads) normalise(const __grid_constant__ Args args) {
+#if FCSA_KERNEL_CODE
   if constexpr (normalises_first(T)) normalise_block<T>(args);
+#endif
 }
 
 // Arguments of a forward kernel that runs after `normalise`: q and k are the normalised tensors.

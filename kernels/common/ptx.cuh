@@ -13,6 +13,14 @@
 #define FCSA_CLUSTER(x, y, z) __cluster_dims__(x, y, z)
 #endif
 
+// Whether kernels have code. A tuned header defines FCSA_TUNED_FOR, the one architecture that its kernels are
+// launched on: a program for several architectures would otherwise compile all of them for each.
+#if defined(FCSA_TUNED_FOR) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ != FCSA_TUNED_FOR
+#define FCSA_KERNEL_CODE 0
+#else
+#define FCSA_KERNEL_CODE 1
+#endif
+
 namespace fcsa::kernels::ptx {
 
 FCSA_DEVICE unsigned shared_address(const void* pointer) {

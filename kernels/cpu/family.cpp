@@ -103,7 +103,7 @@ class CpuFamily final : public Family {
 
   Tile tile(const Configuration& configuration) const override {
     const ForwardConfig config = config_of(configuration);
-    return {config.block_rows(), config.block_keys()};
+    return {.rows = config.block_rows(), .keys = config.block_keys()};
   }
 };
 

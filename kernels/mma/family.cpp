@@ -219,7 +219,11 @@ class MmaFamily final : public Family {
 
   Tile tile(const Configuration& configuration) const override {
     const ForwardConfig config = config_of(configuration);
-    return {config.block_m(), config.block_n};
+    return {.rows = config.block_m(),
+            .keys = config.block_n,
+            .packs_heads = config.pack_heads != 0,
+            .blocks = config.cluster,
+            .split_until = config.split_until};
   }
 
  private:

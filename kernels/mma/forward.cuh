@@ -910,13 +910,15 @@ FCSA_DEVICE void normalise_and_run(const Args& args) {
 
 template <Traits T, ForwardConfig C>
 __global__ void __launch_bounds__(C.threads(), C.min_blocks) forward(const __grid_constant__ Args args) {
+#if FCSA_KERNEL_CODE
   if constexpr (C.cluster == 1) normalise_and_run<T, C>(args);
+#endif
 }
 
 template <Traits T, ForwardConfig C>
 __global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(1, C.cluster, 1)
     forward_in_clusters(const __grid_constant__ Args args) {
-#if __CUDA_ARCH__ >= 900
+#if FCSA_KERNEL_CODE && __CUDA_ARCH__ >= 900
   if constexpr (C.cluster > 1) normalise_and_run<T, C>(args);
 #endif
 }

@@ -47,6 +47,7 @@ FCSA_DEVICE void write_row(const Args& args, long long row, int channel, const P
 // O and lse of one row from the parts that the keys were split into. Every sum has a fixed order.
 template <Traits T, ForwardConfig C>
 __global__ void __launch_bounds__(ForwardConfig::kCombineThreads) combine(const __grid_constant__ Args args) {
+#if FCSA_KERNEL_CODE
   constexpr int kLanes = T.head_dim / 4;  // of a part: 4 channels each
   constexpr int kGroups = ForwardConfig::kCombineThreads / kLanes;
   constexpr bool kFixed = T.softmax == Softmax::fixed_bound;
@@ -78,6 +79,7 @@ __global__ void __launch_bounds__(ForwardConfig::kCombineThreads) combine(const 
     total.sum += group_sum[g];
   }
   write_row<T>(args, row, 4 * lane, total);
+#endif
 }
 
 }  // namespace fcsa::kernels::mma

@@ -41,8 +41,8 @@ class UnfusedFamily final : public Family {
   }
 
   Tile tile(const Configuration&) const override {
-    if (on_gpu()) return {unfused::kTile, unfused::kTile};
-    return {unfused::kTaskRows, unfused::kTaskKeys};
+    if (on_gpu()) return {.rows = unfused::kTile, .keys = unfused::kTile};
+    return {.rows = unfused::kTaskRows, .keys = unfused::kTaskKeys};
   }
 
  private:

@@ -107,7 +107,7 @@ class SimtFamily final : public Family {
 
   Tile tile(const Configuration& configuration) const override {
     const ForwardConfig config = config_of(configuration);
-    return {config.block_m(), config.block_n()};
+    return {.rows = config.block_m(), .keys = config.block_n()};
   }
 
  private:

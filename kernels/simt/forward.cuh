@@ -384,12 +384,14 @@ FCSA_DEVICE void attend(const Args& args, float* shared) {
 
 template <Traits T, ForwardConfig C>
 __global__ void __launch_bounds__(C.threads(), C.min_blocks) forward(const __grid_constant__ Args args) {
+#if FCSA_KERNEL_CODE
   extern __shared__ float4 shared[];
   if constexpr (normalises_first(T)) {
     attend<T, C>(normalised_args<T>(args), reinterpret_cast<float*>(shared));
   } else {
     attend<T, C>(args, reinterpret_cast<float*>(shared));
   }
+#endif
 }
 
 }  // namespace fcsa::kernels::simt

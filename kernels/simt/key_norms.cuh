@@ -30,7 +30,9 @@ FCSA_DEVICE void write_key_norm(const Args& args) {
 
 template <Traits T, ForwardConfig C>
 __global__ void __launch_bounds__(ForwardConfig::kNormThreads) key_norms(const __grid_constant__ Args args) {
+#if FCSA_KERNEL_CODE
   if constexpr (C.prepass(T)) write_key_norm<T>(args);
+#endif
 }
 
 }  // namespace fcsa::kernels::simt

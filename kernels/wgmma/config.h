@@ -120,9 +120,12 @@ struct ForwardConfig {
     return w;
   }
 
-  // Query heads whose rows share a tile; tiles of rows of each; what one block (or cluster) works on at a
-  // time.
-  FCSA_HD constexpr int packed(const Args& args) const { return pack_heads ? args.heads / args.kv_heads : 1; }
+  // Query heads whose rows share a tile, which has to hold whole queries of all of them; tiles of rows of
+  // each; what one block (or cluster) works on at a time.
+  FCSA_HD constexpr int packed(const Args& args) const {
+    const int group = args.heads / args.kv_heads;
+    return pack_heads && kRows % group == 0 ? group : 1;
+  }
   FCSA_HD constexpr long long row_blocks(const Args& args) const {
     return ceil_div(1LL * args.nq * packed(args), 1LL * cluster * block_m());
   }

@@ -123,7 +123,7 @@ struct Consumer {
   FCSA_DEVICE Rows rows(int of_slot) const {
     const unsigned from = shared.work_of(warpgroup, warp, of_slot);
     return {static_cast<int>(ptx::load_shared_word(from)), static_cast<int>(ptx::load_shared_word(from + 4)),
-            static_cast<int>(ptx::load_shared_word(from + 8)), C.pack_heads ? args.heads / args.kv_heads : 1};
+            static_cast<int>(ptx::load_shared_word(from + 8)), C.packed(args)};
   }
   FCSA_DEVICE int row_at(const Rows& tile, int half) const {
     return tile.first_row + 16 * warp + 8 * half + g;

@@ -52,8 +52,8 @@ struct Producer {
         const unsigned to = shared.q_of(w) + panel * ForwardConfig::kRows * ForwardConfig::panel_row_bytes(T);
         const int row = work.first_row + w * ForwardConfig::kRows;
         if constexpr (C.pack_heads) {
-          hopper::copy_box(to, maps.map[0], shared.q_full(), panel * kChannels, 0, row / packed, work.kv_head,
-                           work.batch);
+          hopper::copy_box(to, maps.map[0], shared.q_full(), panel * kChannels, 0, row / packed,
+                           work.first_head / packed, work.batch);
         } else {
           hopper::copy_box(to, maps.map[0], shared.q_full(), panel * kChannels, row, work.first_head,
                            work.batch);

@@ -73,7 +73,7 @@ class Schedule {
  public:
   FCSA_DEVICE Schedule(const Args& args, int rank) : args_(args), rank_(rank) {}
 
-  FCSA_DEVICE int packed() const { return C.pack_heads ? args_.heads / args_.kv_heads : 1; }
+  FCSA_DEVICE int packed() const { return C.packed(args_); }
 
   // The next tile; false when there is none left.
   FCSA_DEVICE bool next(Work& work) {

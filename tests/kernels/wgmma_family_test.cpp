@@ -278,6 +278,22 @@ TEST(WgmmaFamily, MapsQueryHeadsThatShareATileAsADimension) {
   }
 }
 
+// A tuned table takes a configuration at shapes that it wasn't tuned for.
+TEST(WgmmaFamily, PacksNoHeadsWhereATileWouldNotHoldWholeQueries) {
+  wgmma::ForwardConfig packing, plain;
+  packing.pack_heads = 1;
+  Problem p = full();
+  for (const auto& [heads, kv_heads] : {std::pair{6, 2}, {128, 1}, {8, 8}}) {
+    p.heads = heads, p.kv_heads = kv_heads;
+    const Traits traits = traits_of(p);
+    const Args args = shape_args(p);
+    const TensorMap q = packing.plan(traits, args).maps[0];
+    EXPECT_EQ(first(q.box, 5), (Numbers{64, 1, wgmma::ForwardConfig::kRows, 1, 1})) << heads;
+    EXPECT_EQ(first(q.size, 5), (Numbers{p.head_dim, 1, p.nq, heads, p.batch})) << heads;
+    EXPECT_EQ(packing.work_count(traits, args), plain.work_count(traits, args)) << heads;
+  }
+}
+
 TEST(WgmmaFamily, ReadsGroupedNormalisedTensorsFromTheWorkspace) {
   Problem p = full();
   p.kv_heads = p.heads, p.groups = 4, p.layout = Layout::bnhd;

@@ -87,7 +87,9 @@ class TextFamily : public kernels::Family {
     plan.steps[0].grid_x = static_cast<unsigned>(args.batch * args.heads * args.nq);
     return plan;
   }
-  kernels::Tile tile(const kernels::Configuration&) const override { return {kTestTileRows, kTestTileRows}; }
+  kernels::Tile tile(const kernels::Configuration&) const override {
+    return {.rows = kTestTileRows, .keys = kTestTileRows};
+  }
   kernels::KernelSource source(const kernels::Problem&,
                                const kernels::Configuration& configuration) const override {
     return {kernels::DeviceKind::cpu,

@@ -53,6 +53,8 @@ struct History {
 
 const std::string kA = "simt.forward{warps=2}", kB = "simt.forward{warps=8}", kC = "simt.forward{unroll=1}";
 
+const std::string kShort = "simt.forward{min_blocks=1}", kLong = "simt.forward{unroll=4}";
+
 std::string baseline_text(const kernels::Problem& problem, const kernels::Target& target,
                           const char* name = "simt") {
   const auto& family = kernels::family_named(name);
@@ -143,6 +145,45 @@ TEST(Dispatch, UsesTheLatestRaceOnly) {
   const auto table = history.table();
   EXPECT_EQ(table.classes[0].configurations, std::vector<std::string>{kB});
   EXPECT_EQ(table.classes[0].entries[0].best_ms, 1.2);
+}
+
+TEST(Dispatch, SetsAnEarlierRaceInRelationThroughWhatTookPartInBoth) {
+  History history;
+  history.race(problem_of_length(1024), "r1", {{kA, 1.0}, {kB, 1.1}, {kC, 3.0}});
+  history.race(problem_of_length(1024), "r2", {{kA, 2.0}, {kB, 2.2}});
+  history.race(problem_of_length(2048), "r3", {{kA, 9.0}, {kC, 8.0}});
+  const auto table = history.table();
+  const auto& dispatch = table.classes[0];
+  ASSERT_EQ(dispatch.configurations, (std::vector<std::string>{kC, kA}));
+  EXPECT_NEAR(dispatch.entries[0].times_ms[0], 6.0, 1e-9);
+  EXPECT_NEAR(dispatch.entries[0].times_ms[1], 2.0, 1e-9);
+}
+
+TEST(Dispatch, PricesWhatATableWithoutTheShapeWouldChoose) {
+  History history;
+  for (const int length : {512, 1024, 2048}) {
+    const double ms = 1e-6 * length * length;
+    history.race(problem_of_length(length), std::to_string(length), {{kShort, ms}, {kLong, 1.1 * ms}});
+  }
+  history.race(problem_of_length(4096), "4096", {{kShort, 22.0}, {kLong, 20.0}});
+  const auto table = history.table();
+  const auto& dispatch = table.classes[0];
+  EXPECT_EQ(dispatch.entries[3].left_out_choice, kShort);
+  EXPECT_NEAR(*dispatch.entries[3].left_out_regret, 0.1, 1e-9);
+  EXPECT_NEAR(*dispatch.entries[0].left_out_regret, 0.0, 1e-9);
+  EXPECT_NEAR(dispatch.left_out.worst_regret, 0.1, 1e-9);
+  EXPECT_EQ(dispatch.left_out.median_regret, 0);
+  EXPECT_EQ(dispatch.left_out.priced, 4u);
+}
+
+TEST(Dispatch, CountsShapesWithoutAPrice) {
+  History history;
+  history.add(problem_of_length(512), kA, 1);
+  history.add(problem_of_length(1024), kB, 1);
+  const auto table = history.table();
+  EXPECT_EQ(table.classes[0].left_out.unpriced, 2u);
+  EXPECT_EQ(table.classes[0].entries[0].left_out_choice, kB);
+  EXPECT_FALSE(table.classes[0].entries[0].left_out_regret);
 }
 
 TEST(Dispatch, LetsNoSearchTimeBeatTheWinnerOfTheRace) {
@@ -244,38 +285,85 @@ TEST(Choose, SaysThatATunedShapeIsExact) {
   EXPECT_EQ(choice.entry, &table.classes[0].entries[0]);
 }
 
-TEST(Choose, TakesTheNearestLengthOnALogarithmicScale) {
+// kShort is the faster up to 1,024 queries, kLong from 8,192 on; their tiles are alike.
+History of_short_and_long() {
   History history;
-  history.add(problem_of_length(1024), kA, 1);
-  history.add(problem_of_length(8192), kB, 1);
-  const auto table = history.table();
-  EXPECT_EQ(choose(table, problem_of_length(2500)).configuration, kA);
-  EXPECT_EQ(choose(table, problem_of_length(3500)).configuration, kB);
-  EXPECT_EQ(choose(table, problem_of_length(1)).configuration, kA);
-  EXPECT_EQ(choose(table, problem_of_length(1 << 20)).configuration, kB);
-  EXPECT_EQ(choose(table, problem_of_length(2500)).match, Match::nearest);
+  for (const int length : {512, 1024, 8192, 16384}) {
+    const double ms = 1e-6 * length * length;
+    history.race(problem_of_length(length), std::to_string(length),
+                 {{kShort, length < 4096 ? ms : 1.2 * ms}, {kLong, length < 4096 ? 1.2 * ms : ms}});
+  }
+  return history;
 }
 
-TEST(Choose, LooksAtQueriesKeysAndHeadsAndNotOnlyAtTheirProduct) {
+TEST(Choose, TakesForAnotherShapeWhatIsFastestAroundIt) {
+  const auto table = of_short_and_long().table();
+  EXPECT_EQ(choose(table, problem_of_length(700)).configuration, kShort);
+  EXPECT_EQ(choose(table, problem_of_length(1500)).configuration, kShort);
+  EXPECT_EQ(choose(table, problem_of_length(6000)).configuration, kLong);
+  EXPECT_EQ(choose(table, problem_of_length(1 << 20)).configuration, kLong);
+}
+
+TEST(Choose, NamesTheNearestShapeAndThePredictedTimeOfAnother) {
+  const auto table = of_short_and_long().table();
+  const auto choice = choose(table, problem_of_length(700));
+  EXPECT_EQ(choice.match, Match::nearest);
+  EXPECT_EQ(choice.entry, &table.classes[0].entries[0]);
+  EXPECT_GT(choice.predicted_ms, 1e-6 * 512 * 512);
+  EXPECT_LT(choice.predicted_ms, 1e-6 * 1024 * 1024);
+  EXPECT_NE(choice.reason.find("N = 512"), std::string::npos) << choice.reason;
+}
+
+// Tiles of 128 and of 256 rows, as fast as each other in whole tiles.
+TEST(Choose, TakesTheTilesThatWasteTheFewestQueries) {
+  const std::string narrow = "simt.forward{}", wide = "simt.forward{warps=8}";
   History history;
-  auto wide = problem_of_length(1);
-  wide.nq = 4096;
-  wide.nk = 64;
-  auto square = problem_of_length(512);
-  auto many = problem_of_length(512);
-  many.batch = 64;
-  history.add(wide, kA, 1);
-  history.add(square, kB, 1);
-  history.add(many, kC, 1);
-  const auto table = history.table(0.0);
-  auto near_wide = wide;
-  near_wide.nq = 5000;
-  EXPECT_EQ(choose(table, near_wide).configuration, kA);
-  auto near_many = many;
-  near_many.batch = 4;
-  near_many.heads = 12;
-  EXPECT_EQ(choose(table, near_many).configuration, kC);
-  EXPECT_EQ(choose(table, problem_of_length(600)).configuration, kB);
+  for (const int length : {1024, 2048, 4096}) {
+    auto problem = problem_of_length(length);
+    problem.heads = problem.kv_heads = 132;
+    const double ms = 1e-6 * length * length;
+    history.race(problem, std::to_string(length), {{narrow, 1.03 * ms}, {wide, ms}});
+  }
+  for (const int length : {64, 128}) {
+    auto problem = problem_of_length(length);
+    problem.heads = problem.kv_heads = 132;
+    history.race(problem, std::to_string(length), {{narrow, 1}, {wide, 2}});
+  }
+  const auto table = history.table();
+  auto problem = problem_of_length(2048);
+  problem.heads = problem.kv_heads = 132;
+  EXPECT_EQ(choose(table, problem).configuration, wide);
+  problem.nq = problem.nk = 2048 + 100;
+  EXPECT_EQ(choose(table, problem).configuration, narrow);
+}
+
+TEST(Choose, CountsTheMultiprocessorsOfTheDeviceAtHand) {
+  const std::string narrow = "simt.forward{}", wide = "simt.forward{warps=8}";
+  History history;
+  for (const int heads : {66, 132, 264, 528}) {
+    auto problem = problem_of_length(1024);
+    problem.heads = problem.kv_heads = heads;
+    history.race(problem, std::to_string(heads), {{narrow, 1.03 * heads}, {wide, 1.0 * heads}});
+  }
+  auto problem = problem_of_length(128);
+  problem.nk = 1024;
+  problem.heads = problem.kv_heads = 132;
+  history.race(problem, "few", {{narrow, 10}, {wide, 20}});
+  const auto table = history.table();
+  auto larger = history.device;
+  larger.name = "Larger GPU";
+  larger.target.multiprocessors = 264;
+  auto between = problem_of_length(1024);
+  between.heads = between.kv_heads = 33;  // 132 wide tiles, 264 narrow ones
+  EXPECT_EQ(choose(table, between).configuration, wide);
+  EXPECT_EQ(choose(table, between, larger).configuration, narrow);
+}
+
+TEST(Choose, TakesNothingThatWasNotMeasuredOnTheNearestShape) {
+  History history;
+  history.add(problem_of_length(1024), kA, 1);
+  history.add(problem_of_length(8192), kB, 1e-3);
+  EXPECT_EQ(choose(history.table(), problem_of_length(1100)).configuration, kA);
 }
 
 TEST(Choose, FallsBackToTheBaselineForAClassThatWasNotTuned) {
@@ -339,6 +427,15 @@ TEST(Cover, FindsASmallerCoverThanGreedyWould) {
   const std::vector<std::vector<double>> regrets = {
       {0, 0, 0, kFar, kFar, kFar}, {kFar, kFar, kFar, 0, 0, 0}, {kFar, 0, 0, 0, 0, kFar}};
   EXPECT_EQ(smallest_cover(regrets, 0.02), (std::vector<std::size_t>{0, 1}));
+}
+
+TEST(Cover, FindsTheSmallestAmongManyThatOthersMakeSuperfluous) {
+  constexpr double kFar = 1.0;
+  std::vector<std::vector<double>> regrets(3000, {0.01, kFar, kFar, kFar, kFar, kFar});
+  regrets[1700] = {0, 0, 0, kFar, kFar, kFar};
+  regrets[2200] = {kFar, kFar, kFar, 0, 0, 0};
+  regrets[2900] = {kFar, 0, 0, 0, 0, kFar};
+  EXPECT_EQ(smallest_cover(regrets, 0.02), (std::vector<std::size_t>{1700, 2200}));
 }
 
 TEST(Cover, PrefersTheLeastTotalRegretAmongTheSmallest) {

@@ -11,6 +11,7 @@
 #include <functional>
 #include <limits>
 #include <random>
+#include <set>
 #include <sstream>
 
 #include "tests/tuner/compile_run.h"
@@ -25,6 +26,11 @@ namespace detail {
 inline constexpr char kServes[] = "";
 }
 #include "tuner/emitted/selection.h"
+namespace detail {
+inline int multiprocessors_or(int tuned) {
+  return tuned;
+}
+}  // namespace detail
 }  // namespace emitted
 
 namespace fcsa::tuner {
@@ -45,18 +51,31 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-TEST(EmitHeader, NamesTheFileAfterTheArchitecture) {
-  EXPECT_EQ(header_name(simt_table("sm_90a")), "fcsa_tuned_sm_90.cuh");
-  EXPECT_EQ(header_name(simt_table("sm_75")), "fcsa_tuned_sm_75.cuh");
-  EXPECT_EQ(header_name(cpu_table()), "fcsa_tuned_cpu.h");
+std::string header_of(const DispatchTable& table) {
+  return emitted_text(emission_of(table), Format::header);
+}
+
+std::string opening_of(const std::string& header) {
+  return header.substr(0, header.find("#ifndef"));
+}
+
+TEST(EmitHeader, NamesTheFileAfterTheArchitectureAndTheForm) {
+  Emission emission = emission_of(simt_table("sm_90a"));
+  EXPECT_EQ(emitted_name(emission, Format::header), "fcsa_tuned_sm_90.cuh");
+  EXPECT_EQ(emitted_name(emission, Format::json), "fcsa_tuned_sm_90.json");
+  emission.compiled.resize(emission.plan.variants.size());
+  EXPECT_EQ(emitted_name(emission, Format::header), "fcsa_tuned_sm_90.h");
+  EXPECT_EQ(emitted_name(emission_of(simt_table("sm_75")), Format::header), "fcsa_tuned_sm_75.cuh");
+  EXPECT_EQ(emitted_name(emission_of(cpu_table()), Format::header), "fcsa_tuned_cpu.h");
+  EXPECT_EQ(emitted_name(emission_of(cpu_table()), Format::json), "fcsa_tuned_cpu.json");
 }
 
 TEST(EmitHeader, WritesTheTextAndLeavesNothingElse) {
   const ScratchDirectory scratch;
-  const DispatchTable table = simt_table("sm_80");
-  const fs::path path = emit_header(table, scratch.path() / "new" / "include");
+  const Emission emission = emission_of(simt_table("sm_80"));
+  const fs::path path = emit(emission, Format::header, scratch.path() / "new" / "include");
   EXPECT_EQ(path, scratch.path() / "new" / "include" / "fcsa_tuned_sm_80.cuh");
-  EXPECT_EQ(contents(path), header_text(table));
+  EXPECT_EQ(contents(path), emitted_text(emission, Format::header));
   EXPECT_EQ(std::distance(fs::directory_iterator(path.parent_path()), fs::directory_iterator{}), 1);
 }
 
@@ -64,7 +83,7 @@ TEST(EmitHeader, SaysWhereItCannotWriteAndWhatToDo) {
   const ScratchDirectory scratch;
   std::ofstream(scratch.path() / "file") << "not a directory";
   try {
-    emit_header(simt_table("sm_80"), scratch.path() / "file");
+    emit(emission_of(simt_table("sm_80")), Format::header, scratch.path() / "file");
     FAIL() << "no exception";
   } catch (const std::runtime_error& error) {
     EXPECT_TRUE(contains(error.what(), (scratch.path() / "file").string())) << error.what();
@@ -72,26 +91,74 @@ TEST(EmitHeader, SaysWhereItCannotWriteAndWhatToDo) {
   }
 }
 
-TEST(EmitHeader, LeavesTheOldHeaderWhenTheNewOneCannotBeMade) {
+TEST(EmitHeader, LeavesTheOldFileWhenTheNewOneCannotBeMade) {
   const ScratchDirectory scratch;
-  DispatchTable table = simt_table("sm_80");
-  const fs::path path = emit_header(table, scratch.path());
+  Emission emission = emission_of(simt_table("sm_80"));
+  const fs::path path = emit(emission, Format::header, scratch.path());
   const std::string before = contents(path);
-  table.classes.clear();
-  EXPECT_THROW(emit_header(table, scratch.path()), std::runtime_error);
+  emission.plan.variants.front().configuration.kernel = "nothing.forward";
+  emission.plan.variants.front().configuration.values = {{"nothing", 1}};
+  EXPECT_THROW(emit(emission, Format::header, scratch.path()), std::exception);
   EXPECT_EQ(contents(path), before);
 }
 
-TEST(EmitHeader, OpensWithProvenance) {
-  const std::string text = header_text(simt_table("sm_90a"));
+TEST(EmitHeader, OpensWithLicenceUseAndProvenance) {
+  const std::string text = opening_of(header_of(simt_table("sm_90a")));
   EXPECT_TRUE(text.starts_with("// SPDX-License-Identifier: MIT\n"));
-  for (const char* part : {"Imaginary GPU", "2026-01-02T03:04:05Z", "within 2.0%", "worst regret 1.5%",
-                           "forward f32 d64 causal", "nvcc -std=c++20"})
-    EXPECT_TRUE(contains(text.substr(0, 3000), part)) << part;
+  for (const char* part :
+       {"tuned for Imaginary GPU", "nvcc -std=c++20 -O2 -gencode arch=compute_90a,code=sm_90a",
+        "namespace tuned = fcsa_tuned::sm_90;", "driver    1.0", "compiler  a compiler",
+        "2026-01-02T03:04:05Z to 2026-01-02T04:05:06Z", "345, of which 321",
+        "unchanged since they were measured", "fcsa tune --seq 128:4096 --db tuning.db",
+        "fcsa emit --db tuning.db"})
+    EXPECT_TRUE(contains(text, part)) << part << "\n" << text;
 }
 
-TEST(EmitHeader, IsTheSameForTheSameTable) {
-  EXPECT_EQ(header_text(cpu_table()), header_text(cpu_table()));
+TEST(EmitHeader, OpensWithATableOfWhatWasTunedAndWhatTheChoiceCosts) {
+  const std::string text = opening_of(header_of(simt_table("sm_90a")));
+  for (const char* part : {"shapes    lengths  kernels  regret  unseen  worst   gain",
+                           "f32 d64 causal scale=8       4  128..4096        2    1.5%    0.5%   2.5%  1.10x",
+                           "within 2% of the best"})
+    EXPECT_TRUE(contains(text, part)) << part << "\n" << text;
+}
+
+// Every field of the example is one that the problem needs.
+TEST(EmitHeader, OpensWithACallOfSomethingThatWasTuned) {
+  EXPECT_TRUE(contains(header_of(simt_table("sm_80")), "a.dtype = tuned::DType::f32;\n"));
+  const std::string text = opening_of(header_of(wgmma_table()));
+  EXPECT_TRUE(contains(text, "a.dtype = tuned::DType::bf16;\n")) << text;
+  EXPECT_TRUE(contains(text, "a.causal = true;\n")) << text;
+  EXPECT_FALSE(contains(text, "a.bias")) << text;
+}
+
+TEST(EmitHeader, ListsWhereItsPartsAre) {
+  const std::string text = header_of(simt_table("sm_80"));
+  std::vector<std::string> lines = {""};
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  std::size_t parts = 0;
+  for (auto line = std::find(lines.begin(), lines.end(), "// Contents, by line:") + 1; *line != ""; ++line) {
+    std::istringstream words(line->substr(2));
+    std::size_t number = 0;
+    std::string title;
+    words >> number >> std::ws;
+    std::getline(words, title);
+    ASSERT_LT(number, lines.size());
+    EXPECT_EQ(lines[number], "// ---- " + title + " ----");
+    ++parts;
+  }
+  EXPECT_GE(parts, 7u);
+}
+
+TEST(EmitHeader, OpensWithLinesThatFitAScreen) {
+  for (const auto& table : {simt_table("sm_90a"), wgmma_table(), cpu_table()}) {
+    std::istringstream stream(opening_of(header_of(table)));
+    for (std::string line; std::getline(stream, line);) EXPECT_LE(line.size(), kLineWidth) << line;
+  }
+}
+
+TEST(EmitHeader, IsTheSameForTheSameTrials) {
+  EXPECT_EQ(header_of(cpu_table()), header_of(cpu_table()));
 }
 
 TEST(EmitHeader, SaysWhatWasLeftOutAndWhy) {
@@ -100,7 +167,11 @@ TEST(EmitHeader, SaysWhatWasLeftOutAndWhy) {
   table.classes.back().class_text = "backward f32 d64 scale=8";
   for (auto& entry : table.classes.back().entries) entry.problem.op = kernels::Op::backward;
   EXPECT_TRUE(
-      contains(header_text(table), "left out: backward f32 d64 scale=8: headers have the forward pass only"));
+      contains(header_of(table), "left out: backward f32 d64 scale=8: headers have the forward pass only"));
+}
+
+TEST(EmitHeader, NamesTheSourceThatEachTunedKernelWasMeasuredWith) {
+  EXPECT_TRUE(contains(header_of(simt_table("sm_80")), "// measured with the source hash of simt.forward{"));
 }
 
 TEST(EmitPlan, TunedClassesKeepTheirConfigurationsAndShapes) {
@@ -192,6 +263,19 @@ TEST(EmitPlan, ABiasTunedWithAStatedBoundIsServedWithoutItToo) {
   EXPECT_EQ(plan.classes[1].traits.softmax, Softmax::running_maximum);
 }
 
+TEST(EmitPlan, LeavesOutWhatWasNotTunedWhenAskedTo) {
+  const EmitPlan plan = plan_emission(simt_table("sm_80"), Serve::tuned);
+  EXPECT_EQ(plan.classes.size(), 2u);
+  EXPECT_EQ(plan.variants.size(), 4u);
+}
+
+// Binaries are compiled for the problem of a variant.
+TEST(EmitPlan, EveryVariantHasAProblemOfItsTraits) {
+  for (const auto& table : {simt_table("sm_90a"), wgmma_table(), cpu_table()})
+    for (const auto& v : plan_emission(table).variants)
+      EXPECT_EQ(kernels::traits_of(v.problem), v.traits) << kernels::to_text(v.problem);
+}
+
 TEST(EmitPlan, RefusesATableWithNothingToServe) {
   DispatchTable table = simt_table("sm_80");
   for (auto& c : table.classes)
@@ -208,7 +292,8 @@ TEST(HeaderText, MovesSystemIncludesToTheTopWithTheirConditions) {
   HeaderText text;
   text.add(
       "#include <cmath>\n#if A\n#include <x.h>\n#else\n#  include <y.h>\nint b;\n#endif\n#include <cmath>\n");
-  const std::string header = text.str("// comment\n", "GUARD", "a::b", "");
+  const std::string header =
+      text.str({.comment = "// comment\n", .guard = "GUARD", .space = "a::b", .checks = ""});
   const std::string top = header.substr(0, header.find("namespace a::b {"));
   const std::string inside = header.substr(top.size());
   EXPECT_TRUE(contains(top, "#include <cmath>\n"));
@@ -221,7 +306,7 @@ TEST(HeaderText, MovesSystemIncludesToTheTopWithTheirConditions) {
 TEST(HeaderText, RestoresEveryMacroThatItDefines) {
   HeaderText text;
   text.add("#define FCSA_ONE 1\n# define FCSA_TWO(x) x\n");
-  const std::string header = text.str("", "GUARD", "a", "");
+  const std::string header = text.str({.comment = "", .guard = "GUARD", .space = "a", .checks = ""});
   for (const char* macro : {"FCSA_ONE", "FCSA_TWO"}) {
     const std::string name = macro;
     EXPECT_LT(header.find("#pragma push_macro(\"" + name + "\")"), header.find("namespace a {"));
@@ -305,54 +390,84 @@ TEST(EmittedSelection, TakesTheBiasTheScalePerHeadAndTf32ThatTheTunerTook) {
   }
 }
 
-// A class with shapes all over, each with its own configuration, so that a choice tells the shape.
-TEST(EmittedSelection, ChoosesTheShapeThatTheTunerChooses) {
-  const DispatchTable base = simt_table("sm_80");
-  DispatchTable table = base;
+int size_up_to(int largest, std::mt19937& random) {
+  return static_cast<int>(std::exp2(std::log2(largest) * (random() % 1000) / 1000.0));
+}
+
+// Shapes all over, and three configurations of different tiles that some of them were measured with.
+DispatchTable table_of_random_shapes(std::mt19937& random) {
+  DispatchTable table = simt_table("sm_80");
   table.classes.resize(1);
   DispatchClass& c = table.classes.front();
+  c.configurations = {"simt.forward{}", "simt.forward{warps=2}", "simt.forward{warps=8}"};
+  Problem p = c.entries.front().problem;
   c.entries.clear();
-  c.configurations.clear();
-  std::mt19937 random(7);
-  const auto size = [&](int largest) {
-    return static_cast<int>(std::exp2(std::log2(largest) * (random() % 1000) / 1000.0));
-  };
-  std::vector<emitted::detail::Shape> shapes;
   for (int i = 0; i < 40; ++i) {
-    Problem p = base.classes.front().entries.front().problem;
-    p.nq = size(65536), p.nk = size(65536), p.batch = size(64);
-    c.configurations.push_back(std::to_string(i));
-    c.entries.push_back({p, static_cast<std::size_t>(i), 1.0, 1.0, 1.0});
-    shapes.push_back({p.nq, p.nk, p.batch, p.heads, p.kv_heads, emitted::Layout::bhnd, std::log2(p.nq),
-                      std::log2(p.nk), std::log2(p.batch * p.heads), i, 1.0});
+    p.nq = size_up_to(65536, random), p.nk = size_up_to(65536, random), p.batch = size_up_to(64, random);
+    DispatchEntry entry{.problem = p, .choice = random() % 3};
+    for (std::size_t j = 0; j < 3; ++j)
+      entry.times_ms.push_back(j == entry.choice || random() % 2
+                                   ? 1e-9 * p.nq * p.nk * p.batch * (1 + random() % 100 / 1000.0)
+                                   : 0);
+    c.entries.push_back(entry);
   }
-  const emitted::detail::Class of{c.traits, 0, static_cast<int>(shapes.size()), 0};
-  const emitted::detail::Table emitted_table{&of, 1, shapes.data()};
+  c.rule = fit_rule(c, table.device.target.multiprocessors);
+  return table;
+}
+
+TEST(EmittedSelection, ChoosesWhatTheTunerChooses) {
+  std::mt19937 random(7);
+  const DispatchTable table = table_of_random_shapes(random);
+  const DispatchClass& c = table.classes.front();
+  std::vector<emitted::detail::Shape> shapes;
+  for (const auto& entry : c.entries) {
+    const Problem& p = entry.problem;
+    shapes.push_back({p.nq, p.nk, p.batch, p.heads, p.kv_heads, emitted::Layout::bhnd,
+                      static_cast<int>(entry.choice), 1.0});
+  }
+  const int variants[] = {0, 1, 2};
+  const emitted::detail::Class of{c.traits, 0, static_cast<int>(shapes.size()), 0, 0, 3, 0};
+  const emitted::detail::Table emitted_table{&of,
+                                             1,
+                                             shapes.data(),
+                                             c.rule.positions.data(),
+                                             c.rule.models.data(),
+                                             variants,
+                                             c.rule.corrections.data(),
+                                             table.device.target.multiprocessors};
+  std::set<int> chosen;
   for (int i = 0; i < 500; ++i) {
     Problem p = c.entries[random() % c.entries.size()].problem;
-    if (i % 2) p.nq = size(65536), p.nk = size(65536), p.batch = size(64);
+    if (i % 2) p.nq = size_up_to(65536, random), p.nk = size_up_to(65536, random);
     const Choice expected = choose(table, p);
     const auto choice = emitted::detail::choose(emitted_table, attention_of(p));
     ASSERT_NE(choice.shape, nullptr);
-    EXPECT_EQ(std::to_string(choice.variant), expected.configuration) << kernels::to_text(p);
+    EXPECT_EQ(c.configurations.at(static_cast<std::size_t>(choice.variant)), expected.configuration)
+        << kernels::to_text(p);
+    chosen.insert(choice.variant);
   }
+  EXPECT_EQ(chosen.size(), 3u);
+}
+
+// Without tuned shapes.
+emitted::detail::Table table_of(const emitted::detail::Class& of) {
+  return {&of, 1, nullptr, nullptr, nullptr, nullptr, nullptr, 1};
 }
 
 TEST(EmittedSelection, FallsBackToExactProductsWhereTf32IsAllowedAndNotTheOtherWay) {
-  const emitted::detail::Class exact{{}, 0, 0, 3};
+  const emitted::detail::Class exact{{}, 0, 0, 3, 0, 0, 0};
   emitted::Attention a;
   a.allow_tf32 = true;
-  EXPECT_EQ(emitted::detail::choose({&exact, 1, nullptr}, a).variant, 3);
-  const emitted::detail::Class rounded{{.tf32 = true}, 0, 0, 3};
-  EXPECT_EQ(emitted::detail::choose({&rounded, 1, nullptr}, a).variant, 3);
-  EXPECT_EQ(emitted::detail::choose({&rounded, 1, nullptr}, emitted::Attention{}).of, nullptr);
+  EXPECT_EQ(emitted::detail::choose(table_of(exact), a).variant, 3);
+  const emitted::detail::Class rounded{{.tf32 = true}, 0, 0, 3, 0, 0, 0};
+  EXPECT_EQ(emitted::detail::choose(table_of(rounded), a).variant, 3);
+  EXPECT_EQ(emitted::detail::choose(table_of(rounded), emitted::Attention{}).of, nullptr);
 }
 
 TEST(EmittedSelection, FallsBackToTheRunningMaximum) {
   kernels::Traits traits{.softmax = Softmax::running_maximum};
-  const emitted::detail::Class of{traits, 0, 0, 3};
-  const emitted::detail::Table table{&of, 1, nullptr};
-  const auto choice = emitted::detail::choose(table, emitted::Attention{});
+  const emitted::detail::Class of{traits, 0, 0, 3, 0, 0, 0};
+  const auto choice = emitted::detail::choose(table_of(of), emitted::Attention{});
   EXPECT_EQ(choice.of, &of);
   EXPECT_EQ(choice.variant, 3);
 }

@@ -13,7 +13,7 @@ namespace {
 void expect_program_passes(const std::string& compiler) {
   const ScratchDirectory directory;
   const std::string dir = directory.path().string(), sources = FCSA_TEST_SOURCES "/tests/tuner/emitted";
-  emit_header(cpu_table(), directory.path());
+  emit(emission_of(cpu_table()), Format::header, directory.path());
   const auto built = run_command(fmt::format(
       "{0} -std=c++20 -O2 -Wall -Wextra -Werror -pthread -DFCSA_TUNED_ONLY -I '{1}' '{2}/cpu_program.cpp' "
       "'{2}/cpu_second_unit.cpp' -o '{1}/program'",
@@ -35,7 +35,7 @@ TEST(EmittedCpuHeader, WorksInTwoTranslationUnitsCompiledByClang) {
 TEST(EmittedCpuHeader, ExampleIsRightAtLengthsThatWereNotTuned) {
   const ScratchDirectory directory;
   const std::string dir = directory.path().string();
-  emit_header(cpu_table(), directory.path());
+  emit(emission_of(cpu_table()), Format::header, directory.path());
   const auto built =
       run_command(fmt::format("{0} -std=c++20 -O2 -Wall -Wextra -Werror -pthread -I '{1}' '" FCSA_TEST_SOURCES
                               "/examples/cpu_attention.cpp' -o '{1}/example'",
@@ -43,7 +43,8 @@ TEST(EmittedCpuHeader, ExampleIsRightAtLengthsThatWereNotTuned) {
   ASSERT_EQ(built.status, 0) << built.output;
   const auto ran = run_command(fmt::format("'{}/example' 1 77 333 1025", dir));
   EXPECT_EQ(ran.status, 0) << ran.output;
-  for (const char* part : {"f32  d64", "bf16 d32", "f16  d32", "causal", "masked", "bnhd"})
+  for (const char* part : {"f32  d64", "bf16 d32", "f16  d32", "h4/2", "h6/2", "causal", "masked", "bnhd",
+                           "bias head_scale", "raw"})
     EXPECT_NE(ran.output.find(part), std::string::npos) << part << " wasn't run:\n" << ran.output;
 }
 

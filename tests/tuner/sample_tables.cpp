@@ -1,5 +1,7 @@
 #include "tests/tuner/sample_tables.h"
 
+#include <algorithm>
+
 #include "kernels/cpu/instruction_set.h"
 
 namespace fcsa::tuner {
@@ -43,15 +45,30 @@ DispatchClass class_of(const Family& family, Problem problem, const Target& targ
   c.configurations = {to_text(family, Op::forward, family.baseline(problem, target)),
                       to_text(family, Op::forward, another(family, problem, target))};
   c.worst_regret = 0.015;
+  c.left_out = {.median_regret = 0.005, .worst_regret = 0.025, .priced = 4};
   for (const int length : {128, 512, 2048, 4096}) {
     problem.nq = problem.nk = length;
     c.entries.push_back({.problem = problem,
                          .choice = length <= 512 ? 0u : 1u,
                          .chosen_ms = 1e-6 * length * length,
                          .best_ms = 1e-6 * length * length,
-                         .baseline_ms = 1.1e-6 * length * length});
+                         .baseline_ms = 1.1e-6 * length * length,
+                         .times_ms = {length <= 512 ? 1e-6 * length * length : 1.1e-6 * length * length,
+                                      length <= 512 ? 1.1e-6 * length * length : 1e-6 * length * length}});
   }
+  c.rule = fit_rule(c, target.multiprocessors);
   return c;
+}
+
+// The configuration with query heads sharing tiles, where the family has that.
+std::string packing_heads(const std::string& text) {
+  const Family& family = kernels::family_of_kernel(text);
+  const auto parameters = family.parameters(Op::forward);
+  Configuration configuration =
+      kernels::configuration_from_text(text, kernels::kernel_name(family, Op::forward), parameters);
+  for (auto& [name, value] : configuration.values)
+    if (name == "pack_heads") value = 1;
+  return to_text(configuration, parameters);
 }
 
 DispatchTable table_for(const Target& target, const std::string& name) {
@@ -60,7 +77,6 @@ DispatchTable table_for(const Target& target, const std::string& name) {
   table.device.name = name;
   table.device.driver = "1.0";
   table.device.compiler = "a compiler";
-  table.created_at = "2026-01-02T03:04:05Z";
   return table;
 }
 
@@ -110,6 +126,52 @@ DispatchTable cpu_table() {
     table.classes.push_back(class_of(cpu, problem, target));
   }
   return table;
+}
+
+DispatchTable feature_table(const kernels::DeviceInfo& gpu) {
+  DispatchTable table;
+  table.device = gpu;
+  const auto add = [&](DType dtype, const auto& change) {
+    Problem problem = problem_of(2, 8);
+    problem.dtype = dtype;
+    change(problem);
+    const auto family = std::find_if(
+        kernels::families().begin(), kernels::families().end(),
+        [&](const auto& f) { return f->tunable() && f->unsupported(problem, gpu.target).empty(); });
+    table.classes.push_back(class_of(**family, problem, gpu.target));
+  };
+  add(DType::bf16, [](Problem& p) { p.causal = true; });
+  add(DType::bf16, [](Problem& p) { p.key_mask = true, p.kv_heads = 2; });
+  add(DType::f16, [](Problem& p) { p.head_dim = 128; });
+  add(DType::f32, [](Problem&) {});
+  add(DType::bf16, [](Problem& p) { p.bias = kernels::Bias::f32; });
+  add(DType::f16, [](Problem& p) { p.head_scale = true; });
+  add(DType::bf16, [](Problem& p) { p.groups = 2; });
+  add(DType::f16, [](Problem& p) { p.l2norm_qk = false; });
+  for (auto& c : table.classes)
+    for (auto& configuration : c.configurations)
+      if (c.traits.key_mask) configuration = packing_heads(configuration);
+  return table;
+}
+
+Emission emission_of(const DispatchTable& table, Serve serve) {
+  Emission emission;
+  emission.table = table;
+  emission.plan = plan_emission(table, serve);
+  emission.provenance = {.devices = 1,
+                         .first_at = "2026-01-02T03:04:05Z",
+                         .last_at = "2026-01-02T04:05:06Z",
+                         .trials = 345,
+                         .timed = 321,
+                         .commands = {"fcsa tune --seq 128:4096 --db tuning.db"},
+                         .source_hashes = {},
+                         .measurements = {}};
+  for (const auto& c : table.classes)
+    for (const auto& configuration : c.configurations)
+      emission.provenance.source_hashes[{c.class_text, configuration}] = "hash of " + configuration;
+  emission.command = "fcsa emit --db tuning.db";
+  emission.sources = "unchanged since they were measured";
+  return emission;
 }
 
 }  // namespace fcsa::tuner

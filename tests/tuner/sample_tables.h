@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "tuner/dispatch.h"
+#include "tuner/emit.h"
 
 namespace fcsa::tuner {
 
@@ -14,5 +14,12 @@ DispatchTable wgmma_table();
 // cpu, on this machine: f32 head dim 64 full, causal, and with bias and scale per head; bf16 and f16 head
 // dim 32.
 DispatchTable cpu_table();
+
+// On this GPU, by the first family that serves it: every dtype, and every feature in one class at least. With
+// a mask, query heads that share key/value heads share a tile where the family can do that.
+DispatchTable feature_table(const kernels::DeviceInfo& gpu);
+
+// What `fcsa emit` would write of a table, with a provenance that is made up.
+Emission emission_of(const DispatchTable& table, Serve serve = Serve::neighbours);
 
 }  // namespace fcsa::tuner

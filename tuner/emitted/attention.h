@@ -44,8 +44,8 @@ enum class Code : int {
   ok,
   invalid_argument,  // a null or misaligned pointer, a size or a stride that can't be right
   unsupported,       // this header has no kernel for the problem
-  wrong_device,      // tuned for another GPU architecture, or the processor lacks the instruction set
-  launch_failed      // the CUDA runtime refused; on a CPU: no memory, no threads
+  wrong_device,  // tuned or compiled for another GPU architecture; the processor lacks the instruction set
+  launch_failed  // CUDA refused; on a CPU: no memory, no threads
 };
 
 struct [[nodiscard]] Status {
@@ -56,7 +56,7 @@ struct [[nodiscard]] Status {
 
 enum class Match : int {
   exact,    // this shape was tuned
-  nearest,  // the configuration of the nearest tuned shape with the same dtype, head_dim, mask and so on
+  nearest,  // predicted to be the fastest, from tuned shapes with the same dtype, head_dim, mask and so on
   default_choice  // nothing like it was tuned: a configuration that is right, and good on most shapes
 };
 
@@ -65,6 +65,6 @@ struct Selection {
   Status status;                   // not ok: nothing; the text says why
   const char* configuration = "";  // "simt.forward{block_n=32}"
   Match match = Match::default_choice;
-  int nq = 0, nk = 0, batch_heads = 0;  // the tuned shape that decided; zero for default_choice
-  double time_ms = 0;                   // measured on that shape
+  int nq = 0, nk = 0, batch_heads = 0;  // this shape or the nearest that was tuned; zero for default_choice
+  double time_ms = 0;                   // measured where the match is exact, else predicted
 };

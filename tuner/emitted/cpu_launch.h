@@ -29,6 +29,11 @@ inline void run(const Variant& variant, const LaunchPlan& plan, const Args& args
   fcsa::kernels::cpu::run_plan(plan, args, variant.kernels);
 }
 
+inline int multiprocessors_or(int) {
+  static const int cores = fcsa::kernels::cpu::usable_cores();
+  return cores;
+}
+
 // Also asks whether the operating system saves the registers.
 inline bool runs_here(Isa isa) {
 #if defined(__x86_64__)

@@ -8,36 +8,49 @@ namespace detail {
 using fcsa::kernels::Args;
 using fcsa::kernels::Bias;
 using fcsa::kernels::LaunchPlan;
+using fcsa::kernels::Model;
+using fcsa::kernels::Position;
 using fcsa::kernels::Softmax;
 using fcsa::kernels::Traits;
 
-// A tuned shape. Distances are in log2, so those are kept.
+// A tuned shape.
 struct Shape {
   int nq, nk, batch, heads, kv_heads;
   Layout layout;
-  double log2_nq, log2_nk, log2_batch_heads;
   int variant;     // index into the kernels of the instruction set or architecture
   double time_ms;  // measured
 };
 
-// Problems with equal traits, and the part of the tuned shapes that is theirs.
+// Problems with equal traits, and the parts of the arrays below that are theirs.
 struct Class {
   Traits traits;
   int first_shape, shapes;
-  int default_variant;  // taken when there are no shapes
+  int default_variant;              // taken when there are no shapes
+  int first_candidate, candidates;  // what other shapes choose among
+  int first_correction;
 };
 
+// What fcsa::kernels::Rule says of positions, models and corrections.
 struct Table {
   const Class* classes;
   int class_count;
   const Shape* shapes;
+  const Position* positions;  // of the shapes
+  const Model* models;        // of the candidates
+  const int* variants;        // of the candidates
+  const float* corrections;
+  int multiprocessors;  // of the device that it was tuned on
 };
 
 struct Choice {
   const Class* of = nullptr;     // null: no kernel
-  const Shape* shape = nullptr;  // null: default
+  const Shape* shape = nullptr;  // this one where it was tuned, else the nearest. Null: default
   int variant = 0;
+  double time_ms = 0;  // measured where it was tuned, else predicted
 };
+
+// Of the current device (CPU: cores); `tuned` when there is none. Defined with what launches.
+inline int multiprocessors_or(int tuned);
 
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
@@ -213,44 +226,53 @@ inline bool same_shape(const Shape& shape, const Attention& a) {
          shape.kv_heads == a.kv_heads && shape.layout == a.layout;
 }
 
-// This shape where it was tuned; else the nearest in log2 of nq, nk and batch * heads, the first of several.
-inline const Shape* nearest_shape(const Table& table, const Class& of, const Attention& a) {
-  const double nq = std::log2(static_cast<double>(a.nq)), nk = std::log2(static_cast<double>(a.nk)),
-               batch_heads = std::log2(static_cast<double>(a.batch) * a.heads);
-  const Shape* nearest = nullptr;
-  double least = 0;
+inline const Shape* tuned_shape(const Table& table, const Class& of, const Attention& a) {
   for (int i = 0; i < of.shapes; ++i) {
     const Shape& shape = table.shapes[of.first_shape + i];
     if (same_shape(shape, a)) return &shape;
-    const double dq = shape.log2_nq - nq, dk = shape.log2_nk - nk, dh = shape.log2_batch_heads - batch_heads;
-    const double distance = dq * dq + dk * dk + dh * dh;
-    if (nearest == nullptr || distance < least) {
-      nearest = &shape;
-      least = distance;
-    }
   }
-  return nearest;
+  return nullptr;
 }
 
+// A tuned shape has its own kernel; another one that which the rule predicts to be the fastest.
 inline Choice choose(const Table& table, const Attention& a) {
   Choice choice;
   choice.of = find_class(table, traits_of(a));
   if (choice.of == nullptr) return choice;
-  choice.shape = nearest_shape(table, *choice.of, a);
-  choice.variant = choice.shape != nullptr ? choice.shape->variant : choice.of->default_variant;
+  const Class& of = *choice.of;
+  choice.variant = of.default_variant;
+  if (of.shapes == 0) return choice;
+  choice.shape = tuned_shape(table, of, a);
+  if (choice.shape != nullptr) {
+    choice.variant = choice.shape->variant;
+    choice.time_ms = choice.shape->time_ms;
+    return choice;
+  }
+  const fcsa::kernels::Rule rule = {table.models + of.first_candidate, of.candidates,
+                                    table.positions + of.first_shape, of.shapes,
+                                    table.corrections + of.first_correction};
+  const fcsa::kernels::Sizes sizes = {a.batch, a.heads, a.kv_heads, a.nq, a.nk, a.causal};
+  const auto prediction = fcsa::kernels::predict(rule, sizes, multiprocessors_or(table.multiprocessors));
+  choice.shape = &table.shapes[of.first_shape + prediction.nearest];
+  choice.variant = table.variants[of.first_candidate + prediction.model];
+  choice.time_ms = prediction.ms;
   return choice;
 }
 
 inline Status no_kernel(const Attention& a) {
   const Bias bias = bias_of(a);
-  return failure(Code::unsupported,
-                 "no kernel for %s, head_dim %d, groups %d%s%s%s%s%s; this header serves %s",
-                 name_of(a.dtype), a.head_dim, a.groups, a.causal ? ", causal" : "",
-                 a.key_mask ? ", key_mask" : "", a.l2norm_qk ? "" : ", without l2norm_qk",
-                 bias == Bias::none   ? ""
-                 : bias == Bias::same ? ", bias of that type"
-                                      : ", bias in f32",
-                 a.head_scale ? ", head_scale" : "", kServes);
+  char groups[32] = "";
+  if (a.groups != 1) std::snprintf(groups, sizeof(groups), " --groups %d", a.groups);
+  return failure(
+      Code::unsupported,
+      "no kernel for this: run `fcsa tune --dtype %s --head-dim %d --causal %s%s%s%s%s%s` and emit "
+      "again; this header serves %s",
+      name_of(a.dtype), a.head_dim, a.causal ? "yes" : "no", groups, a.key_mask ? " --mask yes" : "",
+      a.l2norm_qk ? "" : " --no-l2norm",
+      bias == Bias::none   ? ""
+      : bias == Bias::same ? " --bias same"
+                           : " --bias f32",
+      a.head_scale ? " --head-scale yes" : "", kServes);
 }
 
 inline Selection selection_of(const Choice& choice, const Attention& a, const char* configuration) {
@@ -261,7 +283,7 @@ inline Selection selection_of(const Choice& choice, const Attention& a, const ch
     selection.nq = shape->nq;
     selection.nk = shape->nk;
     selection.batch_heads = shape->batch * shape->heads;
-    selection.time_ms = shape->time_ms;
+    selection.time_ms = choice.time_ms;
   }
   return selection;
 }

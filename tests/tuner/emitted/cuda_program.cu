@@ -1,13 +1,11 @@
-// Compiled against the emitted headers of two architectures by emitted_cuda_header_test.cpp, and run without
-// a GPU. Exit status 1 when an expectation fails.
-#include <cstdio>
-#include <cstring>
-#include <string>
-
+// Compiled by emitted_cuda_header_test.cpp with the emitted headers of two architectures, for the older one
+// only, and run on a GPU that isn't there. Exit status 1 when an expectation fails.
+#include "expectations.h"
+#include "fake_gpu.h"
 #include "fcsa_tuned_sm_80.cuh"
 #include "fcsa_tuned_sm_90.cuh"
 
-#if defined(FCSA_HD) || defined(FCSA_DEVICE)
+#if defined(FCSA_HD) || defined(FCSA_DEVICE) || defined(FCSA_TUNED_FOR)
 #error "the headers leak macros"
 #endif
 
@@ -15,56 +13,55 @@ fcsa_tuned::sm_90::Selection describe_in_second_unit(const fcsa_tuned::sm_90::At
 
 namespace {
 
-int failures = 0;
-
-void expect(bool holds, const std::string& what) {
-  if (holds) return;
-  std::printf("FAILED: %s\n", what.c_str());
-  ++failures;
-}
+namespace sm_80 = fcsa_tuned::sm_80;
+namespace sm_90 = fcsa_tuned::sm_90;
 
 void nearest_shape_is_chosen() {
-  using namespace fcsa_tuned::sm_90;
-  Attention a;
-  a.batch = 2;
-  a.heads = a.kv_heads = 8;
-  a.nq = a.nk = 2048;
-  const Selection exact = describe(a);
-  expect(exact.status.ok() && exact.match == Match::exact && exact.nq == 2048, "a tuned shape is found");
+  auto a = without_memory<sm_90::Attention>();
+  const sm_90::Selection exact = describe(a);
+  expect(exact.status.ok() && exact.match == sm_90::Match::exact && exact.nq == 2048,
+         "a tuned shape is found");
   a.nq = a.nk = 600;
-  const Selection near_short = describe(a);
+  const sm_90::Selection near_short = describe(a);
   a.nq = a.nk = 100000;
-  const Selection near_long = describe_in_second_unit(a);
-  expect(near_short.match == Match::nearest && near_short.nq == 512, "600 is nearest to 512");
-  expect(near_long.match == Match::nearest && near_long.nq == 4096, "100000 is nearest to 4096");
+  const sm_90::Selection near_long = describe_in_second_unit(a);
+  expect(near_short.match == sm_90::Match::nearest && near_short.nq == 512, "600 is nearest to 512");
+  expect(near_long.match == sm_90::Match::nearest && near_long.nq == 4096, "100000 is nearest to 4096");
   expect(std::string(near_short.configuration) != near_long.configuration,
          "long and short take different kernels");
 }
 
-template <typename Attention, typename Forward>
-void expect_refusal(const Attention& a, const Forward& forward, const std::string& text) {
-  const auto status = forward(a);
-  expect(!status.ok() && std::strstr(status.text, text.c_str()) != nullptr,
-         "a refusal that says '" + text + "', not '" + status.text + "'");
-}
-
-// None of these reaches a launch: the pointers are not to memory.
 void bad_input_is_refused_with_the_reason() {
-  using namespace fcsa_tuned::sm_80;
-  const auto run = [](const Attention& a) { return forward(a, nullptr, nullptr); };
-  Attention a;
-  expect_refusal(a, run, "q is null");
-  a.q = a.k = a.v = a.o = reinterpret_cast<void*>(256);
-  a.nq = a.nk = 128;
+  const auto run = [](const sm_80::Attention& a) { return forward(a, nullptr, nullptr); };
+  sm_80::Attention a;
+  expect_refusal(run(a), "q is null");
+  a = without_memory<sm_80::Attention>();
   expect(workspace_bytes(a) >= 128 * 4, "lse is in the workspace");
-  expect_refusal(a, run, "workspace is null");
+  expect_refusal(run(a), "workspace is null");
   a.head_dim = 72;
-  expect_refusal(a, run, "this header serves f32 head_dim 64");
+  expect_refusal(run(a), "this header serves f32 head_dim 64");
   a.head_dim = 64;
   a.k_strides = {0, 0, 66};
-  expect_refusal(a, run, "k has strides");
+  expect_refusal(run(a), "k has strides");
   a.heads = 0;
-  expect_refusal(a, run, "heads is 0");
+  expect_refusal(run(a), "heads is 0");
+}
+
+void each_runs_on_its_own_gpu_only() {
+  fake_gpu().major = 8;
+  expect(forward(without_memory<sm_80::Attention>(), no_memory(), nullptr).ok(), "sm_80 runs on sm_80");
+  expect(fake_gpu().launches.back().kernel.find("5sm_80") != std::string::npos,
+         "a kernel of the header for sm_80, not " + fake_gpu().launches.back().kernel);
+  expect_refusal(forward(without_memory<sm_90::Attention>(), no_memory(), nullptr),
+                 "tuned for sm_90, and the current device (0) is sm_80");
+  fake_gpu().major = 9;
+  expect_refusal(forward(without_memory<sm_80::Attention>(), no_memory(), nullptr), "tuned for sm_80");
+}
+
+void kernels_that_are_not_compiled_are_not_launched() {
+  fake_gpu().major = 9;
+  expect_refusal(forward(without_memory<sm_90::Attention>(), no_memory(), nullptr),
+                 "add -gencode arch=compute_90a,code=sm_90a");
 }
 
 }  // namespace
@@ -72,5 +69,7 @@ void bad_input_is_refused_with_the_reason() {
 int main() {
   nearest_shape_is_chosen();
   bad_input_is_refused_with_the_reason();
-  return failures == 0 ? 0 : 1;
+  each_runs_on_its_own_gpu_only();
+  kernels_that_are_not_compiled_are_not_launched();
+  return failures() == 0 ? 0 : 1;
 }

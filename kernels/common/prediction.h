@@ -1,0 +1,167 @@
+// How long configurations would take on sizes that they weren't measured on, and which is the fastest there:
+// the rule of dispatch tables, shared by the tuner and by emitted headers.
+//
+// A configuration's time is taken to be proportional to what the busiest multiprocessor has to do (whole
+// tiles, whole blocks): so many milliseconds for every row of its tiles, and so many for every row and key.
+// These two numbers are fitted to what was measured. What they miss on the shapes that were measured corrects
+// the estimate on shapes close to those. Between two configurations it is mostly the tiles that decide: 1,300
+// queries are 6 tiles of 256 rows, of which 236 rows are wasted, or 7 of 192, of which 44 are.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/common/interface.h"
+
+namespace fcsa::kernels {
+
+// What a block (CPU: a task) works on at a time, and how many blocks share a tile.
+struct Tile {
+  int rows = 1;
+  int keys = 1;
+  bool packs_heads = false;  // rows are those of all query heads that share a key/value head
+  bool pairs = false;        // causal: a long tile and a short one are one piece of work
+  int blocks = 1;            // share the keys of a tile
+  int split_until = 0;       // keys are split over blocks until the grid has this many; 0: never
+};
+
+struct Sizes {
+  int batch = 1, heads = 1, kv_heads = 1, nq = 1, nk = 1;
+  bool causal = false;
+};
+
+// Of the busiest multiprocessor.
+struct Load {
+  double rows = 0;      // of its tiles
+  double products = 0;  // rows x keys of them
+};
+
+// Of one configuration.
+struct Model {
+  Tile tile;
+  double ms_per_row = 0, ms_per_product = 0;
+};
+
+// Where a shape lies among others: log2 of queries, keys, and tiles of queries for each multiprocessor.
+struct Position {
+  double nq = 0, nk = 0, fill = 0;
+};
+
+inline constexpr float kNotMeasured = 1e30f;  // as a correction
+
+// Models and shapes of one class, and for each shape and model the log of measured over modelled time.
+struct Rule {
+  const Model* models = nullptr;
+  int model_count = 0;
+  const Position* shapes = nullptr;
+  int shape_count = 0;                 // at least 1
+  const float* corrections = nullptr;  // [shape_count][model_count]; one of each shape's is measured
+};
+
+struct Prediction {
+  int model = 0;    // the fastest
+  int nearest = 0;  // shape
+  double ms = 0;
+};
+
+// Causal: keys that the tiles of a head read, on average. A tile reads up to the last key that its last query
+// sees: those of tile i are tile_queries * (i + 1) + nk - nq, the last tile's nk.
+inline double mean_causal_keys(const Sizes& sizes, double tile_queries, double tiles) {
+  const double hidden = static_cast<double>(sizes.nk) - sizes.nq;
+  const double blind = hidden < 0 ? std::floor(-hidden / tile_queries) : 0.0;  // tiles that see no key
+  const double first = blind < tiles - 1 ? blind : tiles - 1, count = tiles - 1 - first;
+  const double sum = count * hidden + tile_queries * (first + 1 + tiles - 1) * count / 2;
+  return (sum + sizes.nk) / tiles;
+}
+
+inline Load load_of(const Tile& tile, const Sizes& sizes, int multiprocessors) {
+  const int packed = tile.packs_heads ? sizes.heads / sizes.kv_heads : 1;
+  const long long tiles = ceil_div(1LL * sizes.nq * packed, tile.rows);  // of a head
+  const double heads = static_cast<double>(sizes.batch) * (sizes.heads / packed);
+  const double key_tiles = static_cast<double>(ceil_div(sizes.nk, tile.keys));
+  const double mean_key_tiles =
+      sizes.causal
+          ? std::fmin(key_tiles, 0.5 + mean_causal_keys(sizes, static_cast<double>(tile.rows) / packed,
+                                                        static_cast<double>(tiles)) /
+                                           tile.keys)
+          : key_tiles;
+  const double splits = std::fmax(
+      1.0, std::fmin(std::floor(tile.split_until / (heads * static_cast<double>(tiles))), key_tiles));
+  const double parts = splits * tile.blocks;
+  const double units = static_cast<double>(sizes.causal && tile.pairs ? ceil_div(tiles, 2) : tiles);
+  const double share = units * heads * parts / multiprocessors;
+  const double rows = static_cast<double>(tiles) / units * tile.rows;
+  const double keys = std::ceil(mean_key_tiles / parts) * tile.keys;
+  if (!sizes.causal || tile.pairs) return {std::ceil(share) * rows, std::ceil(share) * rows * keys};
+  // Tiles of different lengths even out, but none ends before the longest.
+  const double longest = std::ceil(key_tiles / parts) * tile.keys;
+  return {std::fmax(share, 1.0) * rows, std::fmax(share * keys, longest) * rows};
+}
+
+inline double modelled_ms(const Model& model, const Sizes& sizes, int multiprocessors) {
+  const Load load = load_of(model.tile, sizes, multiprocessors);
+  return load.rows * model.ms_per_row + load.products * model.ms_per_product;
+}
+
+inline Position position_of(const Sizes& sizes, int multiprocessors) {
+  constexpr int kRows = 64;
+  constexpr double kFull = 64;  // with more tiles than this a device is busy, and more make no difference
+  const double tiles = static_cast<double>(sizes.batch) * sizes.heads *
+                       static_cast<double>(ceil_div(sizes.nq, kRows)) / multiprocessors;
+  return {std::log2(static_cast<double>(sizes.nq)), std::log2(static_cast<double>(sizes.nk)),
+          std::log2(std::fmin(tiles, kFull))};
+}
+
+inline double squared_distance(const Position& a, const Position& b) {
+  const double nq = a.nq - b.nq, nk = a.nk - b.nk, fill = a.fill - b.fill;
+  return nq * nq + nk * nk + fill * fill;
+}
+
+// The modelled time, corrected by what the model misses on the shapes around, which count with the inverse
+// square of their squared distances. No correction counts as much as a shape 1.4 octaves away does, but not
+// more than the nearest: beyond what was measured half of a correction lasts.
+inline double corrected_ms(const Rule& rule, int model, const Position& position, double modelled_ms) {
+  double weights = 0, sum = 0, most = 0;
+  for (int i = 0; i < rule.shape_count; ++i) {
+    const float correction = rule.corrections[i * rule.model_count + model];
+    if (correction >= kNotMeasured) continue;
+    const double distance = squared_distance(rule.shapes[i], position) + 1e-6;
+    const double weight = 1 / (distance * distance);
+    weights += weight;
+    sum += weight * correction;
+    most = std::fmax(most, weight);
+  }
+  if (most == 0) return modelled_ms;
+  return modelled_ms * std::exp(sum / (weights + std::fmin(0.25, most)));
+}
+
+inline int nearest_shape(const Rule& rule, const Position& position) {
+  int nearest = 0;
+  double least = HUGE_VAL;
+  for (int i = 0; i < rule.shape_count; ++i) {
+    const double distance = squared_distance(rule.shapes[i], position);
+    if (distance >= least) continue;
+    nearest = i;
+    least = distance;
+  }
+  return nearest;
+}
+
+// Of the configurations measured on the nearest shape the one with the shortest predicted time, the first of
+// several.
+inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocessors) {
+  const Position position = position_of(sizes, multiprocessors);
+  Prediction best;
+  best.nearest = nearest_shape(rule, position);
+  best.ms = HUGE_VAL;
+  for (int i = 0; i < rule.model_count; ++i) {
+    if (rule.corrections[best.nearest * rule.model_count + i] >= kNotMeasured) continue;
+    const double modelled = modelled_ms(rule.models[i], sizes, multiprocessors);
+    const double ms = corrected_ms(rule, i, position, modelled);
+    if (ms >= best.ms) continue;
+    best.model = i;
+    best.ms = ms;
+  }
+  return best;
+}
+
+}  // namespace fcsa::kernels

@@ -1,0 +1,46 @@
+// A GPU that isn't there: what a program asks of CUDA is recorded. fake_runtime.cpp stands in for the CUDA
+// runtime, fake_driver.cpp for the driver.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+struct FakeGpu {
+  struct Launch {
+    std::string kernel;  // mangled
+    unsigned grid_x, grid_y, grid_z, threads;
+    std::size_t smem_bytes;
+    CUstream stream;
+  };
+
+  int major = 9, minor = 0, multiprocessors = 132;
+  std::vector<Launch> launches;
+  int maps_encoded = 0;
+
+  // Of the driver.
+  bool has_context = true;
+  CUresult load_result = CUDA_SUCCESS;
+  int loads = 0, strict_loads = 0;  // strict: another thread's capture of a stream would have failed
+  bool relaxed = false;
+};
+
+FakeGpu& fake_gpu();
+
+// Values of device attributes, whose numbers the runtime and the driver share.
+inline int fake_attribute(int which) {
+  switch (which) {
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
+      return fake_gpu().major;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
+      return fake_gpu().minor;
+    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
+      return fake_gpu().multiprocessors;
+    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
+      return 227 << 10;
+    default:
+      return 0;
+  }
+}
