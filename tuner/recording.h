@@ -31,7 +31,7 @@ class RecordingEvaluator {
   Result evaluate(const Candidate& candidate);
   // Asks for compilation of those that are neither in the sink nor asked for before.
   void prefetch(std::span<const Candidate> candidates);
-  // Measures them interleaved and records every result as one confirmation; races are never reused.
+  // Measures them interleaved and records the results together, as one confirmation; races are never reused.
   std::vector<Evaluation> race(std::span<const Candidate> candidates);
 
   const kernels::DeviceInfo& device() const { return evaluator_.device(); }
@@ -44,8 +44,8 @@ class RecordingEvaluator {
     std::optional<Evaluation> earlier;
   };
   const Known& look_up(const Candidate& candidate);
-  void record(const Candidate& candidate, Phase phase, const std::string& race_id,
-              const Evaluation& evaluation);
+  Trial trial_of(const Candidate& candidate, Phase phase, const std::string& race_id,
+                 const Evaluation& evaluation);
   template <typename Call>
   auto timed(double& seconds, Call&& call);
 
