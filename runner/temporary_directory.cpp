@@ -15,16 +15,16 @@ namespace {
 // Nobody names a folder of his own like this: those that are abandoned are removed by their names.
 constexpr const char* kPrefix = "fcsa-temporary-";
 
-std::string parent_directory() {
+}  // namespace
+
+std::string TemporaryDirectory::default_parent() {
   const char* parent = std::getenv("TMPDIR");
   return parent != nullptr && *parent != '\0' ? parent : "/tmp";
 }
 
-}  // namespace
-
-TemporaryDirectory::TemporaryDirectory() {
+TemporaryDirectory::TemporaryDirectory(const std::string& parent) {
   do {
-    std::string name = parent_directory() + "/" + kPrefix + "XXXXXX";
+    std::string name = parent + "/" + kPrefix + "XXXXXX";
     if (::mkdtemp(name.data()) == nullptr)
       throw std::system_error(errno, std::generic_category(),
                               "cannot make the directory " + name + ", set TMPDIR to a folder with room");
@@ -39,7 +39,7 @@ TemporaryDirectory::~TemporaryDirectory() {
 }
 
 void TemporaryDirectory::remove_abandoned() {
-  runner::remove_abandoned(parent_directory(),
+  runner::remove_abandoned(default_parent(),
                            [](const std::string& name) { return name.starts_with(kPrefix); });
 }
 

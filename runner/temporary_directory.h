@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 #include "runner/file_descriptor.h"
 
@@ -9,18 +10,21 @@ namespace fcsa::runner {
 
 class TemporaryDirectory {
  public:
-  // Below TMPDIR, or /tmp. Throws std::system_error naming the place when it can't be made.
-  TemporaryDirectory();
+  // Below `parent`; by default TMPDIR, or /tmp. Throws std::system_error naming the place when it can't be
+  // made.
+  explicit TemporaryDirectory(const std::string& parent = default_parent());
   ~TemporaryDirectory();
   TemporaryDirectory(const TemporaryDirectory&) = delete;
   TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
 
-  // Removes the directories of processes that were killed.
+  // Removes those of killed processes below the default parent.
   static void remove_abandoned();
 
  private:
+  static std::string default_parent();
+
   std::filesystem::path path_;
   FileDescriptor claim_;
 };

@@ -42,6 +42,7 @@ extern "C" void fcsa_kernel_0(const fcsa::kernels::Args* args, long long task, v
          R"(
   const long long g = h / (a.heads / a.kv_heads);
   const float* q = row_of(a.q, a.q_strides, b, h, i);
+  const double q_scale = a.scale * inverse_norm(q, kDim);
   double sum = 0;
   double out[kDim] = {};
   for (int j = 0; j < )" +
@@ -49,7 +50,7 @@ extern "C" void fcsa_kernel_0(const fcsa::kernels::Args* args, long long task, v
     const float* k = row_of(a.k, a.k_strides, b, g, j);
     double dot = 0;
     for (int c = 0; c < kDim; ++c) dot += double(q[c]) * k[c];
-    const double p = exp(a.scale * dot * inverse_norm(q, kDim) * inverse_norm(k, kDim) - a.scale);
+    const double p = exp(q_scale * dot * inverse_norm(k, kDim) - a.scale);
     sum += p;
     for (int c = 0; c < kDim; ++c) out[c] += p * row_of(a.v, a.v_strides, b, g, j)[c];
   }
