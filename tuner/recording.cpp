@@ -78,14 +78,15 @@ void RecordingEvaluator::prefetch(std::span<const Candidate> candidates) {
   if (!wanted.empty()) evaluator_.prefetch(wanted);
 }
 
-std::vector<Evaluation> RecordingEvaluator::race(std::span<const Candidate> candidates) {
+std::vector<Evaluation> RecordingEvaluator::race(std::span<const Candidate> candidates,
+                                                 std::string_view kind) {
   for (const auto& candidate : candidates) look_up(candidate);
   auto evaluations = timed(racing_s_, [&] { return evaluator_.race(candidates); });
   if (evaluations.size() != candidates.size()) {
     throw std::logic_error(
         fmt::format("race of {} candidates returned {} evaluations", candidates.size(), evaluations.size()));
   }
-  const std::string race_id = new_race_id();
+  const std::string race_id = std::string(kind) + new_race_id();
   std::vector<Trial> trials;
   trials.reserve(candidates.size());
   for (std::size_t i = 0; i < candidates.size(); ++i) {

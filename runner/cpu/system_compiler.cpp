@@ -41,7 +41,9 @@ std::string read_file(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file)
     throw std::runtime_error(fmt::format("the compiler reported no error, but wrote no {}", path.string()));
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  return std::move(bytes).str();
 }
 
 std::optional<std::string> absolute_program(const std::string& name) {

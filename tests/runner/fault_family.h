@@ -11,8 +11,7 @@ namespace fcsa::runner {
 // The kernel of all configurations: the compiler's stand-in writes the fault and the time of a configuration
 // over the digits.
 inline std::string fault_kernel_text() {
-  return "#include <math.h>\n#include <time.h>\n#define exp(x) double(expf(float(x)))\n" +
-         kernel_text(R"(
+  return kernel_text(R"(
   static volatile char behaviour[] = "FCSA_BEHAVIOUR:00000000";
   static int runs = 0;
   const auto digits = [](int first, int last) {
@@ -39,7 +38,7 @@ inline std::string fault_kernel_text() {
     while ((now.tv_sec - begin.tv_sec) * 1000000000LL + now.tv_nsec - begin.tv_nsec < 1000LL * digits(2, 8));
   }
 )",
-                     "(fault == 8 && a.nk > 1 ? a.nk - 1 : a.nk)");
+                     "(fault == 8 && a.nk > 1 ? a.nk - 1 : a.nk)", "float");
 }
 
 class FaultFamily final : public TextFamily {

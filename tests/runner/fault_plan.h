@@ -33,9 +33,9 @@ struct FaultShare {
   int configurations;
 };
 inline constexpr FaultShare kFaultShares[] = {
-    {Fault::hangs, 2},          {Fault::illegal_access, 14},
-    {Fault::aborts, 4},         {Fault::exits, 2},
-    {Fault::killed, 1},         {Fault::dies_when_measured, 3},
+    {Fault::hangs, 1},          {Fault::illegal_access, 6},
+    {Fault::aborts, 2},         {Fault::exits, 1},
+    {Fault::killed, 1},         {Fault::dies_when_measured, 2},
     {Fault::writes_nan, 24},    {Fault::off_by_one_key, 24},
     {Fault::stale_row, 16},     {Fault::writes_behind, 8},
     {Fault::source_error, 12},  {Fault::compiler_crashes, 4},
@@ -54,9 +54,9 @@ inline Fault fault_of(int number) {
 
 // How long a right kernel takes at the tuned shape. Faulty ones are faster than all of these.
 inline int spin_us(int number) {
-  if (number == kFaultWinner) return 20;
-  if (number == kFaultBaseline) return 200;
-  return 100 + number % 64;
+  if (number == kFaultWinner) return 10;
+  if (number == kFaultBaseline) return 120;
+  return 60 + number % 32;
 }
 
 }  // namespace fcsa::runner
