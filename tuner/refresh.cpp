@@ -12,15 +12,10 @@
 #include <tuple>
 
 #include "tuner/dispatch.h"
+#include "tuner/refresh_trials.h"
 
 namespace fcsa::tuner {
 namespace {
-
-constexpr std::string_view kRefreshRace = "refresh-";
-
-bool of_refresh(const Trial& trial) {
-  return trial.race_id.starts_with(kRefreshRace);
-}
 
 Candidate candidate_of(const kernels::Problem& problem, const std::string& configuration) {
   const auto& family = kernels::family_of_kernel(configuration);
