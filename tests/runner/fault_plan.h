@@ -33,9 +33,9 @@ struct FaultShare {
   int configurations;
 };
 inline constexpr FaultShare kFaultShares[] = {
-    {Fault::hangs, 1},          {Fault::illegal_access, 6},
-    {Fault::aborts, 2},         {Fault::exits, 1},
-    {Fault::killed, 1},         {Fault::dies_when_measured, 2},
+    {Fault::hangs, 1},          {Fault::illegal_access, 4},
+    {Fault::aborts, 1},         {Fault::exits, 1},
+    {Fault::killed, 1},         {Fault::dies_when_measured, 1},
     {Fault::writes_nan, 24},    {Fault::off_by_one_key, 24},
     {Fault::stale_row, 16},     {Fault::writes_behind, 8},
     {Fault::source_error, 12},  {Fault::compiler_crashes, 4},
