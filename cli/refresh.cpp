@@ -9,6 +9,7 @@
 #include "cli/options.h"
 #include "cli/sessions.h"
 #include "cli/table.h"
+#include "tuner/dispatch.h"
 #include "tuner/refresh.h"
 
 namespace fcsa::cli {
@@ -26,14 +27,13 @@ struct Line {
 std::vector<RecordedWinner> winners_of(const tuner::Store& store, const kernels::DeviceInfo& device) {
   std::string others;
   for (const auto& row : store.summary().devices) {
-    if (row.device.uuid == device.uuid && row.trials > 0)
-      return tuner::recorded_winners(store.trials(), device);
-    if (row.trials > 0) others += fmt::format("\n  {}  {}", row.device.uuid, row.device.name);
+    if (row.trials == 0) continue;
+    if (tuner::same_model(row.device, device)) return tuner::recorded_winners(store.trials(), device);
+    others += fmt::format("\n  {}  {}", row.device.uuid, row.device.name);
   }
   throw UsageError(fmt::format(
-      "--refresh: {} has no trial of {} ({}): run fcsa tune on it first, or choose another --db or "
-      "--device{}",
-      store.file().string(), device.name, device.uuid, others.empty() ? "" : "; it has those of:" + others));
+      "--refresh: {} has no trial of a {}: run fcsa tune on it first, or choose another --db or --device{}",
+      store.file().string(), device.name, others.empty() ? "" : "; it has those of:" + others));
 }
 
 tuner::CacheState cache_of(const RecordedWinner& winner) {

@@ -79,6 +79,7 @@ std::string changes(const RecordedWinner& winner, RecordingEvaluator& evaluator)
   const auto& then = winner.trial.session.device;
   const auto& now = evaluator.device();
   std::vector<std::string> changed;
+  if (then.uuid != now.uuid) changed.emplace_back("device");
   if (then.driver != now.driver) changed.emplace_back("driver");
   if (then.compiler != now.compiler) {
     changed.emplace_back("compiler");
@@ -94,10 +95,10 @@ std::vector<RecordedWinner> recorded_winners(const std::vector<StoredTrial>& tri
                                              const kernels::DeviceInfo& device) {
   std::vector<StoredTrial> tuned;
   std::copy_if(trials.begin(), trials.end(), std::back_inserter(tuned), [&](const StoredTrial& stored) {
-    return stored.session.device.uuid == device.uuid && !of_refresh(stored.trial);
+    return same_model(stored.session.device, device) && !of_refresh(stored.trial);
   });
   std::vector<RecordedWinner> winners;
-  const DispatchTable table = make_dispatch_table(tuned, device.uuid);
+  const DispatchTable table = dispatch_table_for(tuned, device);
   for (const auto& dispatch : table.classes) {
     for (const auto& entry : dispatch.entries) {
       const std::string& configuration = dispatch.configurations[entry.choice];

@@ -24,8 +24,8 @@ struct RecordedWinner {
   std::vector<Anchor> anchors;
 };
 
-// What the dispatch table of a device chooses, for every tuned shape; earlier refreshes don't count. Throws
-// std::invalid_argument when there is nothing to choose from.
+// What the dispatch table of a device chooses, for every shape that was tuned on its model; earlier refreshes
+// don't count. Throws std::invalid_argument when there is nothing to choose from.
 std::vector<RecordedWinner> recorded_winners(const std::vector<StoredTrial>& trials,
                                              const kernels::DeviceInfo& device);
 
@@ -44,7 +44,7 @@ struct RefreshResult {
   std::string relative_to;  // the anchor's configuration; empty: compared by time
   double recorded_ms = 0, now_ms = 0;
   double drift = 0;     // of the anchor alone, now over recorded; 0 without one
-  std::string changed;  // "driver, compiler"; "source" is only told where the compiler is the same
+  std::string changed;  // "device, driver, compiler"; "source" is only told where the compiler is the same
   std::string message;  // why it failed
 };
 

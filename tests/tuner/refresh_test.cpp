@@ -207,9 +207,10 @@ TEST(Refresh, NamesWhatChanged) {
   then.tuned();
   Now now(then, {{kFast, timed(2)}, {then.baseline, timed(3)}, {kUnfused, timed(10)}});
   EXPECT_EQ(refreshed(then, now).changed, "");
+  now.info.uuid = "gpu-2";
   now.info.driver = "driver-2";
   now.info.compiler = "compiler-2";
-  EXPECT_EQ(refreshed(then, now).changed, "driver, compiler");
+  EXPECT_EQ(refreshed(then, now).changed, "device, driver, compiler");
 }
 
 TEST(Refresh, IsRecordedAsARaceThatLaterRefreshesAndTablesDoNotBuildOn) {
@@ -248,11 +249,11 @@ TEST(Refresh, AFailureThatIsNotTheKernelsChangesNoTable) {
             std::vector<std::string>{kFast});
 }
 
-TEST(Refresh, OfADeviceWithoutTrialsIsRefused) {
+TEST(Refresh, OfAModelWithoutTrialsIsRefused) {
   Then then;
   then.tuned();
   kernels::DeviceInfo other = then.device;
-  other.uuid = "gpu-2";
+  other.name = "another model";
   EXPECT_THROW(recorded_winners(then.trials, other), std::invalid_argument);
 }
 
