@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/refresh.h"
 #include "cli/sessions.h"
 #include "cli/table.h"
 #include "cli/tuning_progress.h"
@@ -22,7 +23,8 @@ struct TuneOptions {
   std::vector<std::string> suggestions;
   int evaluations = 0, jobs = 0;
   std::uint64_t seed = 1;
-  bool json = false, quiet = false;
+  double tolerance = 2;
+  bool refresh = false, json = false, quiet = false;
 };
 
 std::vector<const kernels::Family*> chosen_families(const TuneOptions& options,
@@ -99,6 +101,27 @@ runner::ProcessEvaluatorOptions evaluator_options(const TuneOptions& options, co
   return result;
 }
 
+std::filesystem::path database_file(const TuneOptions& options) {
+  return options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db);
+}
+
+void refresh_winners(const TuneOptions& options, Context& context) {
+  if (!(options.tolerance > 0 && options.tolerance < 1000))
+    throw UsageError(fmt::format("--tolerance: {} is not a percentage above 0", options.tolerance));
+  RefreshOptions refreshing;
+  refreshing.file = database_file(options);
+  // A wrong path is reported before anything is started.
+  tuner::Store(refreshing.file, tuner::Store::Mode::read_only);
+  refreshing.evaluator = evaluator_options(options, resolve_device(options.device, parse_shard("")));
+  refreshing.tolerance = options.tolerance / 100;
+  refreshing.json = options.json;
+  refreshing.quiet = options.quiet;
+  auto& measurement = refreshing.evaluator.measurement;
+  measurement.target_relative_interval =
+      std::min(measurement.target_relative_interval, refreshing.tolerance / 4);
+  refresh(refreshing, context);
+}
+
 void tune(const TuneOptions& options, Context& context) {
   const Shard shard = parse_shard(options.shard);
   tuner::TuningOptions tuning;
@@ -117,7 +140,7 @@ void tune(const TuneOptions& options, Context& context) {
   runner::ProcessEvaluator evaluator(evaluator_options(options, selector));
   const auto families = chosen_families(options, evaluator.device());
   const auto problems = chosen_problems(options, shard, families, evaluator.device().target);
-  const auto file = options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db);
+  const auto file = database_file(options);
   tuner::Store store(file, tuner::Store::Mode::read_write);
   store.begin_session(new_session(evaluator.device(), command_line(), options.seed));
   if (!options.json)
@@ -149,30 +172,37 @@ void add_tune(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("tune", "Finds the fastest configuration for every problem of a grid");
   auto options = std::make_shared<TuneOptions>();
   command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  options->problems.add_to(*command);
-  command->add_option("--family", options->family, "Only this kernel family");
-  command->add_option("--strategy", options->strategy, "auto, exhaustive, random or local")
+  auto* search = command->add_option_group("Search");
+  options->problems.add_to(*search);
+  search->add_option("--family", options->family, "Only this kernel family");
+  search->add_option("--strategy", options->strategy, "auto, exhaustive, random or local")
       ->capture_default_str();
-  command->add_option("--budget", options->budget, "Wall time, such as 90s, 10m or 1.5h")
+  search->add_option("--budget", options->budget, "Wall time, such as 90s, 10m or 1.5h")
       ->capture_default_str();
-  command->add_option("--evals", options->evaluations, "Most trials per problem [no limit]")
+  search->add_option("--evals", options->evaluations, "Most trials per problem [no limit]")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--try", options->suggestions,
-                      "Configurations to try first: 'mma.forward{stages=3}' (may be repeated)");
+  search->add_option("--try", options->suggestions,
+                     "Configurations to try first: 'mma.forward{stages=3}' (may be repeated)");
+  search->add_option("--cache", options->cache, "Measure with a warm or a cold cache")->capture_default_str();
+  search->add_option("--shard", options->shard, "i/n: only every n-th problem [from srun, mpirun, torchrun]");
+  auto* refreshing = command->add_flag(
+      "--refresh", options->refresh,
+      "Instead of a search, measure the winners in the database again, after a change of driver, toolkit or "
+      "source: SAME, FASTER, SLOWER, UNSURE or FAILED; exit status 1 when one is SLOWER or FAILED");
+  search->excludes(refreshing);
+  command->add_option("--tolerance", options->tolerance, "Percent of time within which a winner is the SAME")
+      ->capture_default_str()
+      ->needs(refreshing);
   command->add_option("--jobs", options->jobs, "Compile processes [one per core]")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--seed", options->seed, "Of the search and of the inputs")->capture_default_str();
-  command->add_option("--cache", options->cache, "Measure with a warm or a cold cache")
-      ->capture_default_str();
-  command->add_option("--shard", options->shard,
-                      "i/n: only every n-th problem [from srun, mpirun, torchrun]");
   command->add_option("--db", options->db, "Database [~/.local/share/fcsa/tuning.db]");
   command->add_option("--cache-dir", options->cache_directory, "Compiled kernels [~/.cache/fcsa]");
   command->add_flag("--quiet", options->quiet, "No progress");
   command->add_flag("--json", options->json, "Print the outcome as JSON");
   command->callback([options, &context] {
     try {
-      tune(*options, context);
+      options->refresh ? refresh_winners(*options, context) : tune(*options, context);
     } catch (const std::invalid_argument& error) {
       throw UsageError(error.what());
     }

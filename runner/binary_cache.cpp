@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "runner/claims.h"
 #include "runner/file_descriptor.h"
 #include "runner/protocol.h"
 
@@ -44,23 +45,38 @@ std::string hash_of(std::string_view bytes) {
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
+constexpr std::string_view kTemporaryEnding = ".tmp";
+
+std::string host_name() {
+  std::string host(64, '\0');
+  if (::gethostname(host.data(), host.size() - 1) != 0) host = "localhost";
+  return host.c_str();
+}
+
 // Unique among processes and threads, also those that share the directory over a network.
 std::string temporary_suffix() {
   static std::atomic<unsigned> counter{0};
-  std::string host(64, '\0');
-  if (::gethostname(host.data(), host.size() - 1) != 0) host = "localhost";
-  return fmt::format(".{}.{}.{}.tmp", host.c_str(), ::getpid(), counter++);
+  return fmt::format(".{}.{}.{}{}", host_name(), ::getpid(), counter++, kTemporaryEnding);
 }
 
-void write_all(const fs::path& path, std::string_view bytes) {
-  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (!file) throw_unwritable(path, errno);
+FileDescriptor create(const fs::path& path) {
+  for (;;) {
+    FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (!file) throw_unwritable(path, errno);
+    if (claim(file)) return file;
+  }
+}
+
+// The file is claimed while the result is open, and complete.
+FileDescriptor write_all(const fs::path& path, std::string_view bytes) {
+  FileDescriptor file = create(path);
   while (!bytes.empty()) {
     const ssize_t written = ::write(file.get(), bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) throw_unwritable(path, written < 0 ? errno : ENOSPC);
     bytes.remove_prefix(static_cast<std::size_t>(written));
   }
+  return file;
 }
 
 }  // namespace
@@ -78,7 +94,7 @@ BinaryCache::BinaryCache(fs::path directory) : directory_(std::move(directory)) 
   fs::create_directories(directory_, error);
   if (error) throw_unwritable(directory_, error.value());
   const fs::path probe = directory_ / ("probe" + temporary_suffix());
-  write_all(probe, "");
+  const FileDescriptor file = write_all(probe, "");
   fs::remove(probe, error);
 }
 
@@ -115,10 +131,18 @@ CachedBinary BinaryCache::store(const std::string& key, kernels::DeviceKind kind
   return {{(directory_ / file).string(), result.symbols}, result.resources, result.warnings};
 }
 
+// Those of other machines that share the directory stay: locks may not reach that far.
+void BinaryCache::remove_abandoned() const {
+  const std::string host = fmt::format(".{}.", host_name());
+  runner::remove_abandoned(directory_, [&](const std::string& name) {
+    return name.ends_with(kTemporaryEnding) && name.find(host) != std::string::npos;
+  });
+}
+
 void BinaryCache::write(const fs::path& path, std::string_view bytes) const {
   const fs::path temporary = path.string() + temporary_suffix();
   try {
-    write_all(temporary, bytes);
+    const FileDescriptor file = write_all(temporary, bytes);
     fs::rename(temporary, path);
   } catch (const fs::filesystem_error& error) {
     std::error_code ignored;

@@ -49,6 +49,8 @@ class BinaryCache {
   // Files `<key>.cubin` or `<key>.so`, then `<key>.json`, each written under a temporary name and renamed;
   // the JSON file makes the entry valid. Throws std::runtime_error naming the file when it can't be written.
   CachedBinary store(const std::string& key, kernels::DeviceKind kind, const CompileResult& result) const;
+  // Removes half-written files of processes of this machine that were killed.
+  void remove_abandoned() const;
 
  private:
   void write(const std::filesystem::path& path, std::string_view bytes) const;

@@ -264,7 +264,8 @@ bool ChildProcess::wait(SteadyTime deadline) {
 }
 
 void ChildProcess::kill() {
-  if (pid_ < 0) return;
+  if (reap_if_ended()) return;
+  kill_sent_ = true;
   ::kill(-pid_, SIGKILL);
   const auto until = std::chrono::steady_clock::now() + kKillPatience;
   while (!reap_if_ended() && !passed(until)) std::this_thread::sleep_for(1ms);
@@ -293,6 +294,7 @@ void ChildProcess::reap() {
   while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
   }
   pid_ = -1;
+  killed_from_outside_ = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !kill_sent_;
   if (output_pipe_) read_output();
   socket_.close();
   ending_ = complaint_ + describe_status(status);

@@ -58,6 +58,9 @@ class ChildProcess {
   // How it ended, in words: "killed by signal 11 (Segmentation fault)", "exited with status 3". Empty while
   // it runs.
   const std::string& ending() const { return ending_; }
+  // Ended by a SIGKILL that this object did not send: the kernel was out of memory, or somebody killed it. No
+  // fault of what the child was doing.
+  bool killed_from_outside() const { return killed_from_outside_; }
   const std::string& output() const { return output_; }
   // ending(), and the output when there is some.
   std::string report() const;
@@ -79,6 +82,8 @@ class ChildProcess {
   std::string output_;
   std::string ending_;
   std::string complaint_;
+  bool kill_sent_ = false;
+  bool killed_from_outside_ = false;
 };
 
 }  // namespace fcsa::runner

@@ -17,10 +17,16 @@ constexpr auto kStopCheck = std::chrono::milliseconds(100);
 }  // namespace
 
 CompileChild::Answer CompileChild::ask(const nlohmann::json& question) {
+  Answer answer = ask_once(question);
+  return answer.killed_from_outside ? ask_once(question) : answer;
+}
+
+CompileChild::Answer CompileChild::ask_once(const nlohmann::json& question) {
   start();
   const SteadyTime deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(options_.deadline);
   auto received = child_->send(encode(question), deadline) ? receive(deadline) : Received{};
-  Answer answer{received.kind, {}, {}};
+  Answer answer;
+  answer.kind = received.kind;
   try {
     if (received.kind == Received::Kind::frame) answer.message = decode(received.frame);
   } catch (const ProtocolError&) {
@@ -29,6 +35,7 @@ CompileChild::Answer CompileChild::ask(const nlohmann::json& question) {
   if (answer.kind != Received::Kind::frame) {
     child_->kill();
     answer.report = child_->report();
+    answer.killed_from_outside = child_->killed_from_outside();
     end();
   }
   return answer;

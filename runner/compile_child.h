@@ -20,15 +20,18 @@ class CompileChild {
     Received::Kind kind = Received::Kind::ended;
     nlohmann::json message;
     std::string report;  // how the process ended
+    bool killed_from_outside = false;
   };
 
   // `stopping` makes a question time out at once. Both must outlive this object.
   CompileChild(const CompilePoolOptions& options, const std::function<bool()>& stopping)
       : options_(options), stopping_(stopping) {}
 
+  // A process that is killed from outside is started again and asked once more.
   Answer ask(const nlohmann::json& question);
 
  private:
+  Answer ask_once(const nlohmann::json& question);
   void start();
   void end();
   Received receive(SteadyTime deadline);

@@ -15,6 +15,7 @@
 
 #include "runner/compile_child.h"
 #include "runner/protocol.h"
+#include "runner/temporary_directory.h"
 
 namespace fcsa::runner {
 namespace {
@@ -43,6 +44,8 @@ Compilation compiled(const json& message) {
 
 struct CompilePool::Impl {
   explicit Impl(CompilePoolOptions given) : options(std::move(given)), cache(options.cache_directory) {
+    cache.remove_abandoned();
+    TemporaryDirectory::remove_abandoned();
     int jobs = options.jobs;
     if (jobs <= 0) jobs = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
     for (int i = 0; i < jobs; ++i) threads.emplace_back([this] { serve(); });

@@ -41,7 +41,8 @@ struct Compilation {
   double compile_ms = 0;  // zero when it came from the cache
 };
 
-// Thread-safe. Processes start when there is work for them; one that hangs or dies is replaced.
+// Thread-safe. Processes start when there is work for them; one that hangs or dies is replaced. The
+// constructor removes the temporary files that killed processes left.
 class CompilePool {
  public:
   // Throws std::runtime_error when the cache directory can't be written to.

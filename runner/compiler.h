@@ -28,7 +28,7 @@ class Compiler {
   virtual std::string version() const = 0;
   // Compile options for the target, without the file names: part of the cache key.
   virtual std::vector<std::string> options(const kernels::Target& target) const = 0;
-  // Bad source is a result, not an exception.
+  // Bad source is a result, not an exception. Throws std::runtime_error when there is no room to compile.
   virtual CompileResult compile(const kernels::KernelSource& source, const kernels::Target& target) = 0;
 };
 

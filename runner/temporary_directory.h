@@ -1,38 +1,32 @@
 // A directory of its owner's own, removed with everything in it.
 #pragma once
 
-#include <stdlib.h>
-
-#include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 #include <string>
-#include <system_error>
+
+#include "runner/file_descriptor.h"
 
 namespace fcsa::runner {
 
 class TemporaryDirectory {
  public:
-  // Below TMPDIR, or /tmp. Throws std::system_error naming the place when it can't be made.
-  TemporaryDirectory() {
-    const char* parent = std::getenv("TMPDIR");
-    std::string name = std::string(parent != nullptr && *parent != '\0' ? parent : "/tmp") + "/fcsa-XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr)
-      throw std::system_error(errno, std::generic_category(),
-                              "cannot make the directory " + name + ", set TMPDIR to a folder with room");
-    path_ = name;
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
+  // Below `parent`; by default TMPDIR, or /tmp. Throws std::system_error naming the place when it can't be
+  // made.
+  explicit TemporaryDirectory(const std::string& parent = default_parent());
+  ~TemporaryDirectory();
   TemporaryDirectory(const TemporaryDirectory&) = delete;
   TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
 
+  // Removes those of killed processes below the default parent.
+  static void remove_abandoned();
+
  private:
+  static std::string default_parent();
+
   std::filesystem::path path_;
+  FileDescriptor claim_;
 };
 
 }  // namespace fcsa::runner

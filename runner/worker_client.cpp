@@ -4,6 +4,7 @@
 
 #include <numeric>
 #include <stdexcept>
+#include <utility>
 
 #include "runner/protocol.h"
 
@@ -61,6 +62,7 @@ std::vector<tuner::Evaluation> WorkerClient::run(const Job& job, const StageLimi
   std::iota(left.begin(), left.end(), 0);
   bool report_every_sample = job.report_every_sample;
   int failed_starts = 0;
+  bool forgiven = false;
   while (!left.empty()) {
     Attempt tried = attempt(without_others(job, left, report_every_sample), limits);
     if (tried.status == Status::ok) {
@@ -72,6 +74,7 @@ std::vector<tuner::Evaluation> WorkerClient::run(const Job& job, const StageLimi
         throw std::runtime_error(fmt::format("the worker for {} doesn't start: {}", device_, tried.message));
       continue;
     }
+    if (tried.killed_from_outside && !std::exchange(forgiven, true)) continue;
     // Measured interleaved, the latest announcement names a suspect only when every sample is announced.
     const bool certain = left.size() == 1 || tried.last->stage != "measuring" || report_every_sample;
     if (certain) {
@@ -123,8 +126,9 @@ WorkerClient::Attempt WorkerClient::ended(std::optional<JobProgress> last) {
   child_->kill();
   std::string message =
       fmt::format("while {}, the worker was {}", last ? last->stage : "starting", child_->report());
+  const bool killed_from_outside = child_->killed_from_outside();
   child_.reset();
-  return {{}, Status::crashed, std::move(message), std::move(last)};
+  return {{}, Status::crashed, std::move(message), std::move(last), killed_from_outside};
 }
 
 }  // namespace fcsa::runner

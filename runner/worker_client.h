@@ -28,8 +28,8 @@ class WorkerClient {
   // Asks a worker. Throws std::runtime_error when the device can't be opened.
   kernels::DeviceInfo describe();
   // One Evaluation per candidate. A candidate that kills or blocks the worker is timed_out, crashed or
-  // launch_failed and the others are run again without it. Throws std::runtime_error when a worker can't be
-  // started.
+  // launch_failed and the others are run again without it. A worker that is killed from outside is started
+  // again once before the candidate is blamed. Throws std::runtime_error when a worker can't be started.
   std::vector<tuner::Evaluation> run(const Job& job, const StageLimits& limits);
 
  private:
@@ -38,6 +38,7 @@ class WorkerClient {
     tuner::Status status = tuner::Status::ok;    // else: what happened
     std::string message;
     std::optional<JobProgress> last;  // what was being done then; nothing: the worker had not begun
+    bool killed_from_outside = false;
   };
 
   Attempt attempt(const Job& job, const StageLimits& limits);

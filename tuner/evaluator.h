@@ -31,8 +31,9 @@ class Evaluator {
 class TrialSink {
  public:
   virtual ~TrialSink() = default;
-  // Durable when it returns: a kill -9 afterwards doesn't lose the trial.
-  virtual void record(const Trial& trial) = 0;
+  // All of them or, when it fails or is killed, none: half a race has another winner. Durable when it
+  // returns: a kill -9 afterwards loses nothing.
+  virtual void record(std::span<const Trial> trials) = 0;
   // The latest search-phase trial with this key, from any session.
   virtual std::optional<Trial> find(const TrialKey& key) = 0;
 };

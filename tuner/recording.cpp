@@ -63,7 +63,8 @@ const RecordingEvaluator::Known& RecordingEvaluator::look_up(const Candidate& ca
 RecordingEvaluator::Result RecordingEvaluator::evaluate(const Candidate& candidate) {
   if (const auto& known = look_up(candidate); known.earlier) return {*known.earlier, true};
   Evaluation evaluation = timed(evaluating_s_, [&] { return evaluator_.evaluate(candidate); });
-  record(candidate, Phase::search, "", evaluation);
+  const Trial trial = trial_of(candidate, Phase::search, "", evaluation);
+  sink_.record({&trial, 1});
   known_.at(identity(candidate)).earlier = evaluation;
   return {std::move(evaluation), false};
 }
@@ -77,30 +78,34 @@ void RecordingEvaluator::prefetch(std::span<const Candidate> candidates) {
   if (!wanted.empty()) evaluator_.prefetch(wanted);
 }
 
-std::vector<Evaluation> RecordingEvaluator::race(std::span<const Candidate> candidates) {
+std::vector<Evaluation> RecordingEvaluator::race(std::span<const Candidate> candidates,
+                                                 std::string_view kind) {
   for (const auto& candidate : candidates) look_up(candidate);
   auto evaluations = timed(racing_s_, [&] { return evaluator_.race(candidates); });
   if (evaluations.size() != candidates.size()) {
     throw std::logic_error(
         fmt::format("race of {} candidates returned {} evaluations", candidates.size(), evaluations.size()));
   }
-  const std::string race_id = new_race_id();
+  const std::string race_id = std::string(kind) + new_race_id();
+  std::vector<Trial> trials;
+  trials.reserve(candidates.size());
   for (std::size_t i = 0; i < candidates.size(); ++i) {
-    record(candidates[i], Phase::confirm, race_id, evaluations[i]);
+    trials.push_back(trial_of(candidates[i], Phase::confirm, race_id, evaluations[i]));
   }
+  sink_.record(trials);
   return evaluations;
 }
 
-void RecordingEvaluator::record(const Candidate& candidate, Phase phase, const std::string& race_id,
-                                const Evaluation& evaluation) {
-  sink_.record({.problem = candidate.problem,
-                .configuration = configuration_text(candidate),
-                .source_hash = look_up(candidate).source_hash,
-                .phase = phase,
-                .race_id = race_id,
-                .finished_at = timestamp(),
-                .seed = seed_,
-                .evaluation = evaluation});
+Trial RecordingEvaluator::trial_of(const Candidate& candidate, Phase phase, const std::string& race_id,
+                                   const Evaluation& evaluation) {
+  return {.problem = candidate.problem,
+          .configuration = configuration_text(candidate),
+          .source_hash = look_up(candidate).source_hash,
+          .phase = phase,
+          .race_id = race_id,
+          .finished_at = timestamp(),
+          .seed = seed_,
+          .evaluation = evaluation};
 }
 
 }  // namespace fcsa::tuner

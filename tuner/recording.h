@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -31,10 +32,12 @@ class RecordingEvaluator {
   Result evaluate(const Candidate& candidate);
   // Asks for compilation of those that are neither in the sink nor asked for before.
   void prefetch(std::span<const Candidate> candidates);
-  // Measures them interleaved and records every result as one confirmation; races are never reused.
-  std::vector<Evaluation> race(std::span<const Candidate> candidates);
+  // Measures them interleaved and records the results together, as one confirmation; races are never reused.
+  // `kind` goes in front of the id of the race.
+  std::vector<Evaluation> race(std::span<const Candidate> candidates, std::string_view kind = "");
 
   const kernels::DeviceInfo& device() const { return evaluator_.device(); }
+  const std::string& source_hash(const Candidate& candidate) { return look_up(candidate).source_hash; }
   double evaluating_s() const { return evaluating_s_ + racing_s_; }
   double racing_s() const { return racing_s_; }
 
@@ -44,8 +47,8 @@ class RecordingEvaluator {
     std::optional<Evaluation> earlier;
   };
   const Known& look_up(const Candidate& candidate);
-  void record(const Candidate& candidate, Phase phase, const std::string& race_id,
-              const Evaluation& evaluation);
+  Trial trial_of(const Candidate& candidate, Phase phase, const std::string& race_id,
+                 const Evaluation& evaluation);
   template <typename Call>
   auto timed(double& seconds, Call&& call);
 

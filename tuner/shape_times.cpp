@@ -8,6 +8,8 @@
 #include <tuple>
 #include <utility>
 
+#include "tuner/refresh_trials.h"
+
 namespace fcsa::tuner {
 namespace {
 
@@ -103,6 +105,7 @@ std::vector<const StoredTrial*> usable_trials(const std::vector<StoredTrial>& tr
     if (same_model(stored.session.device, device) && eligible(stored.trial)) usable.push_back(&stored);
   }
   std::stable_sort(usable.begin(), usable.end(), [](const auto* a, const auto* b) { return older(*a, *b); });
+  usable = without_refreshes(usable);
   using Kernel = std::pair<std::string, std::string>;  // class and configuration
   const auto kernel_of = [](const StoredTrial* s) {
     return Kernel{kernels::class_text(s->trial.problem), s->trial.configuration};

@@ -94,12 +94,16 @@ void Store::begin_session(const Session& session) {
       impl_->connection.write([&](SQLite::Database& database) { return upsert_session(database, session); });
 }
 
-void Store::record(const Trial& trial) {
-  TrialRow row{impl_->session_id, content_hash(trial), 0};
+void Store::record(std::span<const Trial> trials) {
   impl_->connection.write([&](SQLite::Database& database) {
-    if (row.session_id == 0) throw std::logic_error("Store::record was called before Store::begin_session");
-    row.occurrence = count_occurrences(database, row.session_id, row.content_hash);
-    return insert_trial(database, row, trial);
+    if (impl_->session_id == 0)
+      throw std::logic_error("Store::record was called before Store::begin_session");
+    for (const auto& trial : trials) {
+      TrialRow row{impl_->session_id, content_hash(trial), 0};
+      row.occurrence = count_occurrences(database, row.session_id, row.content_hash);
+      insert_trial(database, row, trial);
+    }
+    return trials.size();
   });
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -48,7 +49,7 @@ struct StoreSummary {
 };
 
 // Several processes may write one file at a time: rollback journal (TRUNCATE), synchronous=FULL, busy
-// timeout, one short BEGIN IMMEDIATE transaction a trial. Each thread needs a Store of its own.
+// timeout, one short BEGIN IMMEDIATE transaction a trial or race. Each thread needs a Store of its own.
 class Store final : public TrialSink {
  public:
   static constexpr int kSchemaVersion = 2;
@@ -69,7 +70,8 @@ class Store final : public TrialSink {
   // Trials recorded from now on belong to this session. StoreError in read_only mode.
   void begin_session(const Session& session);
   // StoreError in read_only mode; std::logic_error before begin_session.
-  void record(const Trial& trial) override;
+  void record(std::span<const Trial> trials) override;
+  void record(const Trial& trial) { record({&trial, 1}); }
   std::optional<Trial> find(const TrialKey& key) override;
 
   std::vector<StoredTrial> trials(const TrialFilter& filter = {}) const;  // in order of id

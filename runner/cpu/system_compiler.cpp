@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -40,7 +41,9 @@ std::string read_file(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file)
     throw std::runtime_error(fmt::format("the compiler reported no error, but wrote no {}", path.string()));
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  return std::move(bytes).str();
 }
 
 std::optional<std::string> absolute_program(const std::string& name) {
@@ -110,11 +113,13 @@ class SystemCompiler final : public Compiler {
     cpu::Command command{command_, directory.path(), {"TMPDIR=" + directory.path().string(), "LC_ALL=C"}};
     for (auto& option : options(target)) command.arguments.push_back(std::move(option));
     command.arguments.insert(command.arguments.end(), {"-o", "kernel.so", "kernel.cpp"});
-    const cpu::CommandResult run = cpu::run_command(command);
+    cpu::CommandResult run = cpu::run_command(command);
+    if (was_killed(run)) run = cpu::run_command(command);
+    refuse_full_disk(run, directory.path());
     CompileResult result;
     result.log = run.output;
     if (run.status != 0) {
-      result.message = failure_message(run, directory.path());
+      result.message = failure_message(run);
       return result;
     }
     result.binary = read_file(directory.path() / "kernel.so");
@@ -141,11 +146,25 @@ class SystemCompiler final : public Compiler {
     return version;
   }
 
-  static std::string failure_message(const cpu::CommandResult& run, const fs::path& directory) {
-    if (run.output.find("No space left on device") != std::string::npos) {
-      return fmt::format("no space left in {}: free some, or set TMPDIR to a folder with room",
-                         directory.parent_path().string());
+  // By the kernel, out of memory: no fault of the source, and what took the memory may be gone. g++ and
+  // clang++ say so of the programs that they start.
+  static bool was_killed(const cpu::CommandResult& run) {
+    return run.status == 128 + SIGKILL ||
+           (run.status != 0 && run.output.find("Killed signal terminated program") != std::string::npos);
+  }
+
+  // Recorded as a failure of the source, it would stand long after the disk has room again.
+  static void refuse_full_disk(const cpu::CommandResult& run, const fs::path& directory) {
+    if (run.status == 0) return;
+    for (const char* complaint : {"No space left on device", "Disk quota exceeded"}) {
+      if (run.output.find(complaint) == std::string::npos) continue;
+      throw std::runtime_error(
+          fmt::format("no space left in {}: free some, or set TMPDIR to a folder with room",
+                      directory.parent_path().string()));
     }
+  }
+
+  static std::string failure_message(const cpu::CommandResult& run) {
     const std::string line = first_error_line(run.output);
     return line.empty() ? fmt::format("the compiler ended with status {} and no message", run.status) : line;
   }

@@ -124,15 +124,24 @@ TEST_F(FaultsTest, AContenderThatDiesWhileBeingMeasuredLeavesTheOthersInTheRace)
   EXPECT_GE(results[2].measurement.samples_ms.size(), 2U);
 }
 
-TEST_F(FaultsTest, AWorkerKilledFromOutsideInTheMiddleOfAJobIsReplaced) {
+TEST_F(FaultsTest, AWorkerKilledFromOutsideInTheMiddleOfAJobCostsNoTrial) {
   ProcessEvaluator evaluator(options());
-  const TextFamily waiting(kernel_text(tell_pid("pid") + " sleep(100);"));
+  // The second time there is a file already.
+  const TextFamily waiting(kernel_text("if (access(\"" + file("pid").string() + "\", F_OK) != 0) { " +
+                                       tell_pid("pid") + " sleep(100); }"));
   std::thread killer([&] {
     EXPECT_TRUE(becomes_true([&] { return pid_in(file("pid")) != 0; }));
     ::kill(pid_in(file("pid")), SIGKILL);
   });
   const auto evaluation = evaluator.evaluate(candidate_of(waiting));
   killer.join();
+  EXPECT_EQ(evaluation.status, Status::ok) << evaluation.message;
+}
+
+TEST_F(FaultsTest, AKernelWhoseWorkerIsKilledEveryTimeIsCrashedAndTheNextOneRuns) {
+  ProcessEvaluator evaluator(options());
+  const TextFamily greedy(kernel_text("kill(getpid(), SIGKILL);"));
+  const auto evaluation = evaluator.evaluate(candidate_of(greedy));
   EXPECT_EQ(evaluation.status, Status::crashed);
   EXPECT_NE(evaluation.message.find("killed by signal 9 (Killed)"), std::string::npos) << evaluation.message;
   EXPECT_EQ(evaluator.evaluate(candidate_of(right_)).status, Status::ok);
@@ -163,11 +172,19 @@ TEST_F(FaultsTest, ACompilerThatHangsIsStopped) {
   EXPECT_TRUE(becomes_true([&] { return pid_in(file("pid")) != 0 && !is_alive(pid_in(file("pid"))); }));
 }
 
-TEST_F(FaultsTest, ACompileProcessThatDiesIsReplaced) {
+TEST_F(FaultsTest, ACompileProcessKilledFromOutsideCostsNoTrial) {
   const EnvironmentVariable variable(
       "FCSA_CXX",
       compiler_script(file("c++"), "[ -e " + file("second").string() + " ] && exec c++ \"$@\"; touch " +
                                        file("second").string() + "; kill -9 $PPID"));
+  const auto evaluation = ProcessEvaluator(options()).evaluate(candidate_of(right_));
+  EXPECT_EQ(evaluation.status, Status::ok) << evaluation.message;
+}
+
+TEST_F(FaultsTest, ACompileProcessThatDiesIsReplaced) {
+  const EnvironmentVariable variable(
+      "FCSA_CXX",
+      compiler_script(file("c++"), "grep -q 'number = 0' kernel.cpp || exec c++ \"$@\"; kill -9 $PPID"));
   ProcessEvaluator evaluator(options());
   const auto evaluation = evaluator.evaluate(candidate_of(right_, 0));
   EXPECT_EQ(evaluation.status, Status::crashed);

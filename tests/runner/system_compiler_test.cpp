@@ -122,10 +122,32 @@ TEST(SystemCompiler, AFullDiskIsNamedAsTheCause) {
                  "echo 'fatal error: error writing to x.s: No space left on device'; exit 1\n");
   std::filesystem::permissions(script, std::filesystem::perms::owner_all);
   const ScopedEnvironment environment("FCSA_CXX", script);
-  const auto result = make_system_compiler()->compile(cpu_source(""), host_target());
-  EXPECT_FALSE(result.ok);
-  EXPECT_NE(result.message.find("no space left"), std::string::npos) << result.message;
-  EXPECT_NE(result.message.find("TMPDIR"), std::string::npos) << result.message;
+  try {
+    make_system_compiler()->compile(cpu_source(""), host_target());
+    FAIL() << "counted against the source";
+  } catch (const std::runtime_error& error) {
+    EXPECT_NE(std::string(error.what()).find("no space left"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("TMPDIR"), std::string::npos) << error.what();
+  }
+}
+
+TEST(SystemCompiler, ACompilerThatTheKernelKilledIsRunOnceMore) {
+  const TemporaryDirectory folder;
+  const std::string second = (folder.path() / "second").string();
+  const auto script = write_file(
+      folder.path() / "fake-compiler",
+      "#!/bin/sh\n"
+      "case \"$1\" in -*version) echo fake 1.0; exit 0;; esac\n"
+      "[ -e " +
+          second +
+          " ] && exec c++ \"$@\"\n"
+          "touch " +
+          second + "\necho 'c++: fatal error: Killed signal terminated program cc1plus'; exit 1\n");
+  std::filesystem::permissions(script, std::filesystem::perms::owner_all);
+  const ScopedEnvironment environment("FCSA_CXX", script);
+  const auto result =
+      make_system_compiler()->compile(cpu_source("extern \"C\" void f() {}\n"), host_target());
+  EXPECT_TRUE(result.ok) << result.message;
 }
 
 TEST(FirstErrorLine, IsTheErrorElseTheFirstLineElseEmpty) {

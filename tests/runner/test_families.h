@@ -14,22 +14,26 @@ inline constexpr int kTestTileRows = 16;
 
 // A correct kernel for l2-normalised f32 without mask or causality, one row of the output a task, with two
 // holes. The names of its variables may be used in `prologue` (run before each task) and in `keys` (how many
-// are visible).
-inline std::string kernel_text(const std::string& prologue = "", const std::string& keys = "a.nk") {
+// are visible). It computes in `real`: double, or float where time matters.
+inline std::string kernel_text(const std::string& prologue = "", const std::string& keys = "a.nk",
+                               const std::string& real = "double") {
   return kernels::flattened_source("kernels/common/interface.h") + R"(
-#include <math.h>
+#include <cmath>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+using Real = )" +
+         real + R"(;
 static const float* row_of(const void* base, const fcsa::kernels::Strides& s, long long b, long long h, long long i) {
   return static_cast<const float*>(base) + b * s.batch + h * s.head + i * s.row;
 }
-static double inverse_norm(const float* x, int n) {
-  double sum = 0;
-  for (int c = 0; c < n; ++c) sum += double(x[c]) * x[c];
-  return 1 / fmax(sqrt(sum), 1e-12);
+static Real inverse_norm(const float* x, int n) {
+  Real sum = 0;
+  for (int c = 0; c < n; ++c) sum += Real(x[c]) * x[c];
+  return sum > Real(1e-24) ? 1 / std::sqrt(sum) : Real(1e12);
 }
 extern "C" void fcsa_kernel_0(const fcsa::kernels::Args* args, long long task, void*) {
   const auto& a = *args;
@@ -42,19 +46,20 @@ extern "C" void fcsa_kernel_0(const fcsa::kernels::Args* args, long long task, v
          R"(
   const long long g = h / (a.heads / a.kv_heads);
   const float* q = row_of(a.q, a.q_strides, b, h, i);
-  double sum = 0;
-  double out[kDim] = {};
+  const Real q_scale = a.scale * inverse_norm(q, kDim);
+  Real sum = 0;
+  Real out[kDim] = {};
   for (int j = 0; j < )" +
          keys + R"(; ++j) {
     const float* k = row_of(a.k, a.k_strides, b, g, j);
-    double dot = 0;
-    for (int c = 0; c < kDim; ++c) dot += double(q[c]) * k[c];
-    const double p = exp(a.scale * dot * inverse_norm(q, kDim) * inverse_norm(k, kDim) - a.scale);
+    Real dot = 0;
+    for (int c = 0; c < kDim; ++c) dot += Real(q[c]) * k[c];
+    const Real p = std::exp(q_scale * dot * inverse_norm(k, kDim) - a.scale);
     sum += p;
     for (int c = 0; c < kDim; ++c) out[c] += p * row_of(a.v, a.v_strides, b, g, j)[c];
   }
   for (int c = 0; c < kDim; ++c) o[c] = float(out[c] / sum);
-  *lse = float(log(sum) + a.scale);
+  *lse = float(std::log(sum) + a.scale);
 }
 )";
 }

@@ -138,8 +138,12 @@ class MemorySink : public TrialSink {
  public:
   std::string device_uuid = "device-1", driver = "driver-1";
   std::vector<Trial> trials;
+  std::vector<std::size_t> at_a_time;  // how many each call recorded
 
-  void record(const Trial& trial) override { trials.push_back(trial); }
+  void record(std::span<const Trial> recorded) override {
+    at_a_time.push_back(recorded.size());
+    trials.insert(trials.end(), recorded.begin(), recorded.end());
+  }
   std::optional<Trial> find(const TrialKey& key) override {
     const auto match = std::find_if(trials.rbegin(), trials.rend(), [&](const Trial& trial) {
       return trial.phase == Phase::search && key.device_uuid == device_uuid && key.driver == driver &&

@@ -138,6 +138,28 @@ TEST_F(StoreFaults, FullDiskIsAnErrorAndLosesNothing) {
   EXPECT_EQ(store.trials().size(), 4 + recorded);
 }
 
+TEST_F(StoreFaults, ARaceIsRecordedWholeOrNotAtAllWhenTheDiskIsFull) {
+  constexpr std::size_t kContenders = 7;
+  fill(0);
+  Child child([&](int) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{80000, 80000};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    Store store(file_, Mode::read_write);
+    store.begin_session(make_session("limited"));
+    std::vector<Trial> race;
+    for (int i = 0;; ++i) {
+      race.clear();
+      for (std::size_t k = 0; k < kContenders; ++k) race.push_back(make_trial(i));
+      store.record(race);
+    }
+  });
+  expect_contains(child.read(), "disk is full");
+  const std::size_t recorded = Store(file_, Mode::read_write).trials().size();
+  EXPECT_GT(recorded, 0u);
+  EXPECT_EQ(recorded % kContenders, 0u);
+}
+
 TEST_F(StoreFaults, FileSizeLimitIsAnErrorAndLosesNothing) {
   fill(3);
   Child child([&](int pipe) {

@@ -222,6 +222,15 @@ TEST(TuningRun, CountsTheTimeInsideTheEvaluatorApart) {
   EXPECT_DOUBLE_EQ(outcome.evaluating_s, outcome.total_s);
 }
 
+TEST(TuningRun, RecordsEachTrialAtOnceAndEachRaceAsAWhole) {
+  Bench bench;
+  bench.run();
+  const auto& recorded = bench.sink.at_a_time;
+  ASSERT_EQ(recorded.size(), 25u);
+  EXPECT_EQ(std::count(recorded.begin(), recorded.end(), 1u), 24);
+  EXPECT_EQ(recorded.back(), bench.evaluator.races.front().size());
+}
+
 TEST(TuningRun, WorksWithoutAnyProblem) {
   Bench bench;
   bench.problems.clear();
