@@ -29,6 +29,13 @@ std::string configuration_text(const Candidate& candidate) {
   return kernels::to_text(*candidate.family, candidate.problem.op, candidate.configuration);
 }
 
+Candidate candidate_of(const kernels::Problem& problem, const std::string& configuration) {
+  const auto& family = kernels::family_of_kernel(configuration);
+  return {problem, &family,
+          kernels::configuration_from_text(configuration, kernels::kernel_name(family, problem.op),
+                                           family.parameters(problem.op))};
+}
+
 std::string timestamp() {
   return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
 }
@@ -38,10 +45,10 @@ RecordingEvaluator::RecordingEvaluator(Evaluator& evaluator, TrialSink& sink, st
 
 // Only compiling and measuring count: hashing sources is the tuner's own work.
 template <typename Call>
-auto RecordingEvaluator::timed(double& seconds, Call&& call) {
+auto RecordingEvaluator::timed(Phase phase, Call&& call) {
   const auto start = clock_();
   auto result = call();
-  seconds += std::chrono::duration<double>(clock_() - start).count();
+  spent_s_.at(static_cast<std::size_t>(phase)) += std::chrono::duration<double>(clock_() - start).count();
   return result;
 }
 
@@ -62,7 +69,7 @@ const RecordingEvaluator::Known& RecordingEvaluator::look_up(const Candidate& ca
 
 RecordingEvaluator::Result RecordingEvaluator::evaluate(const Candidate& candidate) {
   if (const auto& known = look_up(candidate); known.earlier) return {*known.earlier, true};
-  Evaluation evaluation = timed(evaluating_s_, [&] { return evaluator_.evaluate(candidate); });
+  Evaluation evaluation = timed(Phase::search, [&] { return evaluator_.evaluate(candidate); });
   record(candidate, Phase::search, "", evaluation);
   known_.at(identity(candidate)).earlier = evaluation;
   return {std::move(evaluation), false};
@@ -77,30 +84,32 @@ void RecordingEvaluator::prefetch(std::span<const Candidate> candidates) {
   if (!wanted.empty()) evaluator_.prefetch(wanted);
 }
 
-std::vector<Evaluation> RecordingEvaluator::race(std::span<const Candidate> candidates) {
+std::vector<Trial> RecordingEvaluator::race(std::span<const Candidate> candidates, Phase phase) {
   for (const auto& candidate : candidates) look_up(candidate);
-  auto evaluations = timed(racing_s_, [&] { return evaluator_.race(candidates); });
+  auto evaluations = timed(phase, [&] { return evaluator_.race(candidates); });
   if (evaluations.size() != candidates.size()) {
     throw std::logic_error(
         fmt::format("race of {} candidates returned {} evaluations", candidates.size(), evaluations.size()));
   }
   const std::string race_id = new_race_id();
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
-    record(candidates[i], Phase::confirm, race_id, evaluations[i]);
-  }
-  return evaluations;
+  std::vector<Trial> trials;
+  for (std::size_t i = 0; i < candidates.size(); ++i)
+    trials.push_back(record(candidates[i], phase, race_id, std::move(evaluations[i])));
+  return trials;
 }
 
-void RecordingEvaluator::record(const Candidate& candidate, Phase phase, const std::string& race_id,
-                                const Evaluation& evaluation) {
-  sink_.record({.problem = candidate.problem,
-                .configuration = configuration_text(candidate),
-                .source_hash = look_up(candidate).source_hash,
-                .phase = phase,
-                .race_id = race_id,
-                .finished_at = timestamp(),
-                .seed = seed_,
-                .evaluation = evaluation});
+Trial RecordingEvaluator::record(const Candidate& candidate, Phase phase, const std::string& race_id,
+                                 Evaluation evaluation) {
+  Trial trial{.problem = candidate.problem,
+              .configuration = configuration_text(candidate),
+              .source_hash = look_up(candidate).source_hash,
+              .phase = phase,
+              .race_id = race_id,
+              .finished_at = timestamp(),
+              .seed = seed_,
+              .evaluation = std::move(evaluation)};
+  sink_.record(trial);
+  return trial;
 }
 
 }  // namespace fcsa::tuner
