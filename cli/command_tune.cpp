@@ -19,7 +19,7 @@ namespace {
 struct TuneOptions {
   ProblemOptions problems;
   std::string device = "auto", family, strategy = "auto", budget = "10m", shard, db, cache = "warm",
-              cache_directory;
+              cache_directory, probes = "yes";
   std::vector<std::string> suggestions;
   int evaluations = 0, jobs = 0;
   std::uint64_t seed = 1;
@@ -73,6 +73,12 @@ std::vector<kernels::Configuration> parse_suggestions(const std::vector<std::str
   return parsed;
 }
 
+std::string note_of(const tuner::ProblemOutcome& p) {
+  const std::string added = p.added ? "added: shortest lengths, fewest heads" : "";
+  const std::string note = added + (!added.empty() && !p.message.empty() ? "; " : "") + p.message;
+  return note.empty() ? "-" : note;
+}
+
 Table outcome_table(const tuner::TuningOutcome& outcome) {
   Table table{
       {"problem", "configuration", "ms", "TFLOP/s", "over baseline", "over unfused", "trials", "note"}, {}};
@@ -85,9 +91,33 @@ Table outcome_table(const tuner::TuningOutcome& outcome) {
                           found ? fmt::format("{:.4f}", p.best_ms) : "-",
                           found ? fmt::format("{:.3f}", kernels::flops(p.problem) / p.best_ms / 1e9) : "-",
                           ratio(p.baseline_ms, p.best_ms), ratio(p.unfused_ms, p.best_ms),
-                          std::to_string(p.measured + p.reused), p.message.empty() ? "-" : p.message});
+                          std::to_string(p.measured + p.reused), note_of(p)});
   }
   return table;
+}
+
+// What the chosen configurations are worth on shapes that were not tuned.
+Table dispatch_table(const std::vector<tuner::DispatchOutcome>& classes) {
+  Table table{{"class", "shapes", "configurations", "worst regret", "left out: median", "worst", "unpriced",
+               "probes"},
+              {}};
+  for (const auto& c : classes) {
+    const bool priced = c.left_out.priced > 0;
+    table.rows.push_back({c.class_text, std::to_string(c.shapes), std::to_string(c.configurations),
+                          fmt::format("{:.1f}%", 100 * c.worst_regret),
+                          priced ? fmt::format("{:.1f}%", 100 * c.left_out.median_regret) : "-",
+                          priced ? fmt::format("{:.1f}%", 100 * c.left_out.worst_regret) : "-",
+                          std::to_string(c.left_out.unpriced), std::to_string(c.probes)});
+  }
+  return table;
+}
+
+tuner::TuningOptions::Dispatch parse_probes(const std::string& text) {
+  using Dispatch = tuner::TuningOptions::Dispatch;
+  if (text == "yes") return Dispatch::yes;
+  if (text == "no") return Dispatch::no;
+  if (text == "only") return Dispatch::only;
+  throw UsageError(fmt::format("--probes: '{}' is not yes, no or only", text));
 }
 
 runner::ProcessEvaluatorOptions evaluator_options(const TuneOptions& options, const std::string& device) {
@@ -130,6 +160,7 @@ void tune(const TuneOptions& options, Context& context) {
   tuning.max_evaluations = static_cast<std::size_t>(options.evaluations);
   tuning.seed = options.seed;
   tuning.suggestions = parse_suggestions(options.suggestions);
+  tuning.dispatch = parse_probes(options.probes);
   if (options.cache != "warm" && options.cache != "cold")
     throw UsageError(fmt::format("--cache: '{}' is not warm or cold", options.cache));
   if (!options.family.empty()) kernels::family_named(options.family);
@@ -155,8 +186,14 @@ void tune(const TuneOptions& options, Context& context) {
       },
       *context.stop);
   printer.finish();
-  print(outcome_table(outcome), options.json);
+  if (tuning.dispatch == tuner::TuningOptions::Dispatch::only && outcome.classes.empty())
+    throw std::runtime_error(
+        fmt::format("--probes only: {} has no successful trials of these problems' classes on this device; "
+                    "tune them first",
+                    file.string()));
+  if (options.json || !outcome.problems.empty()) print(outcome_table(outcome), options.json);
   if (!options.json) {
+    if (!outcome.classes.empty()) fmt::print("\n{}\n", to_text(dispatch_table(outcome.classes)));
     fmt::print("{:.1f} s, of which the tuner's own work {:.1f}%{}\n", outcome.total_s,
                100 * (outcome.total_s - outcome.evaluating_s) / outcome.total_s,
                outcome.interrupted ? "; interrupted: run the same command again to go on" : "");
@@ -193,6 +230,11 @@ void add_tune(CLI::App& app, Context& context) {
   command->add_option("--tolerance", options->tolerance, "Percent of time within which a winner is the SAME")
       ->capture_default_str()
       ->needs(refreshing);
+  search
+      ->add_option("--probes", options->probes,
+                   "After the search, measure between tuned shapes for the dispatch table, in a fifth of the "
+                   "budget: yes, no, or only (of what the database has)")
+      ->capture_default_str();
   command->add_option("--jobs", options->jobs, "Compile processes [one per core]")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--seed", options->seed, "Of the search and of the inputs")->capture_default_str();

@@ -9,6 +9,7 @@
 #include "runner/feature_pairs.h"
 #include "runner/process_evaluator.h"
 #include "tuner/dispatch.h"
+#include "tuner/recording.h"
 
 namespace fcsa::cli {
 namespace {
@@ -32,13 +33,6 @@ struct FamilyCount {
   std::size_t verified = 0, failed = 0;
 };
 
-tuner::Candidate candidate_of(const kernels::Problem& problem, const std::string& text) {
-  const kernels::Family& family = kernels::family_of_kernel(text);
-  return {problem, &family,
-          kernels::configuration_from_text(text, kernels::kernel_name(family, problem.op),
-                                           family.parameters(problem.op))};
-}
-
 // What the dispatch table of a database would launch on this device, for every tuned shape.
 std::vector<Work> winners(const std::string& file, const kernels::DeviceInfo& device) {
   const tuner::Store store(file, tuner::Store::Mode::read_only);
@@ -46,7 +40,7 @@ std::vector<Work> winners(const std::string& file, const kernels::DeviceInfo& de
   std::vector<Work> work;
   for (const auto& problem_class : table.classes)
     for (const auto& entry : problem_class.entries)
-      work.push_back({candidate_of(entry.problem, problem_class.configurations[entry.choice])});
+      work.push_back({tuner::candidate_of(entry.problem, problem_class.configurations[entry.choice])});
   return work;
 }
 
@@ -55,7 +49,7 @@ std::vector<Work> from_grid(const VerifyOptions& options, const kernels::Target&
   std::vector<Work> work;
   for (const auto& problem : options.problems.problems(target.kind)) {
     if (!options.configuration.empty()) {
-      work.push_back({candidate_of(problem, options.configuration)});
+      work.push_back({tuner::candidate_of(problem, options.configuration)});
       continue;
     }
     for (const auto& family : kernels::families())

@@ -20,6 +20,15 @@ std::string summary(const tuner::Progress& p) {
   return text + fmt::format("  {} gone, {} left", minutes(p.elapsed_s), minutes(p.remaining_s));
 }
 
+std::string configuration_text(const tuner::Progress& p) {
+  return kernels::to_text(*p.candidate->family, p.candidate->problem.op, p.candidate->configuration);
+}
+
+std::string probe_text(const tuner::Progress& p) {
+  return fmt::format("[dispatch] probe {}  {} gone, {} left  {}", p.evaluation, minutes(p.elapsed_s),
+                     minutes(p.remaining_s), p.probe);
+}
+
 std::string result_text(const tuner::Progress& p) {
   const auto& evaluation = *p.evaluation_result;
   if (evaluation.status == tuner::Status::ok)
@@ -38,15 +47,18 @@ ProgressPrinter::ProgressPrinter(std::FILE* stream)
     : stream_(stream), terminal_(isatty(fileno(stream)) != 0) {}
 
 void ProgressPrinter::operator()(const tuner::Progress& p) {
-  if (p.candidate == nullptr) return;
-  const std::string configuration =
-      kernels::to_text(*p.candidate->family, p.candidate->problem.op, p.candidate->configuration);
+  if (p.candidate == nullptr && p.probe.empty()) return;
+  if (!terminal_ && !p.probe.empty()) {
+    fmt::print(stream_, "{}\n", probe_text(p));
+    return;
+  }
   if (!terminal_) {
+    const std::string configuration = configuration_text(p);
     fmt::print(stream_, "{}  {}: {}: {}\n", summary(p), kernels::to_text(p.candidate->problem), configuration,
                p.evaluation_result ? result_text(p) : "started");
     return;
   }
-  std::string line = summary(p) + "  " + configuration;
+  std::string line = p.probe.empty() ? summary(p) + "  " + configuration_text(p) : probe_text(p);
   line.resize(std::min<std::size_t>(line.size(), terminal_width(stream_) - 1));
   fmt::print(stream_, "\r\033[K{}", line);
   std::fflush(stream_);

@@ -219,7 +219,11 @@ DeviceResults make_results(Trials trials) {
   DeviceResults results;
   results.device = trials.back()->session.device;
   std::map<std::string, Trials> by_problem;
-  for (const StoredTrial* trial : trials) by_problem[kernels::to_text(trial->trial.problem)].push_back(trial);
+  for (const StoredTrial* trial : trials) {
+    // Shapes that were measured for the dispatch table only have no baseline to compare with.
+    if (trial->trial.phase != Phase::probe)
+      by_problem[kernels::to_text(trial->trial.problem)].push_back(trial);
+  }
   for (const auto& [text, of_problem] : by_problem) {
     for (Point& point : make_points(of_problem)) results.points.push_back(std::move(point));
   }

@@ -181,6 +181,13 @@ DispatchRule fit_rule(const DispatchClass& dispatch, int multiprocessors) {
   return fit_rule(times, problems, multiprocessors);
 }
 
+DispatchClass make_dispatch_class(const std::vector<ShapeTimes>& shapes, const kernels::Target& target,
+                                  double epsilon) {
+  DispatchClass dispatch = make_class(shapes, target, epsilon);
+  leave_out_each(dispatch, shapes, target, epsilon);
+  return dispatch;
+}
+
 DispatchTable make_dispatch_table(const std::vector<StoredTrial>& trials, const std::string& device_uuid,
                                   double epsilon) {
   const auto newest = std::find_if(trials.rbegin(), trials.rend(), [&](const auto& stored) {
@@ -197,9 +204,7 @@ DispatchTable make_dispatch_table(const std::vector<StoredTrial>& trials, const 
   table.created_at = timestamp();
   table.epsilon = epsilon;
   for (const auto& [class_text, own] : by_class) {
-    const auto shapes = times_of_shapes(own);
-    table.classes.push_back(make_class(shapes, table.device.target, epsilon));
-    leave_out_each(table.classes.back(), shapes, table.device.target, epsilon);
+    table.classes.push_back(make_dispatch_class(times_of_shapes(own), table.device.target, epsilon));
   }
   return table;
 }

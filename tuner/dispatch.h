@@ -66,6 +66,10 @@ struct Choice {
 // Of the times of the entries.
 DispatchRule fit_rule(const DispatchClass& dispatch, int multiprocessors);
 
+// Of the shapes of one class, at least one.
+DispatchClass make_dispatch_class(const std::vector<ShapeTimes>& shapes, const kernels::Target& target,
+                                  double epsilon);
+
 // Uses successful trials of a device, and of others of its model, whose source hash is the newest for their
 // configuration; confirmation measurements are preferred to search ones. Throws std::invalid_argument when
 // there is none.

@@ -36,6 +36,8 @@ class TrialSink {
   virtual void record(std::span<const Trial> trials) = 0;
   // The latest search-phase trial with this key, from any session.
   virtual std::optional<Trial> find(const TrialKey& key) = 0;
+  // Everything there is, of all sessions and devices, in order of recording.
+  virtual std::vector<StoredTrial> recorded() const = 0;
 };
 
 }  // namespace fcsa::tuner

@@ -29,6 +29,13 @@ std::string configuration_text(const Candidate& candidate) {
   return kernels::to_text(*candidate.family, candidate.problem.op, candidate.configuration);
 }
 
+Candidate candidate_of(const kernels::Problem& problem, const std::string& configuration) {
+  const auto& family = kernels::family_of_kernel(configuration);
+  return {problem, &family,
+          kernels::configuration_from_text(configuration, kernels::kernel_name(family, problem.op),
+                                           family.parameters(problem.op))};
+}
+
 std::string timestamp() {
   return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
 }
@@ -38,10 +45,10 @@ RecordingEvaluator::RecordingEvaluator(Evaluator& evaluator, TrialSink& sink, st
 
 // Only compiling and measuring count: hashing sources is the tuner's own work.
 template <typename Call>
-auto RecordingEvaluator::timed(double& seconds, Call&& call) {
+auto RecordingEvaluator::timed(Phase phase, Call&& call) {
   const auto start = clock_();
   auto result = call();
-  seconds += std::chrono::duration<double>(clock_() - start).count();
+  spent_s_.at(static_cast<std::size_t>(phase)) += std::chrono::duration<double>(clock_() - start).count();
   return result;
 }
 
@@ -62,7 +69,7 @@ const RecordingEvaluator::Known& RecordingEvaluator::look_up(const Candidate& ca
 
 RecordingEvaluator::Result RecordingEvaluator::evaluate(const Candidate& candidate) {
   if (const auto& known = look_up(candidate); known.earlier) return {*known.earlier, true};
-  Evaluation evaluation = timed(evaluating_s_, [&] { return evaluator_.evaluate(candidate); });
+  Evaluation evaluation = timed(Phase::search, [&] { return evaluator_.evaluate(candidate); });
   const Trial trial = trial_of(candidate, Phase::search, "", evaluation);
   sink_.record({&trial, 1});
   known_.at(identity(candidate)).earlier = evaluation;
@@ -78,10 +85,10 @@ void RecordingEvaluator::prefetch(std::span<const Candidate> candidates) {
   if (!wanted.empty()) evaluator_.prefetch(wanted);
 }
 
-std::vector<Evaluation> RecordingEvaluator::race(std::span<const Candidate> candidates,
-                                                 std::string_view kind) {
+std::vector<Trial> RecordingEvaluator::race(std::span<const Candidate> candidates, Phase phase,
+                                            std::string_view kind) {
   for (const auto& candidate : candidates) look_up(candidate);
-  auto evaluations = timed(racing_s_, [&] { return evaluator_.race(candidates); });
+  auto evaluations = timed(phase, [&] { return evaluator_.race(candidates); });
   if (evaluations.size() != candidates.size()) {
     throw std::logic_error(
         fmt::format("race of {} candidates returned {} evaluations", candidates.size(), evaluations.size()));
@@ -89,15 +96,14 @@ std::vector<Evaluation> RecordingEvaluator::race(std::span<const Candidate> cand
   const std::string race_id = std::string(kind) + new_race_id();
   std::vector<Trial> trials;
   trials.reserve(candidates.size());
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
-    trials.push_back(trial_of(candidates[i], Phase::confirm, race_id, evaluations[i]));
-  }
+  for (std::size_t i = 0; i < candidates.size(); ++i)
+    trials.push_back(trial_of(candidates[i], phase, race_id, std::move(evaluations[i])));
   sink_.record(trials);
-  return evaluations;
+  return trials;
 }
 
 Trial RecordingEvaluator::trial_of(const Candidate& candidate, Phase phase, const std::string& race_id,
-                                   const Evaluation& evaluation) {
+                                   Evaluation evaluation) {
   return {.problem = candidate.problem,
           .configuration = configuration_text(candidate),
           .source_hash = look_up(candidate).source_hash,
@@ -105,7 +111,7 @@ Trial RecordingEvaluator::trial_of(const Candidate& candidate, Phase phase, cons
           .race_id = race_id,
           .finished_at = timestamp(),
           .seed = seed_,
-          .evaluation = evaluation};
+          .evaluation = std::move(evaluation)};
 }
 
 }  // namespace fcsa::tuner

@@ -2,6 +2,7 @@
 // once.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -32,14 +33,15 @@ class RecordingEvaluator {
   Result evaluate(const Candidate& candidate);
   // Asks for compilation of those that are neither in the sink nor asked for before.
   void prefetch(std::span<const Candidate> candidates);
-  // Measures them interleaved and records the results together, as one confirmation; races are never reused.
-  // `kind` goes in front of the id of the race.
-  std::vector<Evaluation> race(std::span<const Candidate> candidates, std::string_view kind = "");
+  // Measures them interleaved and records the results together, as one race of that phase; races are never
+  // reused. `kind` goes in front of the id of the race.
+  std::vector<Trial> race(std::span<const Candidate> candidates, Phase phase, std::string_view kind = "");
 
   const kernels::DeviceInfo& device() const { return evaluator_.device(); }
   const std::string& source_hash(const Candidate& candidate) { return look_up(candidate).source_hash; }
-  double evaluating_s() const { return evaluating_s_ + racing_s_; }
-  double racing_s() const { return racing_s_; }
+  // In the evaluator: all together, and those of one phase.
+  double spent_s() const { return spent_s(Phase::search) + spent_s(Phase::confirm) + spent_s(Phase::probe); }
+  double spent_s(Phase phase) const { return spent_s_.at(static_cast<std::size_t>(phase)); }
 
  private:
   struct Known {
@@ -47,23 +49,22 @@ class RecordingEvaluator {
     std::optional<Evaluation> earlier;
   };
   const Known& look_up(const Candidate& candidate);
-  Trial trial_of(const Candidate& candidate, Phase phase, const std::string& race_id,
-                 const Evaluation& evaluation);
+  Trial trial_of(const Candidate& candidate, Phase phase, const std::string& race_id, Evaluation evaluation);
   template <typename Call>
-  auto timed(double& seconds, Call&& call);
+  auto timed(Phase phase, Call&& call);
 
   Evaluator& evaluator_;
   TrialSink& sink_;
   std::uint64_t seed_;
   Clock clock_;
-  double evaluating_s_ = 0;
-  double racing_s_ = 0;
+  std::array<double, 3> spent_s_{};               // by phase
   std::unordered_map<std::string, Known> known_;  // by problem and configuration
   std::unordered_set<std::string> prefetched_;    // source hashes
 };
 
-// "simt.forward{...}" of the candidate.
+// "simt.forward{...}" of the candidate, and back. Throws std::invalid_argument for what no family reads.
 std::string configuration_text(const Candidate& candidate);
+Candidate candidate_of(const kernels::Problem& problem, const std::string& configuration);
 // Now, ISO 8601, UTC: "2025-01-31T12:00:00Z".
 std::string timestamp();
 

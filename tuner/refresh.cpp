@@ -137,7 +137,9 @@ Freshness judge(const Ratio& ratio, double tolerance) {
 RefreshResult refresh(const RecordedWinner& winner, RecordingEvaluator& evaluator, double tolerance) {
   std::vector<Candidate> contenders{winner.candidate};
   for (const auto& anchor : winner.anchors) contenders.push_back(anchor.candidate);
-  const auto evaluations = evaluator.race(contenders, kRefreshRace);
+  std::vector<Evaluation> evaluations;
+  for (auto& trial : evaluator.race(contenders, Phase::confirm, kRefreshRace))
+    evaluations.push_back(std::move(trial.evaluation));
   const Measurement& recorded = winner.trial.trial.evaluation.measurement;
   const Measurement& now = evaluations.front().measurement;
   RefreshResult result;

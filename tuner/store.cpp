@@ -120,6 +120,10 @@ std::optional<Trial> Store::find(const TrialKey& key) {
   return std::move(found.front().stored.trial);
 }
 
+std::vector<StoredTrial> Store::recorded() const {
+  return trials();
+}
+
 std::vector<StoredTrial> Store::trials(const TrialFilter& filter) const {
   std::vector<std::string> conditions{"true"};
   std::vector<std::string> parameters;

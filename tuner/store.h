@@ -23,12 +23,6 @@ class StoreError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-struct StoredTrial {
-  std::int64_t id = 0;
-  Session session;
-  Trial trial;
-};
-
 struct TrialFilter {
   std::optional<std::string> device_uuid;
   std::optional<Phase> phase;
@@ -73,6 +67,7 @@ class Store final : public TrialSink {
   void record(std::span<const Trial> trials) override;
   void record(const Trial& trial) { record({&trial, 1}); }
   std::optional<Trial> find(const TrialKey& key) override;
+  std::vector<StoredTrial> recorded() const override;
 
   std::vector<StoredTrial> trials(const TrialFilter& filter = {}) const;  // in order of id
   StoreSummary summary() const;

@@ -25,6 +25,7 @@ constexpr std::array kStatuses{
 constexpr std::array kPhases{
     Names<Phase>{Phase::search, "search"},
     Names<Phase>{Phase::confirm, "confirm"},
+    Names<Phase>{Phase::probe, "probe"},
 };
 constexpr std::array kCacheStates{
     Names<CacheState>{CacheState::warm, "warm"},

@@ -22,8 +22,9 @@ enum class Status {
   crashed
 };
 // search: measured alone. confirm: the contenders for first place, the baseline and the unfused yardstick
-// measured interleaved in one process; ratios are only ever taken inside one confirmation.
-enum class Phase { search, confirm };
+// measured interleaved in one process; ratios are only ever taken inside one race. probe: a race for the
+// dispatch table, of configurations it chooses among, on tuned shapes and on others between them.
+enum class Phase { search, confirm, probe };
 // warm: inputs may stay in cache between launches. cold: launches rotate among input sets larger than twice
 // the L2.
 enum class CacheState { warm, cold };
@@ -106,6 +107,12 @@ struct Trial {
   std::string finished_at;  // ISO 8601, UTC
   std::uint64_t seed = 0;   // of the inputs
   Evaluation evaluation;
+};
+
+struct StoredTrial {
+  std::int64_t id = 0;
+  Session session;
+  Trial trial;
 };
 
 // What makes two trials the same work: resume and dispatch use only matching ones.

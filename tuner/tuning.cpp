@@ -1,12 +1,16 @@
 #include "tuner/tuning.h"
 
+#include <fmt/format.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <set>
 #include <utility>
 
+#include "tuner/break_points.h"
+#include "tuner/dispatch_probes.h"
 #include "tuner/problem_search.h"
 
 namespace fcsa::tuner {
@@ -22,25 +26,26 @@ class Tuning {
  public:
   Tuning(Evaluator& evaluator, TrialSink& sink, const TuningOptions& options,
          const std::function<void(const Progress&)>& on_progress, const std::atomic<bool>& stop)
-      : evaluator_(evaluator, sink, options.seed, options.clock),
+      : sink_(sink),
+        evaluator_(evaluator, sink, options.seed, options.clock),
         options_(options),
         on_progress_(on_progress),
         stop_(stop),
         start_s_(now_s()),
-        deadline_s_(start_s_ + options.budget.count()) {}
+        deadline_s_(start_s_ + options.budget.count()),
+        search_deadline_s_(options.dispatch == TuningOptions::Dispatch::no
+                               ? deadline_s_
+                               : deadline_s_ - kProbeShare * options.budget.count()) {}
 
   TuningOutcome run(const std::vector<kernels::Problem>& problems,
                     const std::vector<const kernels::Family*>& families) {
-    for (const auto& problem : problems) {
-      searches_.push_back(make_problem_search(problem, families, evaluator_.device().target));
-    }
-    measure_baselines();
-    for (current_ = 0; current_ < searches_.size(); ++current_) tune_current();
     TuningOutcome outcome;
+    if (options_.dispatch != TuningOptions::Dispatch::only) search(problems, families);
+    if (options_.dispatch != TuningOptions::Dispatch::no) outcome.classes = probe(problems);
     for (auto& search : searches_) outcome.problems.push_back(std::move(search.outcome));
     outcome.interrupted = interrupted_;
     outcome.total_s = now_s() - start_s_;
-    outcome.evaluating_s = evaluator_.evaluating_s();
+    outcome.evaluating_s = evaluator_.spent_s();
     return outcome;
   }
 
@@ -52,6 +57,56 @@ class Tuning {
   bool stopping() {
     interrupted_ = interrupted_ || stop_.load();
     return interrupted_;
+  }
+
+  void search(const std::vector<kernels::Problem>& problems,
+              const std::vector<const kernels::Family*>& families) {
+    const auto add = [&](const kernels::Problem& problem) -> ProblemSearch& {
+      return searches_.emplace_back(make_problem_search(problem, families, evaluator_.device().target));
+    };
+    for (const auto& problem : problems) add(problem);
+    if (options_.dispatch == TuningOptions::Dispatch::yes)
+      for (const auto& problem : emptiest_shapes(problems)) add(problem).outcome.added = true;
+    measure_baselines();
+    for (current_ = 0; current_ < searches_.size(); ++current_) tune_current();
+  }
+
+  std::vector<DispatchOutcome> probe(const std::vector<kernels::Problem>& problems) {
+    std::set<std::string> texts;
+    for (const auto& problem : problems) texts.insert(kernels::class_text(problem));
+    const auto trials = sink_.recorded();
+    std::vector<ProbedClass> classes;
+    for (const auto& text : texts) classes.emplace_back(text, trials, evaluator_.device(), options_.epsilon);
+    std::size_t started = 0;
+    const auto each_s = [&] {
+      return started == 0 ? expected_race_s()
+                          : evaluator_.spent_s(Phase::probe) / static_cast<double>(started);
+    };
+    run_probes(classes, evaluator_,
+               {.may_start = [&] { return !stopping() && now_s() + each_s() < deadline_s_; },
+                .starting =
+                    [&](const ProbedClass& probed, const Probe& probe) {
+                      ++started;
+                      report_probe(probed, probe);
+                    }});
+    std::vector<DispatchOutcome> outcomes;
+    for (const auto& probed : classes) {
+      if (const auto* dispatch = probed.dispatch())
+        outcomes.push_back({probed.class_text(), probed.probes(), dispatch->entries.size(),
+                            dispatch->configurations.size(), dispatch->worst_regret, dispatch->left_out});
+    }
+    return outcomes;
+  }
+
+  void report_probe(const ProbedClass& probed, const Probe& probe) const {
+    if (!on_progress_) return;
+    Progress progress;
+    progress.evaluation = probed.probes() + 1;
+    progress.elapsed_s = now_s() - start_s_;
+    progress.remaining_s = std::max(deadline_s_ - now_s(), 0.0);
+    progress.probe = fmt::format("{}: {}, {} configurations", to_text(probe.kind),
+                                 kernels::to_text(probe.problem), probe.configurations.size());
+    on_progress_(progress);
   }
 
   // Before any search, so that even a budget that is too short compares every problem with something.
@@ -66,7 +121,7 @@ class Tuning {
       for (auto& per_family : searches_[current_].families) {
         if (stopping()) return;
         evaluate(per_family, per_family.baseline);
-        baseline_s_ = evaluator_.evaluating_s() / static_cast<double>(++measured);
+        baseline_s_ = evaluator_.spent_s() / static_cast<double>(++measured);
       }
     }
   }
@@ -91,12 +146,12 @@ class Tuning {
   // An equal share of what is left of the budget, less the coming race.
   double share_s() const {
     const auto remaining = static_cast<double>(searches_.size() - current_);
-    return std::max((deadline_s_ - now_s()) / remaining - expected_race_s(), 0.0);
+    return std::max((search_deadline_s_ - now_s()) / remaining - expected_race_s(), 0.0);
   }
 
   // Until a race was run: half of what as many baselines took, since most is compiled and verified by then.
   double expected_race_s() const {
-    if (races_ > 0) return evaluator_.racing_s() / static_cast<double>(races_);
+    if (races_ > 0) return evaluator_.spent_s(Phase::confirm) / static_cast<double>(races_);
     return baseline_s_ * static_cast<double>(options_.finalists + 2) / 2;
   }
 
@@ -191,7 +246,9 @@ class Tuning {
       search.outcome.message = "every configuration tried failed, first " + search.first_failure;
     }
     if (candidates.empty()) return;
-    const auto evaluations = evaluator_.race(candidates);
+    std::vector<Evaluation> evaluations;
+    for (auto& trial : evaluator_.race(candidates, Phase::confirm))
+      evaluations.push_back(std::move(trial.evaluation));
     ++races_;
     auto& outcome = search.outcome;
     const auto verdict = judge(contenders, evaluations);
@@ -235,13 +292,14 @@ class Tuning {
 
   double mean_evaluation_s() const {
     if (measured_ == 0) return 0;
-    return (evaluator_.evaluating_s() - evaluator_.racing_s()) / static_cast<double>(measured_);
+    return evaluator_.spent_s(Phase::search) / static_cast<double>(measured_);
   }
 
   // Problems to come are expected to take all they may: their number of evaluations, or else the rest of the
   // budget.
   double expected_remaining_s() const {
     const double budget_s = std::max(deadline_s_ - now_s(), 0.0);
+    if (options_.dispatch != TuningOptions::Dispatch::no) return budget_s;
     const auto later = static_cast<double>(searches_.size() - current_ - 1);
     if (later > 0 && options_.max_evaluations == 0) return budget_s;
     const double later_s =
@@ -251,11 +309,14 @@ class Tuning {
     return std::min(current_s + later_s, budget_s);
   }
 
+  static constexpr double kProbeShare = 0.2;  // of the budget
+
+  TrialSink& sink_;
   RecordingEvaluator evaluator_;
   const TuningOptions& options_;
   const std::function<void(const Progress&)>& on_progress_;
   const std::atomic<bool>& stop_;
-  double start_s_, deadline_s_;
+  double start_s_, deadline_s_, search_deadline_s_;
   std::vector<ProblemSearch> searches_;
   std::map<std::pair<const kernels::Family*, std::string>, Space> spaces_;
   std::size_t current_ = 0;  // of searches_

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "tuner/dispatch.h"
 #include "tuner/evaluator.h"
 
 namespace fcsa::tuner {
@@ -22,6 +23,12 @@ struct TuningOptions {
   std::size_t lookahead = 32;       // configurations compiled ahead of the measurements
   std::size_t finalists = 4;        // raced in the confirmation, with baseline and yardsticks
   std::uint64_t seed = 1;
+  // Beside the grid, what makes its dispatch table good elsewhere: tunes the emptiest shape of each class
+  // too, and probes (dispatch_probes.h) in a fifth of the budget and what is left of the rest. only: nothing
+  // but probes, of what the sink has.
+  enum class Dispatch { no, yes, only };
+  Dispatch dispatch = Dispatch::no;
+  double epsilon = 0.02;  // of the dispatch table
   // Tried right after the baseline where they are valid: what was best on another device, say.
   std::vector<kernels::Configuration> suggestions = {};
   // What the budget is measured with; tests supply their own.
@@ -38,6 +45,7 @@ struct Progress {
   std::string best;                     // text of the best configuration so far
   double best_ms = 0, baseline_ms = 0;  // 0 until known
   bool reused = false;                  // result of an earlier session, not measured again
+  std::string probe;  // what is going to be measured for the dispatch table; empty during the search
 };
 
 struct ProblemOutcome {
@@ -51,14 +59,25 @@ struct ProblemOutcome {
   std::size_t failed = 0;    // of measured and reused: neither ok nor pruned
   std::size_t pruned = 0;    // by constraints, or by the evaluator (registers, spills)
   std::size_t space = 0;     // configurations that the constraints allow
+  bool added = false;        // not asked for: the emptiest shape of its class
   std::string message;       // why there is no best, that it is a tie, or that the race didn't run
+};
+
+// What the dispatch table of a class is like after the probes.
+struct DispatchOutcome {
+  std::string class_text;
+  std::size_t probes = 0;  // by this run
+  std::size_t shapes = 0, configurations = 0;
+  double worst_regret = 0;
+  LeftOut left_out;
 };
 
 struct TuningOutcome {
   std::vector<ProblemOutcome> problems;
-  bool interrupted = false;  // stop flag seen
-  double total_s = 0;        // wall time
-  double evaluating_s = 0;   // of that, in Evaluator::evaluate and race; the rest is the tuner's own work
+  std::vector<DispatchOutcome> classes;  // without TuningOptions::dispatch none
+  bool interrupted = false;              // stop flag seen
+  double total_s = 0;                    // wall time
+  double evaluating_s = 0;  // of that, in Evaluator::evaluate and race; the rest is the tuner's own work
 };
 
 // Tunes problems over the families that serve them: searches the tunable ones, and races the finalists of

@@ -76,15 +76,20 @@ inline std::string text_of(const Candidate& candidate) {
   return kernels::to_text(*candidate.family, candidate.problem.op, candidate.configuration);
 }
 
+inline kernels::DeviceInfo fake_device() {
+  kernels::DeviceInfo device;
+  device.uuid = "device-1";
+  device.driver = "driver-1";
+  return device;
+}
+
 class FakeEvaluator : public Evaluator {
  public:
   using Answer = std::function<Evaluation(const Candidate&)>;
-  explicit FakeEvaluator(Answer answer) : on_evaluate(answer), on_race(std::move(answer)) {
-    info_.uuid = "device-1";
-    info_.driver = "driver-1";
-  }
+  explicit FakeEvaluator(Answer answer) : on_evaluate(answer), on_race(std::move(answer)) {}
 
   Answer on_evaluate, on_race;
+  kernels::DeviceInfo info = fake_device();
   std::string source_version = "v1";
   std::chrono::duration<double> each{0};  // fake time that an evaluation or a contender takes
 
@@ -96,7 +101,7 @@ class FakeEvaluator : public Evaluator {
 
   std::chrono::steady_clock::time_point now() const { return now_; }
 
-  const kernels::DeviceInfo& device() const override { return info_; }
+  const kernels::DeviceInfo& device() const override { return info; }
   CacheState cache_state() const override { return CacheState::warm; }
   std::string source_hash(const Candidate& candidate) override { return source_version + text_of(candidate); }
   void prefetch(std::span<const Candidate> candidates) override {
@@ -130,13 +135,12 @@ class FakeEvaluator : public Evaluator {
         std::chrono::duration_cast<std::chrono::steady_clock::duration>(each * static_cast<double>(count));
   }
 
-  kernels::DeviceInfo info_;
   std::chrono::steady_clock::time_point now_{};
 };
 
 class MemorySink : public TrialSink {
  public:
-  std::string device_uuid = "device-1", driver = "driver-1";
+  kernels::DeviceInfo device = fake_device();
   std::vector<Trial> trials;
   std::vector<std::size_t> at_a_time;  // how many each call recorded
 
@@ -146,11 +150,19 @@ class MemorySink : public TrialSink {
   }
   std::optional<Trial> find(const TrialKey& key) override {
     const auto match = std::find_if(trials.rbegin(), trials.rend(), [&](const Trial& trial) {
-      return trial.phase == Phase::search && key.device_uuid == device_uuid && key.driver == driver &&
+      return trial.phase == Phase::search && key.device_uuid == device.uuid && key.driver == device.driver &&
              key.problem == kernels::to_text(trial.problem) && key.configuration == trial.configuration &&
              key.source_hash == trial.source_hash && key.cache == trial.evaluation.measurement.cache;
     });
     return match == trials.rend() ? std::nullopt : std::optional<Trial>(*match);
+  }
+  std::vector<StoredTrial> recorded() const override {
+    Session session;
+    session.device = device;
+    std::vector<StoredTrial> stored;
+    for (const auto& trial : trials)
+      stored.push_back({static_cast<std::int64_t>(stored.size()) + 1, session, trial});
+    return stored;
   }
   std::size_t count(Phase phase) const {
     return static_cast<std::size_t>(std::count_if(trials.begin(), trials.end(),

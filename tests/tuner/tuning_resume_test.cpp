@@ -58,7 +58,7 @@ TEST(TuningRun, MeasuresAgainWhenTheSourceChanged) {
 TEST(TuningRun, MeasuresAgainOnAnotherDevice) {
   Bench bench;
   bench.run();
-  bench.sink.device_uuid = "device-2";
+  bench.sink.device.uuid = "device-2";
   EXPECT_EQ(bench.run().problems[0].measured, 24u);
 }
 
