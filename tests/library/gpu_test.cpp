@@ -134,9 +134,11 @@ class LibraryGpuTest : public LibraryTest {
   LibraryPtr library_;
 };
 
-TEST_F(LibraryGpuTest, IsRightForEveryDtype) {
+// Of lengths that other kernels are taken for.
+TEST_F(LibraryGpuTest, IsRightForEveryDtypeAndLength) {
   for (const int dtype : {FCSA_F32, FCSA_BF16, FCSA_F16})
-    EXPECT_LE(error_of(problem(dtype)), tolerance(dtype)) << dtype;
+    for (const int rows : {1, 300, 1100})
+      EXPECT_LE(error_of(problem(dtype, rows)), tolerance(dtype)) << dtype << ", " << rows << " rows";
 }
 
 TEST_F(LibraryGpuTest, IsRightForFeaturesAndLayoutsTogether) {
@@ -159,8 +161,9 @@ TEST_F(LibraryGpuTest, IsRightForFeaturesAndLayoutsTogether) {
   EXPECT_LE(error_of(p), tolerance(FCSA_F16));
 }
 
+// At a length whose blocks wait for each other: they must get on although others are on the device.
 TEST_F(LibraryGpuTest, RunsOnStreamsOfSeveralThreadsAtATime) {
-  const fcsa_problem p = problem();
+  const fcsa_problem p = problem(FCSA_BF16, 1100);
   const auto made = plan(library_, p);
   std::array<double, 2> errors{};
   std::vector<std::thread> threads;
