@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <stdexcept>
 
 #include "tuner/break_points.h"
 #include "tuner/random_shapes.h"
+#include "tuner/rivals.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -32,42 +32,6 @@ std::vector<kernels::Problem> probed_problems(const std::vector<StoredTrial>& tr
   for (const auto& stored : trials)
     if (known.insert(kernels::to_text(stored.trial.problem)).second) probed.push_back(stored.trial.problem);
   return probed;
-}
-
-// A table of everything that was measured.
-struct Everything {
-  std::vector<ConfigurationTimes> configurations;
-  DispatchRule rule;
-};
-
-Everything everything_of(const std::vector<ShapeTimes>& shapes, int multiprocessors) {
-  std::map<std::string, std::vector<double>> times;
-  std::vector<kernels::Problem> problems;
-  for (std::size_t i = 0; i < shapes.size(); ++i) {
-    problems.push_back(shapes[i].problem);
-    for (const auto& [configuration, ms] : shapes[i].times) {
-      auto& row = times[configuration];
-      row.resize(shapes.size());
-      row[i] = ms;
-    }
-  }
-  Everything everything;
-  for (auto& [configuration, row] : times)
-    everything.configurations.push_back({configuration, std::move(row)});
-  everything.rule = fit_rule(everything.configurations, problems, multiprocessors);
-  return everything;
-}
-
-// Predicted of each configuration.
-std::vector<double> predictions(const DispatchRule& rule, const kernels::Problem& problem,
-                                int multiprocessors) {
-  const auto sizes = sizes_of(problem);
-  const auto position = kernels::position_of(sizes, multiprocessors);
-  std::vector<double> ms;
-  for (std::size_t i = 0; i < rule.models.size(); ++i)
-    ms.push_back(kernels::corrected_ms(rule.view(), static_cast<int>(i), position,
-                                       kernels::modelled_ms(rule.models[i], sizes, multiprocessors)));
-  return ms;
 }
 
 }  // namespace
@@ -160,27 +124,27 @@ bool ProbedClass::foresees() const {
 std::optional<Probe> ProbedClass::unlike_choice() const {
   if (foresees() || shapes_.size() < 2) return std::nullopt;
   const int multiprocessors = device_.target.multiprocessors;
-  const Everything all = everything_of(shapes_, multiprocessors);
+  const Rivals all = rivals_of(shapes_, multiprocessors);
   const auto chosen = [&](std::size_t i) {
     const auto& names = dispatch_.configurations;
-    return std::find(names.begin(), names.end(), all.configurations[i].configuration) != names.end();
+    return std::find(names.begin(), names.end(), all.configurations[i]) != names.end();
   };
   std::mt19937_64 random(XXH3_64bits(class_text_.data(), class_text_.size()) + shapes_.size());
   double most = std::log(1 + epsilon_);
   std::optional<Probe> best;
   for (std::size_t draw = 0; draw < kRandomShapes; ++draw) {
     const auto problem = random_shape(problems_of(dispatch_), random);
-    const auto ms = predictions(all.rule, problem, multiprocessors);
+    const auto ms = all.predicted_ms(problem, multiprocessors);
     const auto choice = kernels::predict(dispatch_.rule.view(), sizes_of(problem), multiprocessors);
-    std::vector<std::size_t> rivals;
+    std::vector<std::size_t> others;
     for (std::size_t i = 0; i < ms.size(); ++i)
-      if (!chosen(i) && !tried(problem, all.configurations[i].configuration)) rivals.push_back(i);
-    std::stable_sort(rivals.begin(), rivals.end(), [&](auto a, auto b) { return ms[a] < ms[b]; });
-    if (rivals.empty() || std::log(choice.ms / ms[rivals.front()]) <= most) continue;
-    most = std::log(choice.ms / ms[rivals.front()]);
-    rivals.resize(std::min(rivals.size(), kMostRivals));
+      if (!chosen(i) && !tried(problem, all.configurations[i])) others.push_back(i);
+    std::stable_sort(others.begin(), others.end(), [&](auto a, auto b) { return ms[a] < ms[b]; });
+    if (others.empty() || std::log(choice.ms / ms[others.front()]) <= most) continue;
+    most = std::log(choice.ms / ms[others.front()]);
+    others.resize(std::min(others.size(), kMostRivals));
     std::vector<std::string> more;
-    for (const auto i : rivals) more.push_back(all.configurations[i].configuration);
+    for (const auto i : others) more.push_back(all.configurations[i]);
     best = with_choices(ProbeKind::unlike_choice, problem, more);
   }
   return best;

@@ -9,6 +9,8 @@ namespace {
 
 using kernels::Problem;
 
+constexpr double kFewerHeads = 4;
+
 struct Range {
   double least = std::numeric_limits<double>::infinity(), most = 0;
 };
@@ -53,8 +55,9 @@ Problem random_shape(const std::vector<Problem>& tuned, std::mt19937_64& random)
       range_of(tuned, [](const auto& p) { return p.batch * p.heads * elements_of_head(p); }).most;
   heads.most = std::min(heads.most, elements / elements_of_head(shape));
   const int total = draw(heads, random);
-  const int most_heads = static_cast<int>(range_of(tuned, [](const auto& p) { return p.heads; }).most);
-  shape.kv_heads = draw({1, std::max(1.0, std::min<double>(most_heads, total) / group)}, random);
+  const Range own = range_of(tuned, [](const auto& p) { return p.heads; });
+  const double fewest = std::max(1.0, own.least / kFewerHeads / group);
+  shape.kv_heads = draw({fewest, std::max(fewest, std::min<double>(own.most, total) / group)}, random);
   shape.heads = shape.kv_heads * group;
   shape.batch = std::max(1, total / shape.heads);
   if (shape.bias_batch > 1) shape.bias_batch = 0;

@@ -17,13 +17,6 @@
 namespace fcsa::tuner {
 namespace {
 
-Candidate candidate_of(const kernels::Problem& problem, const std::string& configuration) {
-  const auto& family = kernels::family_of_kernel(configuration);
-  return {problem, &family,
-          kernels::configuration_from_text(configuration, kernels::kernel_name(family, problem.op),
-                                           family.parameters(problem.op))};
-}
-
 // The latest successful trial of the configuration, preferably of a race.
 const StoredTrial* latest(const std::vector<StoredTrial>& trials, const kernels::Problem& problem,
                           const std::string& configuration) {

@@ -27,9 +27,9 @@ const std::vector<std::string>& environment() {
 
 std::vector<std::string> tune(const std::filesystem::path& db, const std::string& lengths,
                               const std::string& trials, const std::string& seed = "1") {
-  return {"tune",    "--device", "cpu",     "--head-dim", "32",       "--seq", lengths,
-          "--heads", "2",        "--batch", "1",          "--causal", "no",    "--evals",
-          trials,    "--budget", "120s",    "--seed",     seed,       "--db",  db.string()};
+  return {"tune", "--device", "cpu", "--head-dim", "32",        "--seq",    lengths, "--heads",
+          "2",    "--batch",  "1",   "--causal",   "no",        "--evals",  trials,  "--budget",
+          "120s", "--seed",   seed,  "--db",       db.string(), "--probes", "no"};
 }
 
 std::vector<tuner::StoredTrial> trials_of(const std::filesystem::path& db) {

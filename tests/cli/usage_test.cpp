@@ -24,7 +24,7 @@ TEST(Usage, ASubcommandIsRequiredAndHelpLists) {
   EXPECT_EQ(run_fcsa({}).status, 2);
   const ProgramResult help = run_fcsa({"--help"});
   EXPECT_EQ(help.status, 0);
-  for (const char* command : {"devices", "tune", "compile", "verify", "emit", "report", "db"})
+  for (const char* command : {"devices", "tune", "compile", "verify", "explain", "emit", "report", "db"})
     EXPECT_NE(help.out.find(command), std::string::npos) << command;
   EXPECT_EQ(run_fcsa({"frobnicate"}).status, 2);
 }
@@ -57,6 +57,7 @@ TEST(Usage, UnknownStrategiesFamiliesAndFormatsAreNamed) {
   expect_usage_error({"tune", "--device", "cpu", "--seq", "32", "--family", "magic", "--db", db}, "magic");
   expect_usage_error({"tune", "--device", "cpu", "--budget", "soon"}, "'soon' is not a duration");
   expect_usage_error({"tune", "--device", "cpu", "--cache", "tepid"}, "'tepid'");
+  expect_usage_error({"tune", "--device", "cpu", "--probes", "maybe"}, "'maybe' is not yes, no or only");
 }
 
 TEST(Usage, ADatabaseThatIsNotOneIsRefusedAndLeftAlone) {

@@ -28,6 +28,7 @@ TEST(RandomShapes, LieWithinTheRangeThatWasTuned) {
     EXPECT_GE(p.nq, 512);
     EXPECT_LE(p.nq, 8192);
     EXPECT_EQ(p.nq, p.nk);
+    EXPECT_GE(p.heads, 8);
     EXPECT_LE(p.heads, 32);
     EXPECT_EQ(p.heads / p.kv_heads, 4);
     EXPECT_LE(1.0 * p.batch * p.heads * p.nq, 1.05 * 32 * 32 * 512) << kernels::to_text(p);
