@@ -6,6 +6,8 @@
 #include <iterator>
 #include <utility>
 
+#include "kernels/common/tensor_map.h"
+
 namespace fcsa::runner::cuda {
 namespace {
 
@@ -13,29 +15,6 @@ std::string read_binary(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw DeviceError(fmt::format("cannot read the compiled kernel {}", path), false);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-// Writes the CUtensorMap of a map whose tensor starts at `start`.
-void encode(const Driver& driver, const kernels::TensorMap& map, const void* start,
-            unsigned long long (&encoded)[16]) {
-  static_assert(sizeof(CUtensorMap) == sizeof(encoded));
-  cuuint64_t sizes[5], strides[4];
-  cuuint32_t box[5], element_strides[5];
-  for (int i = 0; i < map.rank; ++i) {
-    sizes[i] = static_cast<cuuint64_t>(map.size[i]);
-    box[i] = static_cast<cuuint32_t>(map.box[i]);
-    element_strides[i] = 1;
-    if (i > 0) strides[i - 1] = static_cast<cuuint64_t>(map.stride_bytes[i - 1]);
-  }
-  const auto swizzle = map.swizzle_bytes == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
-                       : map.swizzle_bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
-                                                 : CU_TENSOR_MAP_SWIZZLE_32B;
-  driver.check(
-      driver.tensor_map_encode_tiled(reinterpret_cast<CUtensorMap*>(encoded), CU_TENSOR_MAP_DATA_TYPE_UINT16,
-                                     static_cast<cuuint32_t>(map.rank), const_cast<void*>(start), sizes,
-                                     strides, box, element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
-                                     CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
-      "cuTensorMapEncodeTiled");
 }
 
 // Loads that would end a capture under way in another thread don't, in this mode.
@@ -99,10 +78,10 @@ CudaModule::~CudaModule() {
 }
 
 void CudaModule::launch(const kernels::LaunchPlan& plan, const kernels::Args& args, CUstream stream) const {
-  kernels::TensorMaps maps;
-  for (int i = 0; i < plan.map_count; ++i)
-    encode(context_->driver(), plan.maps[i], kernels::start_of(plan.maps[i], args), maps.map[i]);
-  for (int i = 0; i < plan.count; ++i) launch_step(plan.steps[i], args, maps, stream);
+  const Driver& driver = context_->driver();
+  const auto encoded = kernels::encode_maps(driver.tensor_map_encode_tiled, plan, args);
+  driver.check(encoded.error, "cuTensorMapEncodeTiled");
+  for (int i = 0; i < plan.count; ++i) launch_step(plan.steps[i], args, encoded.maps, stream);
 }
 
 void CudaModule::launch_step(const kernels::Launch& step, const kernels::Args& args,
