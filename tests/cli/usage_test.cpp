@@ -69,6 +69,14 @@ TEST(Usage, ADatabaseThatIsNotOneIsRefusedAndLeftAlone) {
   EXPECT_EQ(read_file(file), text);
 }
 
+TEST(Usage, PeaksThatCannotBeReadAreNamed) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "peaks.json") << R"([{"device": "x", "bytes_per_second": "fast"}])";
+  expect_usage_error({"report", "--db", folder / "t.db", "--peaks", folder / "none.json"}, "none.json");
+  expect_usage_error({"report", "--db", folder / "t.db", "--peaks", folder / "peaks.json"},
+                     "peaks.json: device 1");
+}
+
 TEST(Usage, MissingAndUnwritablePathsAreNamed) {
   const TemporaryFolder folder;
   expect_failure({"report", "--db", folder / "none.db", "--out", folder / "r"}, "none.db");
