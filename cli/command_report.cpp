@@ -1,22 +1,47 @@
 #include <fmt/format.h>
 
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
 #include "cli/commands.h"
+#include "cli/options.h"
 #include "reports/report.h"
 
 namespace fcsa::cli {
+namespace {
+
+std::vector<reports::DevicePeaks> read_peaks(const std::string& file) {
+  std::ifstream stream(file, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  if (!stream) throw UsageError(fmt::format("--peaks: cannot read {}: {}", file, std::strerror(errno)));
+  try {
+    return reports::peaks_from_json(text, file);
+  } catch (const std::invalid_argument& error) {
+    throw UsageError(fmt::format("--peaks: {}", error.what()));
+  }
+}
+
+}  // namespace
 
 void add_report(CLI::App& app, Context&) {
   struct Options {
-    std::string db, out = "report";
+    std::string db, out = "report", peaks;
   };
   auto* command = app.add_subcommand("report", "Writes speed and memory tables and plots");
   auto options = std::make_shared<Options>();
   command->add_option("--db", options->db, "Database [~/.local/share/fcsa/tuning.db]");
   command->add_option("--out", options->out, "Folder to write")->capture_default_str();
+  command->add_option("--peaks", options->peaks,
+                      "Peaks of devices that fcsa doesn't know, for the roofline: JSON as in "
+                      "reports/known_peaks.json");
   command->callback([options] {
+    reports::ReportOptions report;
+    if (!options->peaks.empty()) report.peaks = read_peaks(options->peaks);
     const auto file = options->db.empty() ? tuner::default_store_path() : std::filesystem::path(options->db);
     const tuner::Store store(file, tuner::Store::Mode::read_only);
-    const reports::ReportResult result = reports::write_report(store.trials(), options->out);
+    const reports::ReportResult result = reports::write_report(store.trials(), options->out, report);
     for (const auto& written : result.files) fmt::print("wrote {}\n", written.string());
     for (const auto& note : result.notes) fmt::print("note: {}\n", note);
   });

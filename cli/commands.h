@@ -17,6 +17,7 @@ void add_devices(CLI::App& app, Context& context);
 void add_tune(CLI::App& app, Context& context);
 void add_compile(CLI::App& app, Context& context);
 void add_verify(CLI::App& app, Context& context);
+void add_bench(CLI::App& app, Context& context);
 void add_explain(CLI::App& app, Context& context);
 void add_emit(CLI::App& app, Context& context);
 void add_report(CLI::App& app, Context& context);

@@ -39,6 +39,7 @@ int run(int argc, char** argv) {
   fcsa::cli::add_tune(app, context);
   fcsa::cli::add_compile(app, context);
   fcsa::cli::add_verify(app, context);
+  fcsa::cli::add_bench(app, context);
   fcsa::cli::add_explain(app, context);
   fcsa::cli::add_emit(app, context);
   fcsa::cli::add_report(app, context);

@@ -14,6 +14,7 @@ if(FCSA_PORTABLE)
 endif()
 find_package(SQLiteCpp REQUIRED)
 find_package(CLI11 REQUIRED)
+find_package(benchmark REQUIRED)
 
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
 add_library(fcsa_xxhash INTERFACE)

@@ -104,6 +104,37 @@ Axis zero_axis(const std::vector<double>& values, bool headroom) {
   return axis;
 }
 
+Axis ratio_axis(const std::vector<double>& values, bool headroom) {
+  Range range = positive_range(values);
+  if (range.high == 0) range = {1, 1};
+  range = {std::min(range.low, 1.0), std::max(range.high, 1.0)};
+  const double pad = std::max(0.05, 0.1 * (range.high - range.low));
+  Axis axis{.logarithmic = false,
+            .low = range.low - pad,
+            .high = range.high + (headroom ? 4 : 1) * pad,
+            .ticks = {}};
+  const double step = tick_step(1.5 * (axis.high - axis.low));
+  const int decimals = std::max(0, static_cast<int>(std::ceil(-std::log10(step) - 1e-9)));
+  for (int i = static_cast<int>(std::ceil(axis.low / step)); i * step <= axis.high; ++i)
+    axis.ticks.push_back({i * step, fmt::format("{:.{}f}x", i * step, decimals)});
+  return axis;
+}
+
+Axis share_axis(const std::vector<double>& values) {
+  Axis axis{.logarithmic = false, .low = 0, .high = 1, .ticks = {}};
+  const double smallest = positive_range(values).low;
+  for (const double step : {0.01, 0.02, 0.05, 0.1, 0.2}) {
+    axis.low = std::floor(smallest / step) * step;
+    axis.ticks.clear();
+    if (axis.low >= 1) axis.low = 1 - step;
+    for (int i = 0; axis.low + i * step < 1 + step / 2; ++i)
+      axis.ticks.push_back({axis.low + i * step, fmt::format("{:.0f}%", 100 * (axis.low + i * step))});
+    if (axis.ticks.size() <= kMostTicks) break;
+  }
+  axis.high = 1 + 0.03 * (1 - axis.low);
+  return axis;
+}
+
 Axis decimal_axis(const std::vector<double>& values, bool headroom) {
   Range range = positive_range(values);
   if (range.high == 0) return {.logarithmic = true, .low = 0.1, .high = 10, .ticks = {{1, "1"}}};

@@ -11,6 +11,10 @@ namespace fcsa::reports {
 Axis length_axis(const std::vector<int>& lengths);
 // From zero to a little above the largest value.
 Axis zero_axis(const std::vector<double>& values, bool headroom);
+// Factors around one, not from zero: "0.95x", "1.1x".
+Axis ratio_axis(const std::vector<double>& values, bool headroom);
+// Shares of one, from the largest round number below the smallest value: "80%".
+Axis share_axis(const std::vector<double>& values);
 // Positive values on a log axis with ticks at 1, 2, 5, 10 or, over wide ranges, powers of ten. `headroom`
 // leaves room at the top for crosses.
 Axis decimal_axis(const std::vector<double>& values, bool headroom);

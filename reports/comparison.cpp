@@ -6,6 +6,8 @@
 #include <tuple>
 #include <utility>
 
+#include "reports/durations.h"
+
 namespace fcsa::reports {
 namespace {
 
@@ -13,6 +15,8 @@ using tuner::Phase;
 using tuner::Status;
 using tuner::StoredTrial;
 using Trials = std::vector<const StoredTrial*>;
+
+constexpr std::size_t kShortUuid = 12;  // "GPU-1a2b3c4d"
 
 std::string kernel_of(std::string_view configuration) {
   return std::string(configuration.substr(0, configuration.find('{')));
@@ -227,6 +231,10 @@ DeviceResults make_results(Trials trials) {
   for (const auto& [text, of_problem] : by_problem) {
     for (Point& point : make_points(of_problem)) results.points.push_back(std::move(point));
   }
+  const auto took_s = durations(trials);
+  for (Point& point : results.points) {
+    for (const StoredTrial* trial : point.trials) point.took_s.push_back(took_s.at(trial));
+  }
   std::stable_sort(results.points.begin(), results.points.end(),
                    [](const Point& a, const Point& b) { return sort_key(a) < sort_key(b); });
   results.trials = std::move(trials);
@@ -294,6 +302,12 @@ std::vector<DeviceResults> collect(const std::vector<StoredTrial>& trials) {
   std::vector<DeviceResults> results;
   results.reserve(by_device.size());
   for (auto& [key, of_device] : by_device) results.push_back(make_results(std::move(of_device)));
+  std::map<std::string, int> names;
+  for (const DeviceResults& device : results) ++names[device.device.name];
+  for (DeviceResults& device : results) {
+    device.label = device.device.name;
+    if (names[device.label] > 1) device.label += " (" + device.device.uuid.substr(0, kShortUuid) + ")";
+  }
   return results;
 }
 

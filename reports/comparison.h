@@ -29,6 +29,11 @@ struct Entry {
   std::string status_text() const;  // tuner's status, "not_measured" when never tried
 };
 
+// Precondition: tried.
+inline const tuner::Measurement& measurement_of(const Entry& entry) {
+  return entry.trial->trial.evaluation.measurement;
+}
+
 // One problem on one device in one cache state.
 struct Point {
   kernels::Problem problem;
@@ -36,6 +41,8 @@ struct Point {
   std::array<Entry, kRoles.size()> entries;
   std::vector<std::string> ties;                  // configurations whose interval reaches into the winner's
   std::vector<const tuner::StoredTrial*> trials;  // all, oldest first
+  // Wall time that each of them took: since the trial before it in its session, or since that began.
+  std::vector<double> took_s;
 
   const Entry& of(Role role) const { return entries[static_cast<std::size_t>(role)]; }
   Entry& of(Role role) { return entries[static_cast<std::size_t>(role)]; }
@@ -51,6 +58,7 @@ std::optional<Ratio> speedup(const Point& point, Role of, Role over);
 
 struct DeviceResults {
   kernels::DeviceInfo device;                     // as the latest session describes it
+  std::string label;                              // its name, with its uuid where others have that name too
   std::vector<Point> points;                      // sorted by class, nq, nk, batch, heads
   std::vector<const tuner::StoredTrial*> trials;  // all of this device, oldest first
 };

@@ -6,10 +6,13 @@
 #include <array>
 #include <functional>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "reports/axes.h"
+#include "reports/parameter_figure.h"
 #include "reports/quantities.h"
+#include "reports/roofline.h"
 #include "reports/search_figure.h"
 
 namespace fcsa::reports {
@@ -21,31 +24,6 @@ using tuner::Measurement;
 constexpr double kCrossesTop = 0.93;
 constexpr double kCrossesBottom = 0.04;
 constexpr double kCrossesStep = 0.08;  // between the rows of different roles
-
-const Measurement& measurement_of(const Entry& entry) {
-  return entry.trial->trial.evaluation.measurement;
-}
-
-Curve empty_curve(Role role) {
-  Curve curve;
-  curve.label = to_text(role);
-  switch (role) {
-    case Role::tuned:
-      curve.colour = Colour::tuned;
-      curve.width = 2;
-      break;
-    case Role::baseline:
-      curve.colour = Colour::baseline;
-      curve.marker = Marker::square;
-      break;
-    case Role::unfused:
-      curve.colour = Colour::unfused;
-      curve.marker = Marker::triangle;
-      curve.dashed = true;
-      break;
-  }
-  return curve;
-}
 
 std::vector<double> heights(const std::vector<const Point*>& points, const Quantity& quantity) {
   std::vector<double> values;
@@ -129,7 +107,7 @@ std::string in_words(const std::vector<Curve>& curves, const std::function<std::
 
 void add_crosses(Plot& plot, const std::vector<const Point*>& points, const Quantity& quantity) {
   for (const Role role : quantity.roles) {
-    Crosses crosses{.label = "out of memory", .colour = empty_curve(role).colour, .x = {}};
+    Crosses crosses{.label = "out of memory", .colour = role_curve(role).colour, .x = {}};
     for (const Point* point : points) {
       if (point->of(role).out_of_memory()) crosses.x.push_back(point->problem.nk);
     }
@@ -143,17 +121,22 @@ void add_crosses(Plot& plot, const std::vector<const Point*>& points, const Quan
 Figure make_figure(const Section& section, const DeviceResults& device, std::size_t index,
                    const Quantity& quantity) {
   const std::vector<const Point*>& points = section.by_device[index];
-  Figure figure{
-      .title = quantity.title, .device = index, .note = quantity.note, .text = {}, .numbers = {}, .plot = {}};
+  Figure figure{.title = quantity.title,
+                .device = index,
+                .note = quantity.note,
+                .missing = quantity.missing,
+                .text = {},
+                .numbers = {},
+                .plot = {}};
   Plot& plot = figure.plot;
   plot.unit = quantity.unit;
   plot.x_label = "sequence length N";
   plot.reference = quantity.reference;
   bool unconfirmed = false;
   for (const Role role : quantity.roles) {
-    Curve curve = empty_curve(role);
+    Curve curve = role_curve(role);
     curve.label = quantity.label_prefix + curve.label;
-    if (role == Role::baseline) curve.width = quantity.baseline_width;
+    if (quantity.roles.size() == 1) curve.width = role_curve(Role::tuned).width;
     for (const Point* point : points) {
       const auto sample = quantity.sample(*point, role);
       if (sample) curve.samples.push_back(*sample);
@@ -162,11 +145,9 @@ Figure make_figure(const Section& section, const DeviceResults& device, std::siz
     plot.curves.push_back(std::move(curve));
   }
   add_crosses(plot, points, quantity);
-  if (unconfirmed)
-    figure.note += (figure.note.empty() ? "" : " ") +
-                   std::string("Hollow markers: unconfirmed, measured alone during the search.");
+  if (unconfirmed) figure.note += fmt::format("{}{}", figure.note.empty() ? "" : " ", kUnconfirmedNote);
   figure.text.title =
-      fmt::format("{} against sequence length: {} on {}", quantity.title, section.title, device.device.name);
+      fmt::format("{} against sequence length: {} on {}", quantity.title, section.title, device.label);
   figure.text.description = fmt::format("{}: {}", quantity.unit, in_words(plot.curves, quantity.text));
   if (!plot.crosses.empty()) figure.text.description += "; some lengths run out of memory (crosses)";
   figure.numbers = numbers_table(points, quantity);
@@ -202,6 +183,51 @@ FigureRow quantity_row(const Section& section, const std::vector<DeviceResults>&
 
 }  // namespace
 
+Curve role_curve(Role role) {
+  Curve curve;
+  curve.label = to_text(role);
+  switch (role) {
+    case Role::tuned:
+      curve.colour = Colour::tuned;
+      curve.width = 2;
+      break;
+    case Role::baseline:  // still seen where the tuned curve lies on it
+      curve.colour = Colour::baseline;
+      curve.marker = Marker::square;
+      curve.width = 3.5;
+      break;
+    case Role::unfused:
+      curve.colour = Colour::unfused;
+      curve.marker = Marker::triangle;
+      curve.dashed = true;
+      break;
+  }
+  return curve;
+}
+
+Extent extent_of(const FigureRow& row, const std::vector<DeviceResults>& devices, DeviceKind kind) {
+  Extent extent;
+  for (const Figure& figure : row) {
+    if (devices[figure.device].device.target.kind != kind) continue;
+    for (const Curve& curve : figure.plot.curves) {
+      for (const Sample& sample : curve.samples) {
+        extent.x.push_back(sample.x);
+        extent.y.push_back(sample.y);
+      }
+    }
+  }
+  return extent;
+}
+
+FigureRow with_axes(FigureRow row, const std::vector<DeviceResults>& devices, DeviceKind kind,
+                    const std::pair<Axis, Axis>& x_and_y) {
+  for (Figure& figure : row) {
+    if (devices[figure.device].device.target.kind != kind) continue;
+    std::tie(figure.plot.x, figure.plot.y) = x_and_y;
+  }
+  return row;
+}
+
 double flops_per_second(const Point& point, const Measurement& measurement) {
   return kernels::flops(point.problem) * 1e3 / measurement.median_ms;
 }
@@ -220,23 +246,24 @@ SpeedUnit speed_unit(const Section& section, const std::vector<DeviceResults>& d
   return fastest > 0 && fastest < 1e12 ? SpeedUnit{1e9, "GFLOP/s"} : SpeedUnit{};
 }
 
-std::vector<FigureRow> make_figures(const Section& section, const std::vector<DeviceResults>& devices) {
-  const auto same_for_all = [](const Quantity& quantity) {
-    return [quantity](DeviceKind) { return quantity; };
+std::vector<FigureRow> make_figures(const Section& section, const std::vector<DeviceResults>& devices,
+                                    const std::vector<DevicePeaks>& peaks) {
+  const auto same_for_all = [&](const Quantity& quantity) {
+    return quantity_row(section, devices, [quantity](DeviceKind) { return quantity; });
   };
   const auto speed = [&](DeviceKind kind) { return speed_quantity(speed_unit(section, devices, kind)); };
-  std::vector<FigureRow> rows;
-  rows.push_back(quantity_row(section, devices, speed));
-  rows.push_back(quantity_row(section, devices, same_for_all(time_quantity())));
-  rows.push_back(quantity_row(section, devices, same_for_all(speedup_quantity())));
-  rows.push_back(quantity_row(
-      section, devices, same_for_all(memory_quantity("Peak memory", &Measurement::peak_memory_bytes, ""))));
-  rows.push_back(
-      quantity_row(section, devices,
-                   same_for_all(memory_quantity("Extra memory", &Measurement::extra_memory_bytes,
-                                                "Beyond inputs and outputs: workspace and scratch."))));
-  rows.push_back(search_figures(section, devices));
-  return rows;
+  return {quantity_row(section, devices, speed),
+          same_for_all(speedup_quantity(Role::baseline)),
+          same_for_all(speedup_quantity(Role::unfused)),
+          roofline_figures(section, devices, peaks),
+          same_for_all(time_quantity()),
+          same_for_all(memory_quantity("Peak memory", &Measurement::peak_memory_bytes,
+                                       "During one launch: inputs, outputs, workspace, scratch.")),
+          same_for_all(memory_quantity("Extra memory", &Measurement::extra_memory_bytes,
+                                       "Beyond inputs and outputs: workspace and scratch.")),
+          search_figures(section, devices, Effort::evaluations),
+          search_figures(section, devices, Effort::time),
+          parameter_figures(section, devices)};
 }
 
 }  // namespace fcsa::reports

@@ -25,7 +25,7 @@ PointType point_type(Marker marker) {
     case Marker::circle:
       return {7, 6, 0.6};
     case Marker::square:
-      return {5, 4, 0.62};
+      return {5, 4, 0.8};
     case Marker::triangle:
       return {9, 8, 0.65};
     case Marker::none:
@@ -41,6 +41,13 @@ std::string in_quotes(std::string_view text) {
   return result + "'";
 }
 
+// In the label of a tick a percent sign begins a format.
+std::string tick_text(const std::string& label) {
+  std::string text;
+  for (const char c : label) text += c == '%' ? std::string("%%") : std::string(1, c);
+  return in_quotes(text);
+}
+
 std::string axis_commands(std::string_view name, const Axis& axis) {
   std::string text =
       axis.logarithmic ? fmt::format("set logscale {}\n", name) : fmt::format("unset logscale {}\n", name);
@@ -48,7 +55,7 @@ std::string axis_commands(std::string_view name, const Axis& axis) {
   if (axis.ticks.empty()) return text + fmt::format("set {}tics autofreq\n", name);
   text += fmt::format("set {}tics (", name);
   for (std::size_t i = 0; i < axis.ticks.size(); ++i) {
-    text += fmt::format("{}{} {:.9g}", i > 0 ? ", " : "", in_quotes(axis.ticks[i].label), axis.ticks[i].at);
+    text += fmt::format("{}{} {:.9g}", i > 0 ? ", " : "", tick_text(axis.ticks[i].label), axis.ticks[i].at);
   }
   return text + ")\n";
 }
@@ -64,7 +71,6 @@ std::string data_block(const std::string& name, const std::vector<Sample>& sampl
 struct Commands {
   std::string blocks;
   std::vector<std::string> clauses;
-  std::vector<std::string> legend;
   int used = 0;
 
   std::string block(const std::vector<Sample>& samples) {
@@ -107,11 +113,6 @@ void add_curve(Commands& commands, const Curve& curve) {
       fmt::format("{} using 1:2 with {} {} notitle", data, curve.steps ? "steps" : "lines", look));
   add_markers(commands, curve, false);
   add_markers(commands, curve, true);
-  if (curve.label.empty()) return;
-  const PointType type = point_type(curve.marker);
-  const std::string kind =
-      curve.marker == Marker::none ? "lines" : fmt::format("linespoints pt {} ps {}", type.filled, type.size);
-  commands.legend.push_back(fmt::format("NaN with {} {} title {}", kind, look, in_quotes(curve.label)));
 }
 
 double x_position(const Plot& plot, double x) {
@@ -144,6 +145,14 @@ std::string cross_commands(const Plot& plot, const Crosses& crosses) {
                             colour);
 }
 
+std::string label_command(const Plot& plot, const Label& label) {
+  constexpr double kNearEdge = 0.85;
+  const bool left = label.side == Side::left;
+  return fmt::format("set label {} at {:.9g},{:.9g} {} offset {} front textcolor {}\n", in_quotes(label.text),
+                     label.x, label.y, left || x_position(plot, label.x) > kNearEdge ? "right" : "center",
+                     left ? "-0.9,0.3" : "0,0.7", gnuplot_colour(Colour::ink));
+}
+
 std::string decoration(const Plot& plot) {
   const std::string ink = gnuplot_colour(Colour::ink), faint = gnuplot_colour(Colour::faint),
                     grid = gnuplot_colour(Colour::grid);
@@ -153,16 +162,8 @@ std::string decoration(const Plot& plot) {
   text += fmt::format("set xlabel {} offset 0,0.3 textcolor {}\n", in_quotes(plot.x_label), ink);
   text += fmt::format("set label {} at graph 0, graph 1 offset -5,1.05 left textcolor {}\n",
                       in_quotes(plot.unit), ink);
-  text += plot.key_beside
-              ? fmt::format(
-                    "set key at graph 1.03,1 left top vertical Left reverse samplen 1.2 spacing 1.1 "
-                    "textcolor {}\nset rmargin 10\n",
-                    ink)
-              : fmt::format(
-                    "set key at graph 1, graph 1.095 right center horizontal Left reverse samplen 1.8 "
-                    "textcolor {}\nset rmargin 1.8\n",
-                    ink);
-  text += "set lmargin 8\nset tmargin 2.4\nset bmargin 3.1\n";
+  text += "unset key\nset rmargin 1.8\n";
+  text += "set lmargin 8\nset tmargin 1.9\nset bmargin 3.1\n";
   return text;
 }
 
@@ -190,19 +191,17 @@ bool Plot::empty() const {
 
 std::string gnuplot_script(const Plot& plot, std::string_view output) {
   std::string text = fmt::format(
-      "reset\nset terminal svg size 420,285 noenhanced font 'sans-serif,12' rounded\nset output {}\n",
+      "reset\nset terminal svg size 360,250 noenhanced font 'sans-serif,12' rounded\nset output {}\n",
       in_quotes(output));
   text += decoration(plot) + axis_commands("x", plot.x) + axis_commands("y", plot.y);
   Commands commands;
   for (const Crosses& crosses : plot.crosses) text += cross_commands(plot, crosses);
+  for (const Label& label : plot.labels) text += label_command(plot, label);
   if (plot.reference) {
     commands.clauses.push_back(fmt::format("{:.9g} with lines lc {} lw 1 dt 3 notitle", *plot.reference,
                                            gnuplot_colour(Colour::faint)));
   }
   for (const Curve& curve : plot.curves) add_curve(commands, curve);
-  // What is drawn last, on top, is named first; a vertical legend follows the order of the curves.
-  if (!plot.key_beside) std::reverse(commands.legend.begin(), commands.legend.end());
-  commands.clauses.insert(commands.clauses.end(), commands.legend.begin(), commands.legend.end());
   if (commands.clauses.empty()) commands.clauses.emplace_back("NaN notitle");
   text += commands.blocks + "plot ";
   for (std::size_t i = 0; i < commands.clauses.size(); ++i) {

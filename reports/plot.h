@@ -52,7 +52,7 @@ struct Sample {
 enum class Marker { circle, square, triangle, none };
 
 struct Curve {
-  std::string label;  // empty: not in the legend
+  std::string label;  // in the legend (legend.h), unless it is empty
   Colour colour = Colour::ink;
   Marker marker = Marker::circle;
   bool dashed = false;
@@ -69,14 +69,22 @@ struct Crosses {
   double height = 1;  // fraction of the plot's height
 };
 
+// Text near a point of the plot, kept inside its edges.
+enum class Side { above, left };
+struct Label {
+  double x = 0, y = 0;
+  std::string text;
+  Side side = Side::above;
+};
+
 struct Plot {
   std::string unit;  // written above the y axis
   std::string x_label;
   Axis x, y;
   std::vector<Curve> curves;
   std::vector<Crosses> crosses;
+  std::vector<Label> labels;
   std::optional<double> reference;  // a thin horizontal line
-  bool key_beside = false;          // legend right of the plot, one entry a line
 
   bool empty() const;  // nothing to draw
 };

@@ -110,6 +110,21 @@ std::string statuses_text(const DeviceResults& results) {
   return fmt::format("{}: {}", count_text(results.trials.size(), "trial", "trials"), text);
 }
 
+std::string samples_text(const std::vector<const StoredTrial*>& shown) {
+  Span samples;
+  std::vector<double> widths;
+  for (const StoredTrial* trial : shown) {
+    const tuner::Measurement& m = trial->trial.evaluation.measurement;
+    samples.add(static_cast<double>(m.samples_ms.size()));
+    if (m.median_ms > 0) widths.push_back((m.ci_high_ms - m.ci_low_ms) / m.median_ms);
+  }
+  if (widths.empty()) return "none";
+  std::sort(widths.begin(), widths.end());
+  return fmt::format("{} for each measurement shown; 95% intervals {}% wide (median), {}% at most",
+                     samples.text("samples"), significant(100 * widths[widths.size() / 2], 2),
+                     significant(100 * widths.back(), 2));
+}
+
 std::string accuracy_text(const std::vector<const StoredTrial*>& shown) {
   double worst = 0;
   for (const StoredTrial* trial : shown) {
@@ -118,6 +133,28 @@ std::string accuracy_text(const std::vector<const StoredTrial*>& shown) {
   }
   if (worst == 0) return "not recorded";
   return fmt::format("worst row error of what is shown is {} of the tolerance", significant(worst, 2));
+}
+
+std::string meaning_of(tuner::Status status) {
+  switch (status) {
+    case tuner::Status::pruned:
+      return "not run: it breaks a limit, or the compiler's log disqualifies it (registers spilled)";
+    case tuner::Status::compile_failed:
+      return "the compiler refused it";
+    case tuner::Status::launch_failed:
+      return "the device refused or aborted the launch";
+    case tuner::Status::out_of_memory:
+      return "it needs more memory than there is";
+    case tuner::Status::wrong_result:
+      return "ran, and did not agree with the fp64 reference";
+    case tuner::Status::timed_out:
+      return "did not end within its deadline and was stopped";
+    case tuner::Status::crashed:
+      return "ended the process that ran or compiled it";
+    case tuner::Status::ok:
+      break;
+  }
+  return "";
 }
 
 std::string reason_text(const std::string& message) {
@@ -163,6 +200,7 @@ Provenance provenance_of(const DeviceResults& results) {
                       {"fcsa", versions.joined()},
                       {"Seeds", seeds.joined()},
                       {"Cache", caches.joined()},
+                      {"Samples", samples_text(shown)},
                       {"Clocks", clocks_text(shown)},
                       {"Throttling", throttle_text(shown)},
                       {"Verification", accuracy_text(shown)},
@@ -172,6 +210,22 @@ Provenance provenance_of(const DeviceResults& results) {
         fmt::format("{} {}: {}", session->started_at, session->host, session->command));
   }
   return provenance;
+}
+
+Table failure_kinds_table(const DeviceResults& results) {
+  std::map<tuner::Status, std::size_t> counts;
+  for (const StoredTrial* trial : results.trials) ++counts[trial->trial.evaluation.status];
+  counts.erase(tuner::Status::ok);
+  std::vector<std::pair<tuner::Status, std::size_t>> sorted(counts.begin(), counts.end());
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  Table table{{"kind", "trials", "share of all trials", "meaning"}, {}};
+  for (const auto& [status, count] : sorted) {
+    const double share = static_cast<double>(count) / static_cast<double>(results.trials.size());
+    table.rows.push_back({std::string(tuner::to_text(status)), fmt::format("{}", count),
+                          fmt::format("{:.1f}%", 100 * share), meaning_of(status)});
+  }
+  return table;
 }
 
 Table failures_table(const DeviceResults& results) {

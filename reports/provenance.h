@@ -17,6 +17,8 @@ struct Provenance {
 
 Provenance provenance_of(const DeviceResults& results);
 
+// What isn't ok, by kind, most frequent first.
+Table failure_kinds_table(const DeviceResults& results);
 // Everything that isn't ok, by kind and reason, most frequent first; long lists are cut and say so.
 Table failures_table(const DeviceResults& results);
 

@@ -1,5 +1,7 @@
 #include "reports/quantities.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -9,10 +11,6 @@ namespace fcsa::reports {
 namespace {
 
 using tuner::Measurement;
-
-const Measurement& measurement_of(const Entry& entry) {
-  return entry.trial->trial.evaluation.measurement;
-}
 
 std::optional<Sample> speed_sample(const Point& point, Role role, double unit) {
   const Entry& entry = point.of(role);
@@ -50,7 +48,7 @@ Axis speedup_axis(const std::vector<double>& values, bool headroom) {
   const bool wide = std::any_of(values.begin(), values.end(), [](double v) { return v > kLargestLinear; });
   std::vector<double> with_one = values;
   with_one.push_back(1.0);
-  return wide ? binary_axis(with_one, Binary::factor, headroom) : zero_axis(with_one, headroom);
+  return wide ? binary_axis(with_one, Binary::factor, headroom) : ratio_axis(with_one, headroom);
 }
 
 }  // namespace
@@ -65,7 +63,8 @@ Quantity speed_quantity(const SpeedUnit& unit) {
           .crosses_at_bottom = true,
           .per_kind = true,
           .reference = {},
-          .note = ""};
+          .note = "",
+          .missing = "nothing worked"};
 }
 
 Quantity time_quantity() {
@@ -76,19 +75,21 @@ Quantity time_quantity() {
           .axis = decimal_axis,
           .label_prefix = "",
           .reference = {},
-          .note = ""};
+          .note = "",
+          .missing = "nothing worked"};
 }
 
-Quantity speedup_quantity() {
-  return {.title = "Speed-up of tuned",
+Quantity speedup_quantity(Role over) {
+  return {.title = fmt::format("Speed-up over {}", to_text(over)),
           .unit = "times as fast",
           .sample = speedup_sample,
           .text = [](double value) { return significant(value); },
           .axis = speedup_axis,
-          .roles = {Role::unfused, Role::baseline},
-          .label_prefix = "over ",
+          .roles = {over},
+          .label_prefix = "tuned over ",
           .reference = 1.0,
-          .note = ""};
+          .note = "",
+          .missing = "no confirmation race had both"};
 }
 
 Quantity memory_quantity(std::string title, std::size_t Measurement::*field, std::string note) {
@@ -99,9 +100,9 @@ Quantity memory_quantity(std::string title, std::size_t Measurement::*field, std
           .axis = [](const std::vector<double>& values,
                      bool headroom) { return binary_axis(values, Binary::bytes, headroom); },
           .label_prefix = "",
-          .baseline_width = 4,  // still seen where the tuned curve lies on it
           .reference = {},
-          .note = std::move(note)};
+          .note = std::move(note),
+          .missing = "nothing worked"};
 }
 
 }  // namespace fcsa::reports

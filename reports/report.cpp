@@ -94,11 +94,11 @@ std::vector<std::string> data_notes(const std::vector<DeviceResults>& devices) {
       notes.push_back(
           fmt::format("{}: {} of {} not confirmed (the tuning was interrupted): shown from the search, "
                       "without speed-ups. Run the same fcsa tune again to finish.",
-                      results.device.name, unconfirmed, problems));
+                      results.label, unconfirmed, problems));
     }
     if (unsolved > 0) {
-      notes.push_back(fmt::format("{}: nothing worked on {} of {}; see Failures.", results.device.name,
-                                  unsolved, problems));
+      notes.push_back(
+          fmt::format("{}: nothing worked on {} of {}; see Failures.", results.label, unsolved, problems));
     }
   }
   return notes;
@@ -116,13 +116,16 @@ std::vector<Plot> all_plots(const std::vector<std::vector<FigureRow>>& figures) 
 
 }  // namespace
 
-ReportResult write_report(const std::vector<tuner::StoredTrial>& trials, const fs::path& directory) {
+ReportResult write_report(const std::vector<tuner::StoredTrial>& trials, const fs::path& directory,
+                          const ReportOptions& options) {
   make_directory(directory);
   const std::vector<DeviceResults> devices = collect(trials);
   const std::vector<Section> sections = make_sections(devices);
   Page page{
       .devices = devices, .sections = sections, .figures = {}, .svgs = {}, .notes = data_notes(devices)};
-  for (const Section& section : sections) page.figures.push_back(make_figures(section, devices));
+  std::vector<DevicePeaks> peaks = options.peaks;
+  for (DevicePeaks& known : known_peaks()) peaks.push_back(std::move(known));
+  for (const Section& section : sections) page.figures.push_back(make_figures(section, devices, peaks));
   RenderedPlots rendered = render_plots(all_plots(page.figures));
   page.svgs = std::move(rendered.svgs);
   if (!rendered.problem.empty())

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "reports/peaks.h"
 #include "tuner/store.h"
 
 namespace fcsa::reports {
@@ -14,10 +15,14 @@ struct ReportResult {
   std::vector<std::string> notes;  // what is missing and why: no gnuplot, no confirmed problem, ...
 };
 
+struct ReportOptions {
+  std::vector<DevicePeaks> peaks = {};  // looked through before known_peaks()
+};
+
 // Writes index.html (self-contained, SVG plots), summary.md, speed.csv and memory.csv into `directory`, each
 // to a temporary name and renamed. Works on an empty, a partial and a many-device database. Throws
 // std::runtime_error when the directory can't be written.
 ReportResult write_report(const std::vector<tuner::StoredTrial>& trials,
-                          const std::filesystem::path& directory);
+                          const std::filesystem::path& directory, const ReportOptions& options = {});
 
 }  // namespace fcsa::reports

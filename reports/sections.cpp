@@ -82,25 +82,25 @@ std::string title_of(const Problem& p) {
   if (p.head_scale) title += ", scale per head";
   if (!p.l2norm_qk) title += ", not normalised";
   if (p.groups != 1) title += fmt::format(", {} groups", p.groups);
+  if (fixed_queries(p) != 0) title += ", " + count_text(static_cast<std::size_t>(p.nq), "query", "queries");
   return title;
 }
 
-std::string subtitle_of(const Point& point, const Shapes& curve) {
+// What its problems have in common beside their class, in words.
+std::vector<std::string> shape_words(const Point& point, const Shapes& curve) {
   const Problem& p = point.problem;
-  std::string text = count_text(static_cast<std::size_t>(p.heads), "head", "heads");
-  if (p.kv_heads != p.heads) text += fmt::format(" on {} key/value heads", p.kv_heads);
+  std::string heads = count_text(static_cast<std::size_t>(p.heads), "head", "heads");
+  if (p.kv_heads != p.heads) heads += fmt::format(" on {} key/value heads", p.kv_heads);
   const int batch = curve.begin()->first;
   const bool one_batch =
       std::all_of(curve.begin(), curve.end(), [&](const Shape& shape) { return shape.first == batch; });
   long long total = tokens(*curve.begin());
   for (const Shape& shape : curve) total = std::min(total, tokens(shape));
-  text += one_batch ? fmt::format("; batch {}", batch)
-                    : fmt::format("; {} tokens (batch x keys), at least one sequence", grouped_digits(total));
-  if (fixed_queries(p) != 0) {
-    text +=
-        fmt::format("; {} against N keys", count_text(static_cast<std::size_t>(p.nq), "query", "queries"));
-  }
-  return text + fmt::format("; layout {}; {} cache", kernels::to_text(p.layout), tuner::to_text(point.cache));
+  return {std::move(heads),
+          one_batch ? fmt::format("batch {}", batch)
+                    : fmt::format("{} tokens (batch x N, at least one sequence)", grouped_digits(total)),
+          fmt::format("layout {}", kernels::to_text(p.layout)),
+          fmt::format("{} cache", tuner::to_text(point.cache))};
 }
 
 Section make_section(const std::vector<DeviceResults>& devices, const Family& family, const Shapes& curve) {
@@ -118,9 +118,27 @@ Section make_section(const std::vector<DeviceResults>& devices, const Family& fa
                                      [](const auto& points) { return !points.empty(); });
   const Point& example = *tuned_on->front();
   section.title = title_of(example.problem);
-  section.subtitle = subtitle_of(example, curve);
+  section.shape = shape_words(example, curve);
   section.class_text = std::get<0>(family);
   return section;
+}
+
+// Sections of one title are told apart by the words in which they differ.
+void make_titles_unique(std::vector<Section>& sections) {
+  std::map<std::string, std::vector<Section*>> by_title;
+  for (Section& section : sections) by_title[section.title].push_back(&section);
+  for (const auto& [title, same] : by_title) {
+    for (std::size_t i = 0; i < same.front()->shape.size(); ++i) {
+      const bool differ = std::any_of(same.begin(), same.end(), [&](const Section* section) {
+        return section->shape[i] != same.front()->shape[i];
+      });
+      if (!differ) continue;
+      for (Section* section : same) {
+        const std::string& words = section->shape[i];
+        section->title += ", " + words.substr(0, words.find(" ("));
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -148,6 +166,7 @@ std::vector<Section> make_sections(const std::vector<DeviceResults>& devices) {
   };
   std::stable_sort(sections.begin(), sections.end(),
                    [&](const Section& a, const Section& b) { return key(a) < key(b); });
+  make_titles_unique(sections);
   for (std::size_t i = 0; i < sections.size(); ++i) sections[i].id = fmt::format("s{}", i + 1);
   return sections;
 }

@@ -11,9 +11,9 @@ namespace fcsa::reports {
 
 // Points that differ only in sequence length (and in batch, where the number of tokens is fixed): one curve.
 struct Section {
-  std::string id;        // usable as an HTML id: "s1"
-  std::string title;     // "Forward, bf16, head dim 64, causal"
-  std::string subtitle;  // "32 heads; 16,384 tokens; bhnd; warm cache"
+  std::string id;                  // usable as an HTML id: "s1"
+  std::string title;               // "Forward, bf16, head dim 64, causal"; no other section has it
+  std::vector<std::string> shape;  // "32 heads", "16,384 tokens ...", "layout bhnd", "warm cache"
   std::string class_text;
   // Points of each device in the order of the devices, sorted by key length; empty where it wasn't tuned.
   std::vector<std::vector<const Point*>> by_device;

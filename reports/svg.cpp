@@ -129,7 +129,7 @@ std::string embed_svg(std::string_view svg, std::string_view id_prefix, const Sv
     throw std::invalid_argument("the plot is not SVG: no <svg> element");
   const std::string_view root_tag = svg.substr(root, body - root);
   const std::size_t box = root_tag.find("viewBox=\"");
-  const std::string_view from_box = box == root_tag.npos ? "0 0 420 285\"" : root_tag.substr(box + 9);
+  const std::string_view from_box = box == root_tag.npos ? "0 0 360 250\"" : root_tag.substr(box + 9);
   const std::string view_box(from_box.substr(0, from_box.find('"')));
 
   std::string inner = rewrite_body(svg.substr(body + 1, end - body - 1), id_prefix);

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <optional>
+#include <set>
 
 #include "reports/figures.h"
 #include "reports/provenance.h"
@@ -13,10 +15,6 @@ namespace fcsa::reports {
 namespace {
 
 using tuner::Measurement;
-
-const Measurement& measurement_of(const Entry& entry) {
-  return entry.trial->trial.evaluation.measurement;
-}
 
 std::string ratio_text(const Point& point, Role over) {
   const auto ratio = speedup(point, Role::tuned, over);
@@ -65,10 +63,10 @@ std::string grid_means(const DeviceResults& results) {
     const std::string over_baseline = mean_text(points, Role::baseline);
     if (over_baseline.empty()) continue;
     const std::string over_unfused = mean_text(points, Role::unfused);
-    text += fmt::format("- {}, {}, {}: tuned over the family's baseline {}{}\n",
-                        markdown_escape(results.device.name), kernels::to_text(op),
-                        count_text(points.size(), "problem", "problems"), over_baseline,
-                        over_unfused.empty() ? "" : ", over unfused " + over_unfused);
+    text +=
+        fmt::format("- {}, {}, {}: tuned over the family's baseline {}{}\n", markdown_escape(results.label),
+                    kernels::to_text(op), count_text(points.size(), "problem", "problems"), over_baseline,
+                    over_unfused.empty() ? "" : ", over unfused " + over_unfused);
   }
   return text;
 }
@@ -181,8 +179,8 @@ std::string csv(const std::vector<DeviceResults>& devices, const std::vector<std
 Table overview_markdown(const std::vector<Section>& sections, const std::vector<DeviceResults>& devices) {
   Table table{{"problems", "device", "N", "best", "over baseline", "over unfused", "confirmed"}, {}};
   for (const OverviewRow& row : overview(sections, devices)) {
-    table.rows.push_back({sections[row.section].title, devices[row.device].device.name, row.lengths,
-                          row.best_speed, row.over_baseline, row.over_unfused,
+    table.rows.push_back({sections[row.section].title, devices[row.device].label, row.lengths, row.best_speed,
+                          row.over_baseline, row.over_unfused,
                           fmt::format("{} of {}", row.confirmed, row.problems)});
   }
   return table;
@@ -197,7 +195,8 @@ Table winners_table(const Section& section, const std::vector<DeviceResults>& de
               {}};
   for (const Point* point : section.by_device[device]) {
     const Entry& tuned = point->of(Role::tuned);
-    std::vector<std::string> row{fmt::format("{}", point->problem.nk), tuned.configuration};
+    std::vector<std::string> row{fmt::format("{}", point->problem.nk),
+                                 tuned.measured() ? tuned.configuration : "nothing worked"};
     if (tuned.measured()) {
       const Measurement& m = measurement_of(tuned);
       row.insert(row.end(),
@@ -213,6 +212,39 @@ Table winners_table(const Section& section, const std::vector<DeviceResults>& de
                                           : "");
     row.push_back(remarks(*point));
     table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+Table devices_table(const Section& section, const std::vector<DeviceResults>& devices) {
+  using Points = std::map<std::size_t, const Point*>;  // by device
+  std::map<int, Points> by_length;
+  std::set<std::size_t> tuned;
+  for (std::size_t d = 0; d < devices.size(); ++d) {
+    for (const Point* point : section.by_device[d]) {
+      if (!point->of(Role::tuned).measured()) continue;
+      by_length[point->problem.nk][d] = point;
+      tuned.insert(d);
+    }
+  }
+  std::erase_if(by_length, [](const auto& entry) { return entry.second.size() < 2; });
+  Table table{{"N"}, {}};
+  for (const std::size_t d : tuned) {
+    table.header.push_back(devices[d].label + ", ms");
+    if (d != *tuned.begin()) table.header.emplace_back("times as fast");
+  }
+  for (const auto& [length, points] : by_length) {
+    auto& row = table.rows.emplace_back();
+    row.push_back(fmt::format("{}", length));
+    const auto time_ms = [&, &points = points](std::size_t d) {
+      const auto found = points.find(d);
+      return found == points.end() ? 0.0 : measurement_of(found->second->of(Role::tuned)).median_ms;
+    };
+    for (const std::size_t d : tuned) {
+      const double own = time_ms(d), first = time_ms(*tuned.begin());
+      row.push_back(own > 0 ? significant(own, 4) : "");
+      if (d != *tuned.begin()) row.push_back(own > 0 && first > 0 ? significant(first / own) + "x" : "");
+    }
   }
   return table;
 }
@@ -257,10 +289,11 @@ std::string summary_markdown(const std::vector<Section>& sections, const std::ve
   for (const DeviceResults& results : devices) text += grid_means(results);
   text += "\n" + markdown_table(overview_markdown(sections, devices));
   for (const Section& section : sections) {
-    text += fmt::format("\n## {}\n\n{} (`{}`)\n", section.title, section.subtitle, section.class_text);
+    text += fmt::format("\n## {}\n\n{} (`{}`)\n", section.title, fmt::join(section.shape, "; "),
+                        section.class_text);
     for (std::size_t d = 0; d < devices.size(); ++d) {
       if (section.by_device[d].empty()) continue;
-      text += fmt::format("\n### {}\n\n", markdown_escape(devices[d].device.name));
+      text += fmt::format("\n### {}\n\n", markdown_escape(devices[d].label));
       text += markdown_table(winners_table(section, devices, d));
     }
   }

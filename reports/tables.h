@@ -12,6 +12,10 @@ namespace fcsa::reports {
 // One row per problem of a section on one device: the tuned configuration with its interval and speed-ups.
 Table winners_table(const Section& section, const std::vector<DeviceResults>& devices, std::size_t device);
 
+// The tuned kernel on every device, a row for each length that more than one device was tuned for; empty when
+// there is none.
+Table devices_table(const Section& section, const std::vector<DeviceResults>& devices);
+
 // One line per section and device.
 struct OverviewRow {
   std::size_t section = 0, device = 0;

@@ -21,6 +21,7 @@ struct CandidateJob {
 struct Job {
   std::vector<CandidateJob> candidates;
   MeasurementOptions measurement;
+  bool verify = true;  // false: the same binary passed on the same problem before
   bool measure = true;
   // Report every sample, not only the first of each candidate: dearer, but a death then has one suspect.
   bool report_every_sample = false;

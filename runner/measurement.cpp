@@ -54,12 +54,13 @@ class Runner {
 
   bool finished() const {
     const int count = static_cast<int>(samples_.size());
-    if (count >= options_.max_samples) return true;
-    return count >= kMinSamples && spent_ms_ >= options_.max_seconds * 1e3;
+    const bool out_of_time = spent_ms_ >= options_.max_seconds * 1e3;
+    if (options_.launches > 0) return count > 0 && (out_of_time || count * batch_ >= options_.launches);
+    return count >= options_.max_samples || (count >= kMinSamples && out_of_time);
   }
 
   bool narrow() const {
-    if (static_cast<int>(samples_.size()) < options_.min_samples) return false;
+    if (options_.launches > 0 || static_cast<int>(samples_.size()) < options_.min_samples) return false;
     const auto summary = tuner::summarize(samples_);
     return summary.high - summary.low <= options_.target_relative_interval * summary.median;
   }

@@ -19,6 +19,9 @@ struct MeasurementOptions {
   int max_samples = 200;
   double max_seconds = 1.0;    // per candidate, whatever the interval
   double min_sample_ms = 0.2;  // shorter launches are batched into one sample
+  // Not 0: at least so many launches whatever the interval and the number of samples, fewer only where
+  // max_seconds ends it.
+  int launches = 0;
 };
 
 // One contender: a loaded module, its plan, and argument sets to rotate among (one when warm).

@@ -81,15 +81,15 @@ struct ProcessEvaluator::Impl {
             full_check(*candidate.family, candidate.problem, candidate.configuration, options.seed)};
   }
 
-  std::vector<Evaluation> run(std::span<const Candidate> candidates, bool measure,
+  // `job` says what to do; its candidates are filled in, then `adjust` may change them.
+  std::vector<Evaluation> run(std::span<const Candidate> candidates, Job job,
                               const std::function<void(CandidateJob&)>& adjust = {}) {
     std::vector<Evaluation> evaluations(candidates.size());
-    Job job{.candidates = {}, .measurement = options.measurement, .measure = measure};
     const auto entrants = compile(candidates, evaluations, job);
     if (entrants.empty()) return evaluations;
     if (adjust) std::for_each(job.candidates.begin(), job.candidates.end(), adjust);
     const CompilationPause pause(pool, device.target.kind);
-    const auto results = worker.run(job, limits(candidates));
+    const auto results = worker.run(job, limits(candidates, job.measurement.max_seconds));
     for (std::size_t i = 0; i < entrants.size(); ++i) {
       Evaluation& compiled = evaluations[entrants[i]];
       const auto resources = compiled.resources;
@@ -141,7 +141,9 @@ struct ProcessEvaluator::Impl {
     return std::nullopt;
   }
 
-  StageLimits limits(std::span<const Candidate> candidates) const {
+  Job full_job() const { return {.candidates = {}, .measurement = options.measurement}; }
+
+  StageLimits limits(std::span<const Candidate> candidates, double max_seconds) const {
     const auto& target = device.target;
     const double rate =
         target.kind == kernels::DeviceKind::cuda ? kSlowGpuFlops : kSlowCoreFlops * target.multiprocessors;
@@ -152,7 +154,7 @@ struct ProcessEvaluator::Impl {
     }
     const std::chrono::duration<double> one =
         options.evaluate_deadline + std::chrono::duration<double>(seconds);
-    const double sampling = options.measurement.max_seconds + seconds;
+    const double sampling = max_seconds + seconds;
     return {one, one + std::chrono::duration<double>(static_cast<double>(candidates.size()) * sampling)};
   }
 
@@ -189,18 +191,18 @@ void ProcessEvaluator::prefetch(std::span<const Candidate> candidates) {
 }
 
 Evaluation ProcessEvaluator::evaluate(const Candidate& candidate) {
-  return impl_->run({&candidate, 1}, true).front();
+  return impl_->run({&candidate, 1}, impl_->full_job()).front();
 }
 
 std::vector<Evaluation> ProcessEvaluator::race(std::span<const Candidate> candidates) {
   for (const auto& candidate : candidates)
     if (!(candidate.problem == candidates.front().problem))
       throw std::invalid_argument("only candidates of one problem can be raced");
-  return impl_->run(candidates, true);
+  return impl_->run(candidates, impl_->full_job());
 }
 
 Evaluation ProcessEvaluator::verify(const Candidate& candidate) {
-  return impl_->run({&candidate, 1}, false).front();
+  return impl_->run({&candidate, 1}, {.candidates = {}, .measurement = {}, .measure = false}).front();
 }
 
 Evaluation ProcessEvaluator::verify(const Candidate& candidate, Values values, double reference_flops) {
@@ -209,7 +211,17 @@ Evaluation ProcessEvaluator::verify(const Candidate& candidate, Values values, d
     job.target.values = values;
     job.target.reference_flops = reference_flops;
   };
-  return impl_->run({&candidate, 1}, false, one_check).front();
+  return impl_->run({&candidate, 1}, {.candidates = {}, .measurement = {}, .measure = false}, one_check)
+      .front();
+}
+
+Evaluation ProcessEvaluator::measure(const Candidate& candidate, int launches,
+                                     std::chrono::duration<double> limit) {
+  Job job = impl_->full_job();
+  job.verify = false;
+  job.measurement.launches = launches;
+  job.measurement.max_seconds = limit.count();
+  return impl_->run({&candidate, 1}, std::move(job)).front();
 }
 
 }  // namespace fcsa::runner

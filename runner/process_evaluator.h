@@ -43,6 +43,10 @@ class ProcessEvaluator final : public tuner::Evaluator {
   // The same with one check only: the candidate's problem with these values, by a sample of rows that costs
   // at most `reference_flops` in the reference.
   tuner::Evaluation verify(const tuner::Candidate& candidate, Values values, double reference_flops);
+  // At least `launches` more launches of a candidate that has passed evaluate() or verify(), in batches of
+  // Measurement::launches_per_sample; fewer where `limit` ends them. `fcsa bench`.
+  tuner::Evaluation measure(const tuner::Candidate& candidate, int launches,
+                            std::chrono::duration<double> limit);
 
  private:
   struct Impl;

@@ -57,9 +57,9 @@ void from_json(const nlohmann::json& json, Values& values);
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Binary, path, symbols)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Check, problem, plan, values, seed, reference_flops)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MeasurementOptions, cache, target_relative_interval, min_samples,
-                                   max_samples, max_seconds, min_sample_ms)
+                                   max_samples, max_seconds, min_sample_ms, launches)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CandidateJob, binary, checks, target)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Job, candidates, measurement, measure, report_every_sample)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Job, candidates, measurement, verify, measure, report_every_sample)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JobProgress, candidate, stage)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JobFailure, candidate, message)
 // Without the binary: the compile process writes that to the cache itself.

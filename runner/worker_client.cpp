@@ -25,7 +25,11 @@ SteadyTime after(Seconds seconds) {
 }
 
 Job without_others(const Job& job, const std::vector<std::size_t>& kept, bool report_every_sample) {
-  Job part{{}, job.measurement, job.measure, report_every_sample};
+  Job part{.candidates = {},
+           .measurement = job.measurement,
+           .verify = job.verify,
+           .measure = job.measure,
+           .report_every_sample = report_every_sample};
   for (const auto i : kept) part.candidates.push_back(job.candidates[i]);
   return part;
 }

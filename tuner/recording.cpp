@@ -3,7 +3,6 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
-#include <ctime>
 #include <random>
 #include <stdexcept>
 
@@ -37,7 +36,10 @@ Candidate candidate_of(const kernels::Problem& problem, const std::string& confi
 }
 
 std::string timestamp() {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+  using namespace std::chrono;
+  const auto now = time_point_cast<milliseconds>(system_clock::now());
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(system_clock::to_time_t(now)),
+                     now.time_since_epoch().count() % 1000);
 }
 
 RecordingEvaluator::RecordingEvaluator(Evaluator& evaluator, TrialSink& sink, std::uint64_t seed, Clock clock)

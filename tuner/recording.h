@@ -65,7 +65,7 @@ class RecordingEvaluator {
 // "simt.forward{...}" of the candidate, and back. Throws std::invalid_argument for what no family reads.
 std::string configuration_text(const Candidate& candidate);
 Candidate candidate_of(const kernels::Problem& problem, const std::string& configuration);
-// Now, ISO 8601, UTC: "2025-01-31T12:00:00Z".
+// Now, ISO 8601, UTC: "2025-01-31T12:00:00.250Z".
 std::string timestamp();
 
 }  // namespace fcsa::tuner

@@ -24,7 +24,7 @@ TEST(Usage, ASubcommandIsRequiredAndHelpLists) {
   EXPECT_EQ(run_fcsa({}).status, 2);
   const ProgramResult help = run_fcsa({"--help"});
   EXPECT_EQ(help.status, 0);
-  for (const char* command : {"devices", "tune", "compile", "verify", "explain", "emit", "report", "db"})
+  for (const char* command : {"devices", "tune", "compile", "verify", "bench", "explain", "emit", "report", "db"})
     EXPECT_NE(help.out.find(command), std::string::npos) << command;
   EXPECT_EQ(run_fcsa({"frobnicate"}).status, 2);
 }
@@ -68,6 +68,14 @@ TEST(Usage, ADatabaseThatIsNotOneIsRefusedAndLeftAlone) {
   expect_failure({"db", "--db", file, "info"}, file);
   expect_failure({"tune", "--device", "cpu", "--seq", "32", "--db", file}, file);
   EXPECT_EQ(read_file(file), text);
+}
+
+TEST(Usage, PeaksThatCannotBeReadAreNamed) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "peaks.json") << R"([{"device": "x", "bytes_per_second": "fast"}])";
+  expect_usage_error({"report", "--db", folder / "t.db", "--peaks", folder / "none.json"}, "none.json");
+  expect_usage_error({"report", "--db", folder / "t.db", "--peaks", folder / "peaks.json"},
+                     "peaks.json: device 1");
 }
 
 TEST(Usage, MissingAndUnwritablePathsAreNamed) {

@@ -172,5 +172,21 @@ TEST_F(Comparison, PutsGpusBeforeCpus) {
   EXPECT_EQ(devices[0].device.name, gpu().name);
 }
 
+TEST_F(Comparison, ATrialTookTheTimeSinceTheOneBeforeItInItsSession) {
+  std::vector<tuner::StoredTrial> trials =
+      joined(Database(gpu())
+                 .search(problem(512), variant(gpu(), 1), took(1))
+                 .search(problem(1024), variant(gpu(), 1), took(1))
+                 .search(problem(512), variant(gpu(), 2), took(1)),
+             Database(gpu(), "session-2").search(problem(512), variant(gpu(), 3), took(1)));
+  trials[1].trial.finished_at = "2026-03-01T10:00:02.250Z";
+  trials[2].trial.finished_at = "2026-03-01T10:00:02.750Z";
+  trials[3].trial.finished_at = "2026-03-01T10:01:30Z";
+  const auto results = collect(trials);
+  ASSERT_EQ(results[0].points.size(), 2U);
+  EXPECT_EQ(results[0].points[0].took_s, (std::vector<double>{1, 0.5, 90}));
+  EXPECT_EQ(results[0].points[1].took_s, (std::vector<double>{1.25}));
+}
+
 }  // namespace
 }  // namespace fcsa::reports

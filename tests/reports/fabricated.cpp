@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <map>
 #include <random>
 
 namespace fcsa::reports::fabricated {
@@ -21,8 +23,30 @@ const kernels::Family& family_on(const kernels::DeviceInfo& device, bool tunable
   throw std::logic_error("no family for the device");
 }
 
-std::string kernel_on(const kernels::DeviceInfo& device) {
-  return kernels::kernel_name(family_on(device, true), kernels::Op::forward);
+// The digits of a number, scrambled, choose the values.
+kernels::Configuration configuration(const kernels::DeviceInfo& device, int number) {
+  const kernels::Family& family = family_on(device, true);
+  kernels::Configuration result{kernels::kernel_name(family, kernels::Op::forward), {}};
+  std::size_t digits = static_cast<std::size_t>(number) * 7919;
+  for (const auto& parameter : family.parameters(kernels::Op::forward)) {
+    result.values.emplace_back(parameter.name, parameter.values[digits % parameter.values.size()]);
+    digits /= parameter.values.size();
+  }
+  return result;
+}
+
+// The first parameter matters most, each further one half as much; the best value depends on the length.
+double slowdown(const kernels::DeviceInfo& device, int number, int length) {
+  const auto parameters = family_on(device, true).parameters(kernels::Op::forward);
+  const auto values = configuration(device, number).values;
+  double factor = 1, weight = 0.3;
+  for (std::size_t i = 0; i < parameters.size(); ++i, weight /= 2) {
+    const auto& all = parameters[i].values;
+    const auto at = std::find(all.begin(), all.end(), values[i].second) - all.begin();
+    const auto best = (length < 4096 ? 0 : static_cast<std::ptrdiff_t>(all.size()) - 1);
+    factor += weight * static_cast<double>(std::abs(at - best));
+  }
+  return factor;
 }
 
 tuner::Evaluation took_with(double median_ms, double relative, std::mt19937_64& random) {
@@ -127,8 +151,8 @@ std::string unfused(const kernels::DeviceInfo& device) {
 }
 
 std::string variant(const kernels::DeviceInfo& device, int number) {
-  return fmt::format("{}{{block_m={},block_n={},warps={}}}", kernel_on(device), 32 + 16 * (number % 7),
-                     16 + 8 * (number / 7 % 11), 1 << (number / 77 % 4));
+  return kernels::to_text(configuration(device, number),
+                          family_on(device, true).parameters(kernels::Op::forward));
 }
 
 tuner::Evaluation took(double median_ms) {
@@ -170,7 +194,8 @@ tuner::StoredTrial& Database::add(const kernels::Problem& problem, const std::st
   stored.trial.problem = problem;
   stored.trial.configuration = configuration;
   stored.trial.source_hash = "feedc0de";
-  stored.trial.finished_at = fmt::format("2026-03-01T10:{:02}:{:02}Z", stored.id / 60 % 60, stored.id % 60);
+  stored.trial.finished_at = fmt::format("2026-03-01T{:02}:{:02}:{:02}Z", 10 + stored.id / 3600,
+                                         stored.id / 60 % 60, stored.id % 60);
   stored.trial.seed = 42;
   stored.trial.evaluation = evaluation;
   return trials_.emplace_back(std::move(stored));
@@ -216,6 +241,7 @@ void add_realistic(Database& database, const Shape& shape) {
     p.dtype = shape.dtype;
     p.head_dim = shape.head_dim;
     p.causal = shape.causal;
+    p.heads = p.kv_heads = shape.heads;
     const double best_ms = kernels::flops(p) / speed_at(shape, length) * 1e3;
     const double baseline_ms = best_ms * (1.25 + 0.5 * uniform(random));
     const auto with_memory = [&](tuner::Evaluation evaluation) {
@@ -224,19 +250,62 @@ void add_realistic(Database& database, const Shape& shape) {
       return evaluation;
     };
     database.search(p, baseline(device, p), with_memory(took_with(baseline_ms, 0.004, random)));
+    std::map<double, int> fastest;
     for (int i = 1; i < shape.evaluations; ++i) {
-      const double slowdown = 1 + 1.8 * std::pow(uniform(random), 1.5);
+      const double time_ms = best_ms * slowdown(device, i, length);
+      const bool fails = uniform(random) < 0.15;
+      if (!fails) fastest[time_ms] = i;
       database.search(p, variant(device, i),
-                      uniform(random) < 0.15 ? failure(random())
-                                             : with_memory(took_with(best_ms * slowdown, 0.006, random)));
+                      fails ? failure(random()) : with_memory(took_with(time_ms, 0.006, random)));
     }
+    if (shape.interrupted_after == length) return;
     const std::string race = fmt::format("race-{}-{}", device.uuid, kernels::to_text(p));
-    database.confirm(race, p, variant(device, length % 50), with_memory(took_with(best_ms, 0.004, random)));
-    database.confirm(race, p, variant(device, length % 50 + 9),
-                     with_memory(took_with(best_ms * 1.006, 0.004, random)));
+    for (auto finalist = fastest.begin(); finalist != fastest.end() && fastest.size() > 2; ++finalist) {
+      if (std::distance(fastest.begin(), finalist) == 2) break;
+      database.confirm(race, p, variant(device, finalist->second),
+                       with_memory(took_with(finalist->first, 0.006, random)));
+    }
     database.confirm(race, p, baseline(device, p), with_memory(took_with(baseline_ms, 0.008, random)));
     database.confirm(race, p, unfused(device), unfused_at(shape, p, random));
   }
+}
+
+std::vector<tuner::StoredTrial> two_devices() {
+  Database one(gpu()), other(cpu(), "session-2");
+  add_realistic(one, {});
+  add_realistic(one, {.dtype = kernels::DType::bf16, .head_dim = 128, .causal = true});
+  add_realistic(other, {.lengths = {512, 1000, 4096}, .evaluations = 20, .flops_per_second = 9e11});
+  return joined(one, other);
+}
+
+std::vector<tuner::StoredTrial> interrupted() {
+  Database database(gpu());
+  add_realistic(database, {.lengths = {512, 1024, 2048}, .interrupted_after = 2048});
+  add_realistic(database,
+                {.lengths = {512, 1024}, .evaluations = 3, .causal = true, .interrupted_after = 512});
+  return database.trials();
+}
+
+std::vector<tuner::StoredTrial> nothing_worked() {
+  Database database(gpu());
+  for (const int length : {512, 1024, 2048})
+    for (int i = 0; i < 20; ++i)
+      database.search(problem(length), variant(gpu(), i), failure(static_cast<std::uint64_t>(i)));
+  return database.trials();
+}
+
+std::vector<tuner::StoredTrial> many(std::size_t trials) {
+  Database one(gpu()), other(cpu(), "session-2");
+  const int evaluations = static_cast<int>(trials / 40 / 8) - 3;  // and four confirmations
+  for (int section = 0; section < 40; ++section) {
+    add_realistic(section < 30 ? one : other, {.evaluations = evaluations,
+                                               .flops_per_second = section < 30 ? 60e12 : 6e11,
+                                               .head_dim = 16 * (section / 2 % 16 + 1),
+                                               .causal = section % 2 == 1,
+                                               .heads = section < 32 ? 32 : 16,
+                                               .seed = static_cast<std::uint64_t>(section)});
+  }
+  return joined(one, other);
 }
 
 }  // namespace fcsa::reports::fabricated

@@ -19,7 +19,7 @@ kernels::Problem problem(int length);
 // Text of the configuration that the report must take for the baseline, or for the unfused yardstick.
 std::string baseline(const kernels::DeviceInfo& device, const kernels::Problem& problem);
 std::string unfused(const kernels::DeviceInfo& device);
-// Another one of the device's tunable family, made up from a number.
+// Another one of the device's tunable family, made up from a number: parameters that the family has.
 std::string variant(const kernels::DeviceInfo& device, int number);
 
 tuner::Evaluation took(double median_ms);  // ok, interval of 1% either side, 64 MiB of which 1 MiB extra
@@ -58,8 +58,16 @@ struct Shape {
   kernels::DType dtype = kernels::DType::f32;
   int head_dim = 64;
   bool causal = false;
+  int heads = 32;
+  int interrupted_after = 0;  // the length whose search is the last thing that was done
   std::uint64_t seed = 1;
 };
 void add_realistic(Database& database, const Shape& shape);
+
+// Databases that a report has to cope with.
+std::vector<tuner::StoredTrial> two_devices();
+std::vector<tuner::StoredTrial> interrupted();      // searched, some confirmed, one length not begun
+std::vector<tuner::StoredTrial> nothing_worked();   // every trial failed, in every way
+std::vector<tuner::StoredTrial> many(std::size_t);  // about so many trials, 40 sections
 
 }  // namespace fcsa::reports::fabricated

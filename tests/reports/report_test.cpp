@@ -182,19 +182,65 @@ TEST_F(Report, PutsTwoDevicesSideBySide) {
   const std::string html = page(fabricated::joined(one, other));
   EXPECT_EQ(csv("speed.csv").size(), 9U);
   EXPECT_TRUE(contains(html, "figures by-device"));
-  EXPECT_EQ(occurrences(html, "<figure>"), 12U);
+  EXPECT_EQ(occurrences(html, "<figure>"), 18U) << "nine kinds; too few trials for a study of parameters";
   EXPECT_TRUE(contains(html, "Winners on " + gpu().name));
   EXPECT_TRUE(contains(html, "Winners on " + fabricated::cpu().name));
+  EXPECT_TRUE(contains(html, "<h3>Devices side by side</h3>"));
+  EXPECT_EQ(occurrences(html, "1.00x</td>"), 1U) << "as fast on both, at the one length that both have";
 }
 
-TEST_F(Report, DrawsSixPlotsForEachSection) {
+TEST_F(Report, TellsDevicesOfOneNameApart) {
+  kernels::DeviceInfo twin = gpu();
+  twin.uuid = "GPU-99999999-1111-2222-3333-444444444444";
+  const std::string html = page(fabricated::joined(Database(gpu()).tuned(problem(1024)),
+                                                   Database(twin, "session-2").tuned(problem(1024))));
+  EXPECT_TRUE(contains(html, "Winners on " + gpu().name + " (GPU-00000000)"));
+  EXPECT_TRUE(contains(html, "Winners on " + gpu().name + " (GPU-99999999)"));
+  EXPECT_EQ(csv("speed.csv").front().at("device"), gpu().name);
+}
+
+TEST_F(Report, DrawsEveryKindOfPlotForEachSection) {
   if (!have_gnuplot()) GTEST_SKIP() << "gnuplot is not installed";
   const std::string html = page(Database(gpu()).tuned(problem(1024)).trials());
-  EXPECT_EQ(occurrences(html, "<svg "), 6U);
+  EXPECT_EQ(occurrences(html, "class=\"plot\""), 9U);
+  for (const char* title :
+       {"Speed", "Speed-up over baseline", "Speed-up over unfused", "Roofline", "Time per call",
+        "Peak memory", "Extra memory", "Search progress by evaluations", "Search progress by time"})
+    EXPECT_TRUE(contains(html, std::string("<figcaption>") + title + "</figcaption>")) << title;
+  EXPECT_TRUE(contains(html, "Not shown (fewer than 10 configurations beyond one per length)"));
   EXPECT_TRUE(contains(html, "prefers-color-scheme"));
   EXPECT_TRUE(contains(html, "var(--tuned)"));
   EXPECT_FALSE(contains(html, "gnuplot_plot_1</title>"));
   EXPECT_TRUE(result_.notes.empty());
+}
+
+TEST_F(Report, OfAnInterruptedRunHasWhatWasSearched) {
+  const std::string html = page(fabricated::interrupted());
+  EXPECT_TRUE(contains(html, "Which parameters mattered"));
+  EXPECT_TRUE(contains(html, "Hollow markers: unconfirmed"));
+  EXPECT_TRUE(contains(html, "Not shown (no confirmation race had both): Speed-up over baseline"));
+  ASSERT_EQ(result_.notes.size(), 1U);
+  EXPECT_TRUE(contains(result_.notes[0], "2 of 4 problems not confirmed"));
+}
+
+TEST_F(Report, OfARunInWhichNothingWorkedIsAboutItsFailures) {
+  const std::string html = page(fabricated::nothing_worked());
+  EXPECT_FALSE(contains(html, "<figure"));
+  EXPECT_TRUE(contains(html, "Not shown (nothing worked): Speed, Roofline"));
+  for (const char* kind : {"pruned", "compile_failed", "launch_failed", "wrong_result", "timed_out"})
+    EXPECT_TRUE(contains(html, std::string("<th scope=\"row\">") + kind + "</th><td class=\"n\">12</td>"))
+        << kind;
+  EXPECT_TRUE(contains(html, "20.0%"));
+  ASSERT_EQ(result_.notes.size(), 1U);
+  EXPECT_TRUE(contains(result_.notes[0], "nothing worked on 3 of 3"));
+}
+
+TEST_F(Report, TakesThePeaksThatItIsGiven) {
+  const DevicePeaks peaks{fabricated::cpu().name, 1e11, {{"f32", 2e12}}, "STREAM and a data sheet"};
+  const Database database = Database(fabricated::cpu()).tuned(problem(1024));
+  EXPECT_TRUE(contains(page(database.trials()), "fcsa doesn&#39;t know the peaks"));
+  write_report(database.trials(), directory_ / "report", {.peaks = {peaks}});
+  EXPECT_TRUE(contains(read(directory_ / "report/index.html"), "STREAM and a data sheet"));
 }
 
 TEST_F(Report, TellsItsProvenance) {
@@ -222,7 +268,6 @@ TEST_F(Report, StaysUsefulWithoutGnuplot) {
   const std::string html = page(Database(gpu()).tuned(problem(1024)).trials());
   EXPECT_FALSE(contains(html, "<svg "));
   EXPECT_TRUE(contains(html, "no plot"));
-  EXPECT_TRUE(contains(html, variant(gpu(), 1)));
   ASSERT_EQ(result_.notes.size(), 1U);
   EXPECT_TRUE(contains(result_.notes[0], "/nonexistent/gnuplot"));
   EXPECT_TRUE(contains(result_.notes[0], "install"));
@@ -269,12 +314,7 @@ TEST_F(Report, ThrowsWhenAFileCannotBeReplaced) {
 }
 
 TEST_F(Report, IsWellFormedForEverythingARealRunLeaves) {
-  Database one(gpu()), other(fabricated::cpu(), "session-2");
-  fabricated::add_realistic(one, {});
-  fabricated::add_realistic(one, {.dtype = kernels::DType::bf16, .head_dim = 128, .causal = true});
-  fabricated::add_realistic(other,
-                            {.lengths = {512, 1000, 4096}, .evaluations = 20, .flops_per_second = 9e11});
-  const std::string html = page(fabricated::joined(one, other));
+  const std::string html = page(fabricated::two_devices());
   EXPECT_TRUE(contains(html, "GFLOP/s"));
   EXPECT_TRUE(contains(html, "TFLOP/s"));
   EXPECT_EQ(csv("speed.csv").size(), 3U * (8 + 8 + 3));

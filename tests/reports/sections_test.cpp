@@ -30,7 +30,7 @@ TEST(Sections, DrawFixedTokensAsOneCurve) {
   const auto sections = make_sections(devices);
   ASSERT_EQ(sections.size(), 1U);
   EXPECT_EQ(lengths(sections[0]), (std::vector<int>{1024, 4096, 16384, 32768}));
-  EXPECT_NE(sections[0].subtitle.find("16,384 tokens"), std::string::npos);
+  EXPECT_EQ(sections[0].shape[1], "16,384 tokens (batch x N, at least one sequence)");
 }
 
 TEST(Sections, KeepFixedBatchAndFixedTokensApart) {
@@ -64,7 +64,7 @@ TEST(Sections, SayHowManyQueriesThereAreWhenTheyAreNotTheKeys) {
   const auto devices = collect(database.trials());
   const auto sections = make_sections(devices);
   ASSERT_EQ(sections.size(), 1U);
-  EXPECT_NE(sections[0].subtitle.find("1 query against N keys"), std::string::npos);
+  EXPECT_NE(sections[0].title.find("1 query"), std::string::npos) << sections[0].title;
 }
 
 TEST(Sections, AlignDevices) {
@@ -76,6 +76,17 @@ TEST(Sections, AlignDevices) {
   ASSERT_EQ(sections.size(), 1U);
   EXPECT_EQ(lengths(sections[0], 0), (std::vector<int>{1024, 2048}));
   EXPECT_EQ(lengths(sections[0], 1), (std::vector<int>{1024}));
+}
+
+TEST(Sections, OfOneTitleAreToldApartByWhatDiffers) {
+  Database database(gpu());
+  for (const int batch : {1, 2})
+    for (const int length : {512, 768}) database.tuned(with_batch(length, batch));
+  const auto devices = collect(database.trials());
+  const auto sections = make_sections(devices);
+  ASSERT_EQ(sections.size(), 2U);
+  EXPECT_EQ(sections[0].title, "Forward, f32, head dim 64, full, batch 1");
+  EXPECT_EQ(sections[1].title, "Forward, f32, head dim 64, full, batch 2");
 }
 
 }  // namespace

@@ -104,6 +104,20 @@ TEST(Measurement, SpendsNoMoreThanItsTimeOnASlowKernel) {
   EXPECT_LE(device.launched.size(), 11U);
 }
 
+TEST(Measurement, TakesAsManyLaunchesAsAskedForWhateverTheInterval) {
+  FakeDevice device;
+  device.launch_ms = [](const Module&, int) { return 0.01; };
+  const auto result = measure_one(device, {.max_samples = 8, .launches = 1000});
+  EXPECT_EQ(result.launches_per_sample, 32);
+  EXPECT_EQ(result.samples_ms.size(), 32U) << "of 32 launches: the fewest that hold 1000";
+}
+
+TEST(Measurement, AsManyLaunchesAsAskedForStillEndWithTheTime) {
+  FakeDevice device;
+  device.launch_ms = [](const Module&, int) { return 50.0; };
+  EXPECT_LE(measure_one(device, {.max_seconds = 1.0, .launches = 1000}).samples_ms.size(), 20U);
+}
+
 TEST(Measurement, EndsForALaunchThatTakesNoTime) {
   FakeDevice device;
   device.launch_ms = [](const Module&, int) { return 0.0; };

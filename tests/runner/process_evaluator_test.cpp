@@ -45,6 +45,17 @@ TEST_F(ProcessEvaluatorTest, ChecksWithoutMeasuringWhenAskedToVerify) {
   EXPECT_TRUE(evaluation.measurement.samples_ms.empty());
 }
 
+TEST_F(ProcessEvaluatorTest, TimesAsManyLaunchesAsAskedForWithoutVerifyingAgain) {
+  ProcessEvaluator evaluator(options());
+  ASSERT_EQ(evaluator.verify(candidate_of(right_)).status, Status::ok);
+  const auto evaluation = evaluator.measure(candidate_of(right_), 40, std::chrono::seconds(10));
+  ASSERT_EQ(evaluation.status, Status::ok) << evaluation.message;
+  const auto& measurement = evaluation.measurement;
+  EXPECT_GE(measurement.samples_ms.size() * static_cast<std::size_t>(measurement.launches_per_sample), 40U);
+  EXPECT_GT(measurement.peak_memory_bytes, 0U);
+  EXPECT_EQ(evaluation.accuracy.tolerance, 0) << "nothing was compared";
+}
+
 // With a workspace of which the kernel uses nothing.
 class HungryFamily final : public TextFamily {
  public:
