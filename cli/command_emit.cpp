@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/tuned_store.h"
 #include "tuner/emit.h"
 
 namespace fcsa::cli {
@@ -35,8 +36,7 @@ std::vector<std::string> chosen_devices(const tuner::StoreSummary& summary, cons
 void emit(const EmitOptions& options) {
   if (!(options.epsilon >= 0 && options.epsilon < 100))
     throw UsageError(fmt::format("--epsilon: {} is not a percentage from 0 to 100", options.epsilon));
-  const auto file = options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db);
-  const tuner::Store store(file, tuner::Store::Mode::read_only);
+  const tuner::Store store = open_tuned_store(options.db, options.device);
   const auto trials = store.trials();
   std::map<std::string, tuner::DispatchTable> by_header;
   for (const auto& uuid : chosen_devices(store.summary(), options.device)) {

@@ -36,34 +36,6 @@ bool older(const StoredTrial& a, const StoredTrial& b) {
   return std::tie(a.trial.finished_at, a.id) < std::tie(b.trial.finished_at, b.id);
 }
 
-// In order of time, without configurations that no longer exist, whose source has changed since, or that gave
-// a wrong result on any problem of the class.
-std::vector<const StoredTrial*> usable_trials(const std::vector<StoredTrial>& trials,
-                                              const kernels::DeviceInfo& device) {
-  std::vector<const StoredTrial*> usable;
-  for (const auto& stored : trials) {
-    if (same_model(stored.session.device, device) && eligible(stored.trial)) usable.push_back(&stored);
-  }
-  std::stable_sort(usable.begin(), usable.end(), [](const auto* a, const auto* b) { return older(*a, *b); });
-  usable = without_refreshes(usable);
-  using Kernel = std::pair<std::string, std::string>;  // class and configuration
-  const auto kernel_of = [](const StoredTrial* s) {
-    return Kernel{kernels::class_text(s->trial.problem), s->trial.configuration};
-  };
-  std::map<Kernel, std::string> newest_source;
-  for (const auto* stored : usable) newest_source[kernel_of(stored)] = stored->trial.source_hash;
-  std::erase_if(usable,
-                [&](const auto* s) { return s->trial.source_hash != newest_source.at(kernel_of(s)); });
-  std::set<Kernel> wrong;
-  for (const auto* stored : usable) {
-    if (stored->trial.evaluation.status == Status::wrong_result) wrong.insert(kernel_of(stored));
-  }
-  std::erase_if(usable, [&](const auto* s) {
-    return s->trial.evaluation.status != Status::ok || wrong.contains(kernel_of(s));
-  });
-  return usable;
-}
-
 // Medians of the latest race and, for what took no part in it, of the search: those never beat the race's
 // winner, since only ratios inside one race are trusted. Precondition: trials of one problem in order of
 // time, at least one.
@@ -217,6 +189,32 @@ bool valid_on(const std::string& configuration, const kernels::Problem& problem,
 }
 
 }  // namespace
+
+std::vector<const StoredTrial*> usable_trials(const std::vector<StoredTrial>& trials,
+                                              const kernels::DeviceInfo& device) {
+  std::vector<const StoredTrial*> usable;
+  for (const auto& stored : trials) {
+    if (same_model(stored.session.device, device) && eligible(stored.trial)) usable.push_back(&stored);
+  }
+  std::stable_sort(usable.begin(), usable.end(), [](const auto* a, const auto* b) { return older(*a, *b); });
+  usable = without_refreshes(usable);
+  using Kernel = std::pair<std::string, std::string>;  // class and configuration
+  const auto kernel_of = [](const StoredTrial* s) {
+    return Kernel{kernels::class_text(s->trial.problem), s->trial.configuration};
+  };
+  std::map<Kernel, std::string> newest_source;
+  for (const auto* stored : usable) newest_source[kernel_of(stored)] = stored->trial.source_hash;
+  std::erase_if(usable,
+                [&](const auto* s) { return s->trial.source_hash != newest_source.at(kernel_of(s)); });
+  std::set<Kernel> wrong;
+  for (const auto* stored : usable) {
+    if (stored->trial.evaluation.status == Status::wrong_result) wrong.insert(kernel_of(stored));
+  }
+  std::erase_if(usable, [&](const auto* s) {
+    return s->trial.evaluation.status != Status::ok || wrong.contains(kernel_of(s));
+  });
+  return usable;
+}
 
 std::string_view to_text(Match match) {
   switch (match) {

@@ -50,6 +50,11 @@ struct Choice {
 // Devices whose trials can be pooled: the same silicon and as many multiprocessors, whatever the uuid.
 bool same_model(const kernels::DeviceInfo& a, const kernels::DeviceInfo& b);
 
+// Successful trials of the device and others of its model, oldest first: without configurations that this
+// build doesn't know, whose source has changed since, or that gave a wrong result on any shape of the class.
+std::vector<const StoredTrial*> usable_trials(const std::vector<StoredTrial>& trials,
+                                              const kernels::DeviceInfo& device);
+
 // Uses successful trials of a device, and of others of its model, whose source hash is the newest for their
 // configuration; confirmation measurements are preferred to search ones. Throws std::invalid_argument when
 // there is none.

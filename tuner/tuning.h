@@ -22,8 +22,8 @@ struct TuningOptions {
   std::size_t lookahead = 32;       // configurations compiled ahead of the measurements
   std::size_t finalists = 4;        // raced in the confirmation, with baseline and yardsticks
   std::uint64_t seed = 1;
-  // Tried right after the baseline where they are valid: what was best on another device, say.
-  std::vector<kernels::Configuration> suggestions = {};
+  // Of a problem, tried right after the baseline where they are valid: what was best on another device, say.
+  std::function<std::vector<kernels::Configuration>(const kernels::Problem&)> suggest = {};
   // What the budget is measured with; tests supply their own.
   std::function<std::chrono::steady_clock::time_point()> clock = &std::chrono::steady_clock::now;
 };
