@@ -85,6 +85,18 @@ TEST_F(Shipped, EmitPrefersWhatTheUserHasTuned) {
   EXPECT_EQ(run({"emit", "--db", folder_ / "none.db", "--out", folder_ / "include"}).status, 1);
 }
 
+TEST_F(Shipped, AnotherFileOrNoneCanTakeItsPlace) {
+  write_database(folder_ / "elsewhere.db");
+  const auto emit = [&](const std::string& variable) {
+    return run_fcsa({"emit", "--out", folder_ / "include"},
+                    {"XDG_DATA_HOME=" + std::string(folder_ / "home"), variable});
+  };
+  EXPECT_EQ(emit("FCSA_TUNED_DATA=" + std::string(folder_ / "elsewhere.db")).status, 0);
+  const ProgramResult none = emit("FCSA_TUNED_DATA=");
+  EXPECT_EQ(none.status, 1);
+  EXPECT_NE(none.err.find("there is no such tuning database"), std::string::npos) << none.err;
+}
+
 TEST_F(Shipped, TuneTriesTheBestOfItRightAfterTheBaseline) {
   install();
   const ProgramResult result =
