@@ -7,6 +7,7 @@
 #include "cli/emit_kernels.h"
 #include "cli/options.h"
 #include "cli/sessions.h"
+#include "cli/tuned_store.h"
 #include "tuner/emit.h"
 
 namespace fcsa::cli {
@@ -86,8 +87,7 @@ void emit(const EmitOptions& options) {
   if (!(options.epsilon >= 0 && options.epsilon < 100))
     throw UsageError(fmt::format("--epsilon: {} is not a percentage from 0 to 100", options.epsilon));
   const tuner::Format format = format_of(options);
-  const auto file = options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db);
-  const tuner::Store store(file, tuner::Store::Mode::read_only);
+  const tuner::Store store = open_tuned_store(options.db, options.device);
   for (auto& emission : emissions(options, store)) {
     complete(emission, options);
     fmt::print("wrote {}\n", tuner::emit(emission, format, options.out).string());

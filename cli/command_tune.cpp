@@ -9,6 +9,8 @@
 #include "cli/table.h"
 #include "cli/tuning_progress.h"
 #include "runner/process_evaluator.h"
+#include "runner/shipped_data.h"
+#include "tuner/known_configurations.h"
 #include "tuner/store.h"
 #include "tuner/strategy.h"
 #include "tuner/tuning.h"
@@ -77,6 +79,28 @@ std::string note_of(const tuner::ProblemOutcome& p) {
   const std::string added = p.added ? "added: shortest lengths, fewest heads" : "";
   const std::string note = added + (!added.empty() && !p.message.empty() ? "; " : "") + p.message;
   return note.empty() ? "-" : note;
+}
+
+// The best that is known of this device, or of one that is like it, after what was given.
+std::function<std::vector<kernels::Configuration>(const kernels::Problem&)> suggestions(
+    const std::vector<kernels::Configuration>& given, const kernels::DeviceInfo& device) {
+  constexpr std::size_t kKnown = 4;  // of each problem
+  std::optional<tuner::DispatchTable> table;
+  if (const auto shipped = runner::shipped_database()) {
+    try {
+      table =
+          tuner::dispatch_table_for(tuner::Store(*shipped, tuner::Store::Mode::read_only).trials(), device);
+    } catch (const std::invalid_argument&) {
+      // Of no device like it.
+    }
+  }
+  return [given, table](const kernels::Problem& problem) {
+    auto list = given;
+    if (table)
+      for (auto& known : tuner::known_configurations(*table, problem, kKnown))
+        list.push_back(std::move(known));
+    return list;
+  };
 }
 
 Table outcome_table(const tuner::TuningOutcome& outcome) {
@@ -159,8 +183,8 @@ void tune(const TuneOptions& options, Context& context) {
   tuning.budget = parse_duration("--budget", options.budget);
   tuning.max_evaluations = static_cast<std::size_t>(options.evaluations);
   tuning.seed = options.seed;
-  tuning.suggestions = parse_suggestions(options.suggestions);
   tuning.dispatch = parse_probes(options.probes);
+  const auto given = parse_suggestions(options.suggestions);
   if (options.cache != "warm" && options.cache != "cold")
     throw UsageError(fmt::format("--cache: '{}' is not warm or cold", options.cache));
   if (!options.family.empty()) kernels::family_named(options.family);
@@ -169,6 +193,7 @@ void tune(const TuneOptions& options, Context& context) {
   options.problems.problems(selector == "cpu" ? kernels::DeviceKind::cpu : kernels::DeviceKind::cuda);
 
   runner::ProcessEvaluator evaluator(evaluator_options(options, selector));
+  tuning.suggest = suggestions(given, evaluator.device());
   const auto families = chosen_families(options, evaluator.device());
   const auto problems = chosen_problems(options, shard, families, evaluator.device().target);
   const auto file = database_file(options);

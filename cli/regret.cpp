@@ -86,7 +86,9 @@ class Measuring {
     tuning.budget = std::chrono::hours(1);
     tuning.max_evaluations = static_cast<std::size_t>(options_.evaluations);
     tuning.seed = options_.seed;
-    for (const auto& candidate : candidates_of(shape)) tuning.suggestions.push_back(candidate.configuration);
+    std::vector<kernels::Configuration> first;
+    for (const auto& candidate : candidates_of(shape)) first.push_back(candidate.configuration);
+    tuning.suggest = [&](const kernels::Problem&) { return first; };
     const auto outcome = tuner::tune({shape.problem}, families, evaluator_, store_, tuning, {}, stop_);
     const std::string& best = outcome.problems.front().best;
     if (!best.empty() &&

@@ -17,7 +17,7 @@ Binaries::Binaries(const char* cache_directory, std::shared_ptr<Notes> notes)
 Binaries::Compiled Binaries::compile(const kernels::KernelSource& source, const kernels::Target& target) {
   runner::Compiler& compiler = compiler_for(source.kind);
   const std::string version = compiler.version();
-  const std::string key = runner::source_hash(source, target, {version, compiler.options(target)});
+  const std::string key = runner::source_hash(source, target, {version, runner::compile_options(target)});
   if (auto found = cache().find(key)) return {std::move(found->binary), version};
   const auto result = compiler.compile(source, target);
   if (!result.ok) {

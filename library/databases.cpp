@@ -9,7 +9,7 @@
 #include <system_error>
 #include <utility>
 
-#include "runner/dynamic_library.h"
+#include "runner/shipped_data.h"
 
 namespace fcsa::library {
 namespace {
@@ -18,23 +18,6 @@ namespace fs = std::filesystem;
 
 // A writer holds the file for milliseconds.
 constexpr std::chrono::seconds kBusyTimeout{2};
-
-constexpr const char* kShippedName = "tuned.db";
-
-// In share/fcsa beside lib, lib/x86_64-linux-gnu or bin, which this code is in; else where it was to be
-// installed.
-std::optional<fs::path> shipped_file() {
-  std::vector<fs::path> folders;
-  if (const fs::path own = runner::folder_of_this_code(); !own.empty())
-    for (const auto& prefix : {own.parent_path(), own.parent_path().parent_path()})
-      folders.push_back(prefix / "share" / "fcsa");
-  folders.emplace_back(FCSA_DATA_FOLDER);
-  for (const auto& folder : folders) {
-    std::error_code ignored;
-    if (fs::is_regular_file(folder / kShippedName, ignored)) return folder / kShippedName;
-  }
-  return std::nullopt;
-}
 
 std::optional<fs::path> users_file() {
   if (const char* variable = std::getenv("FCSA_DB"); variable != nullptr && *variable != '\0')
@@ -73,7 +56,7 @@ std::string instead(bool shipped) {
 Databases::Databases(const char* named, Notes& notes) : wanted_(named == nullptr || *named != '\0') {
   if (!wanted_) return;
   const auto own = named != nullptr ? std::optional<fs::path>(named) : users_file();
-  const auto shipped = shipped_file();
+  const auto shipped = runner::shipped_database();
   for (const auto& file : {own, shipped}) {
     if (!file) continue;
     try {

@@ -43,7 +43,7 @@ class CompileServer {
 
  private:
   json describe(const kernels::Target& target) const {
-    return {{"version", compiler_->version()}, {"options", compiler_->options(target)}};
+    return {{"version", compiler_->version()}, {"options", compile_options(target)}};
   }
 
   json compile(const json& job) {

@@ -1,5 +1,7 @@
 #include "runner/compiler.h"
 
+#include "kernels/cpu/instruction_set.h"
+
 namespace fcsa::runner {
 namespace {
 
@@ -9,6 +11,14 @@ bool reports_error(std::string_view line) {
 }
 
 }  // namespace
+
+std::vector<std::string> compile_options(const kernels::Target& target) {
+  if (target.kind == kernels::DeviceKind::cuda)
+    return {"-std=c++20", "-default-device", "--gpu-architecture=" + target.arch, "--ptxas-options=-v"};
+  std::vector<std::string> options = {"-std=c++20", "-O3", "-fPIC", "-shared"};
+  for (auto& flag : kernels::cpu::compile_flags_for(target.arch)) options.push_back(std::move(flag));
+  return options;
+}
 
 std::string first_error_line(std::string_view log) {
   std::string_view first_line;

@@ -26,11 +26,12 @@ class Compiler {
   virtual ~Compiler() = default;
   // "NVRTC 13.0", "g++ (Debian 12.2.0-14) 12.2.0": part of the cache key.
   virtual std::string version() const = 0;
-  // Compile options for the target, without the file names: part of the cache key.
-  virtual std::vector<std::string> options(const kernels::Target& target) const = 0;
   // Bad source is a result, not an exception. Throws std::runtime_error when there is no room to compile.
   virtual CompileResult compile(const kernels::KernelSource& source, const kernels::Target& target) = 0;
 };
+
+// What the compiler for this kind of target is run with, without the file names: part of the cache key.
+std::vector<std::string> compile_options(const kernels::Target& target);
 
 // Of a compiler's output: the first line that reports an error, else the first that isn't empty, else empty.
 std::string first_error_line(std::string_view log);

@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 #include <map>
+#include <set>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -70,6 +72,18 @@ struct Contents {
 Contents read_contents(SQLite::Database& database) {
   RowReader rows(database);
   return {rows.sessions(), rows.trials("ORDER BY t.id", {})};
+}
+
+// How many trials were new.
+std::size_t add(SQLite::Database& database, const Contents& contents) {
+  std::map<std::string, std::int64_t> session_ids;
+  for (const auto& session : contents.sessions) session_ids[session.id] = upsert_session(database, session);
+  std::size_t added = 0;
+  for (const auto& [stored, source] : contents.trials) {
+    const TrialRow row{session_ids.at(stored.session.id), source.content_hash, source.occurrence};
+    if (insert_trial(database, row, stored.trial)) ++added;
+  }
+  return added;
 }
 
 }  // namespace
@@ -157,16 +171,19 @@ StoreSummary Store::summary() const {
 
 std::size_t Store::merge(const Store& other) {
   const Contents contents = other.impl_->connection.read(read_contents);
-  return impl_->connection.write([&](SQLite::Database& database) {
-    std::map<std::string, std::int64_t> session_ids;
-    for (const auto& session : contents.sessions) session_ids[session.id] = upsert_session(database, session);
-    std::size_t added = 0;
-    for (const auto& [stored, source] : contents.trials) {
-      const TrialRow row{session_ids.at(stored.session.id), source.content_hash, source.occurrence};
-      if (insert_trial(database, row, stored.trial)) ++added;
-    }
-    return added;
-  });
+  return impl_->connection.write([&](SQLite::Database& database) { return add(database, contents); });
+}
+
+std::size_t Store::merge(std::span<const StoredTrial> trials) {
+  Contents contents;
+  std::set<std::string> sessions;
+  std::map<std::pair<std::string, std::string>, std::int64_t> occurrences;
+  for (const auto& stored : trials) {
+    if (sessions.insert(stored.session.id).second) contents.sessions.push_back(stored.session);
+    const std::string hash = content_hash(stored.trial);
+    contents.trials.push_back({stored, {0, hash, occurrences[{stored.session.id, hash}]++}});
+  }
+  return impl_->connection.write([&](SQLite::Database& database) { return add(database, contents); });
 }
 
 std::filesystem::path default_store_path() {

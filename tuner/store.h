@@ -74,6 +74,8 @@ class Store final : public TrialSink {
   // Copies what `other` has and this file has not (sessions by id, trials by session and content) in one
   // transaction; returns how many trials were added. Merging twice adds nothing.
   std::size_t merge(const Store& other);
+  // The same for trials that are in no file. Equal ones count as often as they are listed.
+  std::size_t merge(std::span<const StoredTrial> trials);
 
  private:
   struct Impl;

@@ -182,7 +182,8 @@ class Tuning {
   // Those that are valid for the problem and not its baseline, which has been tried.
   std::vector<kernels::Configuration> suggestions(const PerFamily& per_family, const Space& space) const {
     std::vector<kernels::Configuration> valid;
-    for (const auto& configuration : options_.suggestions) {
+    if (!options_.suggest) return valid;
+    for (const auto& configuration : options_.suggest(per_family.baseline.problem)) {
       const bool known = configuration == per_family.baseline.configuration ||
                          std::find(valid.begin(), valid.end(), configuration) != valid.end();
       if (!known && space.contains(configuration)) valid.push_back(configuration);

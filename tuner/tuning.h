@@ -29,8 +29,8 @@ struct TuningOptions {
   enum class Dispatch { no, yes, only };
   Dispatch dispatch = Dispatch::no;
   double epsilon = 0.02;  // of the dispatch table
-  // Tried right after the baseline where they are valid: what was best on another device, say.
-  std::vector<kernels::Configuration> suggestions = {};
+  // Of a problem, tried right after the baseline where they are valid: what was best on another device, say.
+  std::function<std::vector<kernels::Configuration>(const kernels::Problem&)> suggest = {};
   // What the budget is measured with; tests supply their own.
   std::function<std::chrono::steady_clock::time_point()> clock = &std::chrono::steady_clock::now;
 };

@@ -13,7 +13,6 @@
 #include <stdexcept>
 #include <utility>
 
-#include "kernels/cpu/instruction_set.h"
 #include "runner/compiler.h"
 #include "runner/cpu/command.h"
 #include "runner/temporary_directory.h"
@@ -101,17 +100,11 @@ class SystemCompiler final : public Compiler {
 
   std::string version() const override { return version_; }
 
-  std::vector<std::string> options(const kernels::Target& target) const override {
-    std::vector<std::string> options = {"-std=c++20", "-O3", "-fPIC", "-shared"};
-    for (auto& flag : kernels::cpu::compile_flags_for(target.arch)) options.push_back(std::move(flag));
-    return options;
-  }
-
   CompileResult compile(const kernels::KernelSource& source, const kernels::Target& target) override {
     const TemporaryDirectory directory;
     write_file(directory.path() / "kernel.cpp", source.text);
     cpu::Command command{command_, directory.path(), {"TMPDIR=" + directory.path().string(), "LC_ALL=C"}};
-    for (auto& option : options(target)) command.arguments.push_back(std::move(option));
+    for (auto& option : compile_options(target)) command.arguments.push_back(std::move(option));
     command.arguments.insert(command.arguments.end(), {"-o", "kernel.so", "kernel.cpp"});
     cpu::CommandResult run = cpu::run_command(command);
     if (was_killed(run)) run = cpu::run_command(command);

@@ -65,16 +65,12 @@ class NvrtcCompiler final : public Compiler {
 
   std::string version() const override { return nvrtc_.version().text(); }
 
-  std::vector<std::string> options(const kernels::Target& target) const override {
-    return {"-std=c++20", "-default-device", "--gpu-architecture=" + target.arch, "--ptxas-options=-v"};
-  }
-
   CompileResult compile(const kernels::KernelSource& source, const kernels::Target& target) override {
     const Program program(nvrtc_, source.text);
     for (const auto& entry : source.entries) {
       program.check(nvrtc_.add_name_expression(program.get(), entry.c_str()), "nvrtcAddNameExpression");
     }
-    const std::vector<std::string> texts = options(target);
+    const std::vector<std::string> texts = compile_options(target);
     std::vector<const char*> pointers;
     pointers.reserve(texts.size());
     for (const auto& text : texts) pointers.push_back(text.c_str());

@@ -11,19 +11,32 @@
 
 namespace fcsa::cli {
 
-pid_t start_fcsa(const std::vector<std::string>& arguments, const std::vector<std::string>& environment,
-                 const std::filesystem::path& out, const std::filesystem::path& err) {
+namespace {
+
+struct Output {
+  std::filesystem::path out, err;
+};
+
+pid_t start(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+            const std::vector<std::string>& environment, const Output& output) {
   const pid_t process = fork();
   if (process < 0) throw std::runtime_error("fork failed");
   if (process > 0) return process;
-  dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDOUT_FILENO);
-  dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDERR_FILENO);
+  dup2(open(output.out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDOUT_FILENO);
+  dup2(open(output.err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDERR_FILENO);
   for (const auto& entry : environment) putenv(const_cast<char*>(entry.c_str()));
-  std::vector<char*> words{const_cast<char*>(FCSA_PROGRAM)};
+  std::vector<char*> words{const_cast<char*>(program.c_str())};
   for (const auto& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
   words.push_back(nullptr);
-  execv(FCSA_PROGRAM, words.data());
+  execv(program.c_str(), words.data());
   _exit(127);
+}
+
+}  // namespace
+
+pid_t start_fcsa(const std::vector<std::string>& arguments, const std::vector<std::string>& environment,
+                 const std::filesystem::path& out, const std::filesystem::path& err) {
+  return start(FCSA_PROGRAM, arguments, environment, {out, err});
 }
 
 int wait_for(pid_t process) {
@@ -34,9 +47,14 @@ int wait_for(pid_t process) {
 
 ProgramResult run_fcsa(const std::vector<std::string>& arguments,
                        const std::vector<std::string>& environment) {
+  return run_program(FCSA_PROGRAM, arguments, environment);
+}
+
+ProgramResult run_program(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+                          const std::vector<std::string>& environment) {
   const TemporaryFolder folder;
   ProgramResult result;
-  result.status = wait_for(start_fcsa(arguments, environment, folder / "out", folder / "err"));
+  result.status = wait_for(start(program, arguments, environment, {folder / "out", folder / "err"}));
   result.out = read_file(folder / "out");
   result.err = read_file(folder / "err");
   return result;

@@ -21,6 +21,9 @@ pid_t start_fcsa(const std::vector<std::string>& arguments, const std::vector<st
 int wait_for(pid_t process);
 ProgramResult run_fcsa(const std::vector<std::string>& arguments,
                        const std::vector<std::string>& environment = {});
+// The same for a copy of the program.
+ProgramResult run_program(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+                          const std::vector<std::string>& environment = {});
 
 // A fresh folder, removed at the end.
 class TemporaryFolder {

@@ -113,6 +113,7 @@ TEST_F(DatabasesTest, ThatAreBrokenAreReportedOnceAndDoneWithout) {
 }
 
 TEST_F(DatabasesTest, ThatNobodyMadeAreReportedOnce) {
+  const testing::ScopedEnvironment nothing_shipped("FCSA_TUNED_DATA", "");
   const auto library = open();
   description(library);
   description(library, 32);

@@ -33,6 +33,16 @@ TEST_F(StoreMerge, MergesOnceHoweverOftenItIsAsked) {
   EXPECT_EQ(target.summary().sessions, 2u);
 }
 
+TEST_F(StoreMerge, MergesTrialsThatAreInNoFile) {
+  Store source = open("source.db");
+  source.begin_session(make_session("there"));
+  for (const int number : {1, 2, 2}) source.record(make_trial(number));
+  Store target = open("target.db");
+  EXPECT_EQ(target.merge(source.trials()), 3u);
+  EXPECT_EQ(target.merge(source.trials()), 0u);
+  EXPECT_EQ(target.merge(source), 0u);
+}
+
 TEST_F(StoreMerge, MergesOnlyWhatIsNewInASharedSession) {
   Store first = open("first.db");
   first.begin_session(make_session("shared"));

@@ -254,8 +254,10 @@ TEST(Tuning, TriesSuggestionsRightAfterTheBaselineWhereTheyAreValid) {
   const auto suggestion = [&](const std::string& text) {
     return kernels::configuration_from_text(text, "toy.forward", bench.toy.parameters(kernels::Op::forward));
   };
-  bench.options.suggestions = {suggestion("toy.forward{a=7}"), suggestion("toy.forward{a=16,b=3}"),
-                               suggestion("toy.forward{}"), suggestion("toy.forward{a=8,b=2}")};
+  const std::vector<kernels::Configuration> suggestions = {
+      suggestion("toy.forward{a=7}"), suggestion("toy.forward{a=16,b=3}"), suggestion("toy.forward{}"),
+      suggestion("toy.forward{a=8,b=2}")};
+  bench.options.suggest = [&](const kernels::Problem&) { return suggestions; };
   bench.options.max_evaluations = 3;
   std::vector<std::string> tried;
   bench.also = [&](const Progress& p) {

@@ -1,0 +1,35 @@
+#include "cli/tuned_store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "runner/shipped_data.h"
+
+namespace fcsa::cli {
+namespace {
+
+bool has_trials(const tuner::Store& store, const std::string& device) {
+  const auto rows = store.summary().devices;
+  return std::any_of(rows.begin(), rows.end(), [&](const auto& row) {
+    return row.trials > 0 && (device.empty() || row.device.uuid == device || row.device.name == device);
+  });
+}
+
+}  // namespace
+
+tuner::Store open_tuned_store(const std::string& named, const std::string& device) {
+  using tuner::Store;
+  const auto file = named.empty() ? tuner::default_store_path() : std::filesystem::path(named);
+  const auto shipped = named.empty() ? runner::shipped_database() : std::nullopt;
+  if (!shipped) return {file, Store::Mode::read_only};
+  if (std::filesystem::exists(file)) {
+    Store own(file, Store::Mode::read_only);
+    if (has_trials(own, device) || !has_trials({*shipped, Store::Mode::read_only}, device)) return own;
+  }
+  fmt::print(stderr, "note: {} has no trials{}: taking the data that is shipped with fcsa, {}\n",
+             file.string(), device.empty() ? "" : " of " + device, shipped->string());
+  return {*shipped, Store::Mode::read_only};
+}
+
+}  // namespace fcsa::cli
