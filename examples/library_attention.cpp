@@ -108,13 +108,20 @@ class Buffer {
 #endif
 
 // What check.h needs to know of a problem and its tensors in host memory.
+enum class Layout { bhnd, bnhd };
+
 struct Attention {
   const void *q, *k, *v, *o;
   const float* lse;
   const unsigned char* key_mask;
-  int dtype, batch, heads, kv_heads, nq, nk, head_dim, layout;
+  int dtype, batch, heads, kv_heads, nq, nk, head_dim;
+  Layout layout;
   bool causal, l2norm_qk;
   float scale, eps;
+  int groups = 1;
+  const float* head_scale = nullptr;
+  const void* bias = nullptr;
+  int bias_batch = 0, bias_heads = 0, bias_dtype = 0;
 };
 
 int check_dtype(int dtype) {
@@ -167,7 +174,7 @@ class Example {
                       problem_.nq,
                       problem_.nk,
                       problem_.head_dim,
-                      problem_.layout,
+                      problem_.layout == FCSA_BNHD ? Layout::bnhd : Layout::bhnd,
                       problem_.causal != 0,
                       true,
                       problem_.scale,
@@ -232,6 +239,12 @@ bool run(const Library& library, const fcsa_problem& problem, Stream stream) {
   return right;
 }
 
+std::vector<int> lengths_from(int argc, char** argv) {
+  std::vector<int> lengths;
+  for (int i = 1; i < argc; ++i) lengths.push_back(std::atoi(argv[i]));
+  return lengths.empty() ? std::vector<int>{333, 1000, 4097} : lengths;
+}
+
 bool run_rows(const Library& library, int rows, Stream stream) {
   bool right = true;
   for (const int dtype : {FCSA_F32, FCSA_BF16, FCSA_F16}) {
@@ -266,7 +279,7 @@ int main(int argc, char** argv) {
 #endif
     const Library library = open_library();
     bool right = true;
-    for (const int rows : check::lengths_from(argc, argv)) right = run_rows(library, rows, stream) && right;
+    for (const int rows : lengths_from(argc, argv)) right = run_rows(library, rows, stream) && right;
     return right ? 0 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -103,9 +103,12 @@ std::string HeaderText::str(const HeaderFrame& frame) const {
   opening += "\n";
   for (const auto& macro : macros_)
     opening += fmt::format("#pragma push_macro(\"{0}\")\n#undef {0}\n", macro);
+  // nvcc takes the branch of an `if constexpr` that isn't taken for a use of a variable before it is set.
+  opening += "#if defined(__CUDACC__)\n#pragma nv_diagnostic push\n#pragma nv_diag_suppress 549\n#endif\n";
   opening += fmt::format("\nnamespace {} {{\n", frame.space);
   std::string closing = fmt::format("\n}}  // namespace {}\n\n", frame.space);
   for (const auto& macro : macros_) closing += fmt::format("#undef {0}\n#pragma pop_macro(\"{0}\")\n", macro);
+  closing += "#if defined(__CUDACC__)\n#pragma nv_diagnostic pop\n#endif\n";
   closing += fmt::format("\n#endif  // {}\n", frame.guard);
   const std::size_t lines_before = count_lines(frame.comment + contents(0) + opening);
   return frame.comment + contents(lines_before) + opening + body_ + closing;

@@ -54,7 +54,7 @@ TEST(Tuning, RecordsEveryTrialWithItsProvenance) {
   EXPECT_EQ(trial.source_hash, "v1toy.forward{}");
   EXPECT_EQ(trial.seed, 77u);
   EXPECT_EQ(trial.race_id, "");
-  EXPECT_EQ(trial.finished_at.size(), std::string("2025-01-31T12:00:00Z").size());
+  EXPECT_EQ(trial.finished_at.size(), std::string("2025-01-31T12:00:00.000Z").size());
   EXPECT_EQ(trial.finished_at.back(), 'Z');
 }
 

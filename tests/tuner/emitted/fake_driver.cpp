@@ -113,4 +113,10 @@ CUresult cuLaunchKernel(CUfunction kernel, unsigned grid_x, unsigned grid_y, uns
       {function.name, grid_x, grid_y, grid_z, block_x * block_y * block_z, smem_bytes, stream});
   return CUDA_SUCCESS;
 }
+CUresult cuLaunchCooperativeKernel(CUfunction kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                                   unsigned block_x, unsigned block_y, unsigned block_z, unsigned smem_bytes,
+                                   CUstream stream, void** parameters) {
+  return cuLaunchKernel(kernel, grid_x, grid_y, grid_z, block_x, block_y, block_z, smem_bytes, stream,
+                        parameters, nullptr);
+}
 }

@@ -83,6 +83,10 @@ cudaError_t cudaLaunchKernel(const void* kernel, dim3 grid, dim3 block, void**, 
       {names().at(kernel), grid.x, grid.y, grid.z, block.x * block.y * block.z, smem_bytes, stream});
   return cudaSuccess;
 }
+cudaError_t cudaLaunchCooperativeKernel(const void* kernel, dim3 grid, dim3 block, void** parameters,
+                                        std::size_t smem_bytes, cudaStream_t stream) {
+  return cudaLaunchKernel(kernel, grid, block, parameters, smem_bytes, stream);
+}
 const char* cudaGetErrorName(cudaError_t) {
   return "cudaErrorFake";
 }
