@@ -160,7 +160,8 @@ class WgmmaFamily final : public Family {
       config.producer_registers = 32;
     } else if (problem.head_dim > 64 && problem.head_dim <= 96) {
       config.warpgroups = 3;
-      config.block_n = ForwardConfig::normalises(traits) ? 96 : 80;  // with factors 80 leave too few registers
+      config.block_n =
+          ForwardConfig::normalises(traits) ? 96 : 80;  // with factors 80 leave too few registers
       config.overlap = ForwardConfig::normalises(traits) ? wgmma::kQueued : wgmma::kExponentials;
       config.producer_registers = 32;
     } else {

@@ -24,7 +24,8 @@ TEST(Usage, ASubcommandIsRequiredAndHelpLists) {
   EXPECT_EQ(run_fcsa({}).status, 2);
   const ProgramResult help = run_fcsa({"--help"});
   EXPECT_EQ(help.status, 0);
-  for (const char* command : {"devices", "tune", "compile", "verify", "bench", "explain", "emit", "report", "db"})
+  for (const char* command :
+       {"devices", "tune", "compile", "verify", "bench", "explain", "emit", "report", "db"})
     EXPECT_NE(help.out.find(command), std::string::npos) << command;
   EXPECT_EQ(run_fcsa({"frobnicate"}).status, 2);
 }
