@@ -13,11 +13,13 @@ enum Overlap : int { kApart = 0, kQueued = 1, kExponentials = 2 };
 
 // Where 1/|k| comes from: a kernel that reads K once beforehand; the warps of the producer that have nothing
 // to copy, for each tile in shared memory; or all blocks of a persistent grid together, which prepare the
-// keys of head after head in the workspace while they work (forward.cuh). On an H100 (bf16, 16,384 tokens, N
-// = 1k, D = 128) the kernel costs 40 us of 275, of which 22 us are the bytes of K. The producer's warps are
-// cheaper up to 512 keys; beyond they need about 3,500 cycles for a tile of 128 keys, where the products take
-// 2,500: few loads are under way in the registers that are left for them, and mma.sync, which would need
-// fewer instructions, takes the tensor cores from wgmma (half the speed).
+// keys of head after head in the workspace while they work (shared_factors.cuh).
+// On an H100 (bf16, 16,384 tokens, D = 128, full; TFLOP/s at N = 512, 1k, 2k, 4k): without norms 501, 637,
+// 723, 773; by a kernel 389, 537, 653, 726 (it takes 40 us, of which 22 are the bytes of K); by the producer
+// 461, 561, 622, 655 (four more warps changed nothing: the norms of every tile cost issue slots and shared
+// memory, not latency; mma.sync, which would need fewer instructions, takes the tensor cores from wgmma);
+// together 429, 571, 675, 741, of which the start costs 2% at 1k, clearing the counts 1% and reading K once
+// more 5%.
 enum KeyNorms : int { kPrepass = 0, kProducer = 1, kTogether = 2 };
 
 // A block works on tiles of block_m() rows of queries and walks over their keys, block_n at a time, from the
@@ -49,7 +51,9 @@ struct ForwardConfig {
 
   // Measured at D = 128, N = 4k, full, in TFLOP/s: heads in groups of 1 676, all at once 559 (their K and V
   // don't fit the L2 cache); clusters of two 578 to 663 where one block has 638 to 715; turns 676, without
-  // 645. At D = 64 the exponentials by polynomial give 497 where the MUFU alone gives 572.
+  // 645. At D = 64 the exponentials by polynomial give 497 where the MUFU alone gives 572, and row sums by
+  // the tensor cores 587 where the CUDA cores' give 543 (16k; causal, four warpgroups, 570 where three gave
+  // 486).
 
   // Registers: what the block has is divided again between the producer and the consumers (setmaxnreg, in
   // steps of 8), except where a thread can have as many as it can name anyway.
