@@ -58,14 +58,14 @@ TEST(Explain, ShowsEveryTunedShapeAndWhatLeavingItOutCosts) {
   const auto result = explain({"--json"});
   ASSERT_EQ(result.status, 0) << result.err;
   const auto table = json::parse(result.out);
-  ASSERT_EQ(table["classes"].size(), 8u);
+  ASSERT_EQ(table["classes"].size(), 12u);
   std::size_t shapes = 0;
   for (const auto& c : table["classes"]) {
     shapes += c["entries"].size();
     EXPECT_EQ(c["left_out"]["priced"].get<int>() + c["left_out"]["unpriced"].get<int>(), c["shapes"]);
     EXPECT_LE(c["worst_regret"], 0.02);
   }
-  EXPECT_EQ(shapes, 40u);
+  EXPECT_EQ(shapes, 93u);
 }
 
 TEST(Explain, RefusesADeviceThatNobodyKnows) {
