@@ -22,11 +22,10 @@ kernels::Configuration parse(const Problem& problem, const Family& family, const
                                           family.parameters(problem.op));
 }
 
-// The nearest tuned shape may be far away: the reader must know.
+// Anything but a measured choice says what decided: it may be far away.
 BenchRow tuned_row(const Problem& problem, const Family& family, const tuner::Choice& choice) {
   BenchRow row = make_row(problem, "tuned", family, parse(problem, family, choice.configuration));
-  if (choice.match == tuner::Match::nearest)
-    row.label += fmt::format(" (tuned for {})", kernels::to_text(choice.entry->problem));
+  if (choice.match != tuner::Match::exact) row.label += fmt::format(" ({})", choice.reason);
   return row;
 }
 
@@ -39,10 +38,12 @@ std::string benchmark_name(const Problem& problem, std::string_view row) {
   return fmt::format("{}/{}", name, row);
 }
 
-std::vector<BenchRow> bench_rows(const Problem& problem, const tuner::DispatchTable& table,
+std::vector<BenchRow> bench_rows(const Problem& problem, const kernels::DeviceInfo& device,
+                                 const tuner::DispatchTable* table,
                                  const std::vector<std::string>& configurations) {
-  const kernels::Target& target = table.device.target;
-  const tuner::Choice choice = tuner::choose(table, problem);
+  const kernels::Target& target = device.target;
+  const tuner::Choice choice =
+      table != nullptr ? tuner::choose(*table, problem, device) : tuner::default_choice(problem, device);
   const Family* family = &kernels::family_of_kernel(choice.configuration);
   std::vector<BenchRow> rows;
   for (const auto& text : configurations) {

@@ -20,10 +20,11 @@ struct BenchRow {
 std::string benchmark_name(const kernels::Problem& problem, std::string_view row);
 
 // The configurations, or where there are none what `table` chooses for the problem; then the baseline of the
-// family that was chosen, and the unfused yardsticks. A problem that `table` knows nothing of has no tuned
-// row. Throws std::invalid_argument for a problem that no kernel serves and for a text that is no
-// configuration.
-std::vector<BenchRow> bench_rows(const kernels::Problem& problem, const tuner::DispatchTable& table,
+// family that was chosen, and the unfused yardsticks. A problem that `table` knows nothing of, or a null
+// table, has no tuned row. Throws std::invalid_argument for a problem that no kernel serves and for a text
+// that is no configuration.
+std::vector<BenchRow> bench_rows(const kernels::Problem& problem, const kernels::DeviceInfo& device,
+                                 const tuner::DispatchTable* table,
                                  const std::vector<std::string>& configurations);
 
 }  // namespace fcsa::cli

@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
 
 #include "cli/bench_rows.h"
 #include "cli/commands.h"
@@ -150,27 +152,27 @@ void initialize(std::vector<std::string>& arguments) {
   if (count > 1) throw UsageError(fmt::format("{}: Google Benchmark doesn't take this", pointers[1]));
 }
 
-// What was tuned on this device. Without --db there may be nothing yet: baselines can be measured all the
-// same.
-tuner::DispatchTable tuned_table(const BenchOptions& options, const kernels::DeviceInfo& device) {
-  const tuner::DispatchTable nothing{.device = device, .created_at = {}, .classes = {}};
-  if (!options.configurations.empty()) return nothing;
+// What was tuned, on this device or the nearest. Without --db there may be nothing yet: baselines can be
+// measured all the same.
+std::optional<tuner::DispatchTable> tuned_table(const BenchOptions& options,
+                                                const kernels::DeviceInfo& device) {
+  if (!options.configurations.empty()) return std::nullopt;
   try {
     const auto file = options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db);
     const tuner::Store store(file, tuner::Store::Mode::read_only);
-    return tuner::make_dispatch_table(store.trials(), device.uuid);
+    return tuner::dispatch_table_for(store.trials(), device);
   } catch (const std::exception& error) {
     if (!options.db.empty()) throw std::runtime_error(error.what());
     fmt::print(stderr, "fcsa: nothing tuned to measure, baselines only: {}\n", error.what());
-    return nothing;
+    return std::nullopt;
   }
 }
 
 std::vector<BenchRow> all_rows(const BenchOptions& options, const kernels::DeviceInfo& device) {
-  const tuner::DispatchTable table = tuned_table(options, device);
+  const auto table = tuned_table(options, device);
   std::vector<BenchRow> rows;
   for (const auto& problem : options.problems.problems(device.target.kind)) {
-    auto more = bench_rows(problem, table, options.configurations);
+    auto more = bench_rows(problem, device, table ? &*table : nullptr, options.configurations);
     std::move(more.begin(), more.end(), std::back_inserter(rows));
   }
   return rows;

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <set>
+#include <optional>
 
 namespace fcsa::cli {
 namespace {
@@ -15,23 +15,33 @@ kernels::Problem problem(int length) {
   return p;
 }
 
-tuner::DispatchTable untuned() {
-  tuner::DispatchTable table;
-  table.device.target = kernels::target_for_arch("sm_80");
-  return table;
+kernels::DeviceInfo device() {
+  kernels::DeviceInfo info;
+  info.target = kernels::target_for_arch("sm_80");
+  info.name = "GPU";
+  return info;
 }
 
 tuner::DispatchTable tuned_at(int length, const std::string& configuration) {
-  tuner::DispatchTable table = untuned();
+  tuner::DispatchTable table;
+  table.device = device();
   tuner::DispatchEntry entry;
   entry.problem = problem(length);
+  entry.chosen_ms = entry.best_ms = 1;
+  entry.times_ms = {1};
   tuner::DispatchClass problems;
   problems.class_text = kernels::class_text(entry.problem);
   problems.traits = kernels::traits_of(entry.problem);
   problems.configurations = {configuration};
   problems.entries = {entry};
+  problems.rule = tuner::fit_rule(problems, device().target.multiprocessors);
   table.classes = {problems};
   return table;
+}
+
+std::vector<BenchRow> rows_of(int length, const std::optional<tuner::DispatchTable>& table,
+                              const std::vector<std::string>& configurations = {}) {
+  return bench_rows(problem(length), device(), table ? &*table : nullptr, configurations);
 }
 
 std::vector<std::string> last_words(const std::vector<BenchRow>& rows) {
@@ -46,7 +56,7 @@ TEST(BenchRows, ANameIsTheProblemAndTheRole) {
 }
 
 TEST(BenchRows, TheTunedChoiceIsComparedWithTheBaselineOfItsFamilyAndUnfusedAttention) {
-  const auto rows = bench_rows(problem(512), tuned_at(512, "simt.forward{warps=8}"), {});
+  const auto rows = rows_of(512, tuned_at(512, "simt.forward{warps=8}"));
   EXPECT_EQ(last_words(rows), (std::vector<std::string>{"tuned", "baseline", "unfused"}));
   EXPECT_EQ(rows[0].label, "simt.forward{warps=8}");
   EXPECT_EQ(rows[0].candidate.configuration.at("warps"), 8);
@@ -55,28 +65,37 @@ TEST(BenchRows, TheTunedChoiceIsComparedWithTheBaselineOfItsFamilyAndUnfusedAtte
 }
 
 TEST(BenchRows, SaysWhichShapeAnUntunedOneWasServedBy) {
-  const auto rows = bench_rows(problem(700), tuned_at(512, "simt.forward{warps=8}"), {});
+  const auto rows = rows_of(700, tuned_at(512, "simt.forward{warps=8}"));
   EXPECT_EQ(rows[0].name, benchmark_name(problem(700), "tuned"));
-  EXPECT_NE(rows[0].label.find("tuned for " + kernels::to_text(problem(512))), std::string::npos)
-      << rows[0].label;
+  EXPECT_NE(rows[0].label.find("simt.forward{warps=8} ("), std::string::npos) << rows[0].label;
+  EXPECT_NE(rows[0].label.find("512"), std::string::npos) << rows[0].label;
+}
+
+TEST(BenchRows, SaysThatAnotherDeviceWasTuned) {
+  const auto& simt = kernels::family_named("simt");
+  tuner::DispatchTable table = tuned_at(
+      512, kernels::to_text(simt, kernels::Op::forward, simt.baseline(problem(512), device().target)));
+  table.device.name = "Another GPU";
+  const auto rows = rows_of(512, table);
+  EXPECT_EQ(last_words(rows).front(), "tuned");
+  EXPECT_NE(rows[0].label.find("Another GPU"), std::string::npos) << rows[0].label;
 }
 
 TEST(BenchRows, WithoutTuningThereAreBaselinesOnly) {
-  EXPECT_EQ(last_words(bench_rows(problem(512), untuned(), {})),
-            (std::vector<std::string>{"baseline", "unfused"}));
+  EXPECT_EQ(last_words(rows_of(512, std::nullopt)), (std::vector<std::string>{"baseline", "unfused"}));
 }
 
 TEST(BenchRows, GivenConfigurationsReplaceTheTunedOneAndChooseTheBaseline) {
-  const auto rows = bench_rows(problem(512), tuned_at(512, "mma.forward"),
-                               {"simt.forward{warps=8}", "simt.forward{warps=4}"});
+  const auto rows =
+      rows_of(512, tuned_at(512, "mma.forward"), {"simt.forward{warps=8}", "simt.forward{warps=4}"});
   EXPECT_EQ(last_words(rows).front(), "simt.forward{warps=8}");
   EXPECT_EQ(rows.size(), 4U);
   EXPECT_EQ(rows[2].candidate.family->name(), "simt");
 }
 
 TEST(BenchRows, ThrowsForWhatIsNoConfiguration) {
-  EXPECT_THROW(bench_rows(problem(512), untuned(), {"simt.forward{colour=3}"}), std::invalid_argument);
-  EXPECT_THROW(bench_rows(problem(512), untuned(), {"fast"}), std::invalid_argument);
+  EXPECT_THROW(rows_of(512, std::nullopt, {"simt.forward{colour=3}"}), std::invalid_argument);
+  EXPECT_THROW(rows_of(512, std::nullopt, {"fast"}), std::invalid_argument);
 }
 
 }  // namespace

@@ -188,5 +188,16 @@ TEST_F(Comparison, ATrialTookTheTimeSinceTheOneBeforeItInItsSession) {
   EXPECT_EQ(results[0].points[1].took_s, (std::vector<double>{1.25}));
 }
 
+TEST_F(Comparison, ShapesMeasuredForTheDispatchTableOnlyAreNoPoints) {
+  Database database(gpu());
+  database.tuned(problem(512)).confirm("probe", problem(700), variant(gpu(), 1), took(1));
+  std::vector<tuner::StoredTrial> trials = database.trials();
+  trials.back().trial.phase = tuner::Phase::probe;
+  const auto results = collect(trials);
+  ASSERT_EQ(results[0].points.size(), 1U);
+  EXPECT_EQ(results[0].points[0].problem.nk, 512);
+  EXPECT_EQ(results[0].trials.size(), trials.size());
+}
+
 }  // namespace
 }  // namespace fcsa::reports
