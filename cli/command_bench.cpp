@@ -8,6 +8,7 @@
 #include "cli/bench_rows.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/tuned_store.h"
 #include "runner/process_evaluator.h"
 
 namespace fcsa::cli {
@@ -152,15 +153,13 @@ void initialize(std::vector<std::string>& arguments) {
   if (count > 1) throw UsageError(fmt::format("{}: Google Benchmark doesn't take this", pointers[1]));
 }
 
-// What was tuned, on this device or the nearest. Without --db there may be nothing yet: baselines can be
-// measured all the same.
+// What was tuned or shipped, for this device or the nearest. Without --db there may be nothing yet: baselines
+// can be measured all the same.
 std::optional<tuner::DispatchTable> tuned_table(const BenchOptions& options,
                                                 const kernels::DeviceInfo& device) {
   if (!options.configurations.empty()) return std::nullopt;
   try {
-    const auto file = options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db);
-    const tuner::Store store(file, tuner::Store::Mode::read_only);
-    return tuner::dispatch_table_for(store.trials(), device);
+    return tuner::dispatch_table_for(open_tuned_store(options.db, device.name).trials(), device);
   } catch (const std::exception& error) {
     if (!options.db.empty()) throw std::runtime_error(error.what());
     fmt::print(stderr, "fcsa: nothing tuned to measure, baselines only: {}\n", error.what());

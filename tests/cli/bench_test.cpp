@@ -25,7 +25,8 @@ class BenchTest : public testing::Test {
     return arguments;
   }
   std::vector<std::string> environment() const {
-    return {"FCSA_CXX=/nonexistent/c++", "XDG_CACHE_HOME=" + std::string(folder_ / "cache"),
+    return {"FCSA_CXX=/nonexistent/c++",
+            "FCSA_TUNED_DATA=", "XDG_CACHE_HOME=" + std::string(folder_ / "cache"),
             "XDG_DATA_HOME=" + std::string(folder_ / "data")};
   }
   ProgramResult run(const std::string& name, const std::vector<std::string>& more) const {
