@@ -7,7 +7,9 @@
 #include "cli/explanation.h"
 #include "cli/options.h"
 #include "cli/regret.h"
+#include "cli/tuned_store.h"
 #include "runner/process_evaluator.h"
+#include "runner/shipped_data.h"
 #include "tuner/store.h"
 
 namespace fcsa::cli {
@@ -38,12 +40,17 @@ std::optional<kernels::DeviceInfo> present_device(const std::string& selector) {
   return std::nullopt;
 }
 
+// auto, cpu, cuda or cuda:N: a device of this machine; else a name or uuid.
+bool is_selector(const std::string& device) {
+  return device == "auto" || device == "cpu" || device == "cuda" || device.starts_with("cuda:");
+}
+
 // The one named, by a selector or as the database knows it. auto: the GPU of this machine; without one that
 // of the newest trials, so that a database can be read anywhere.
 kernels::DeviceInfo device_to_explain(const std::string& wanted,
                                       const std::vector<tuner::StoredTrial>& trials) {
   if (const auto recorded = recorded_device(trials, wanted)) return *recorded;
-  if (wanted != "auto" && wanted != "cpu" && wanted != "cuda" && !wanted.starts_with("cuda:"))
+  if (!is_selector(wanted))
     throw UsageError(
         fmt::format("--device: '{}' is not auto, cpu, cuda or cuda:N, and the database has no "
                     "trials of a device with this name or uuid",
@@ -86,7 +93,7 @@ void explain(const ExplainOptions& options, bool filtered, Context& context) {
   if (!(options.epsilon >= 0 && options.epsilon < 100))
     throw UsageError(fmt::format("--epsilon: {} is not a percentage from 0 to 100", options.epsilon));
   const auto file = options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db);
-  const auto trials = tuner::Store(file, tuner::Store::Mode::read_only).trials();
+  auto trials = open_tuned_store(options.db, is_selector(options.device) ? "" : options.device).trials();
   if (options.regret.shapes > 0) {
     RegretOptions regret = options.regret;
     regret.device = resolve_device(options.device, {});
@@ -100,7 +107,14 @@ void explain(const ExplainOptions& options, bool filtered, Context& context) {
     return;
   }
   const auto device = device_to_explain(options.device, trials);
-  const auto table = table_for(trials, device, options.epsilon / 100);
+  auto table = table_for(trials, device, options.epsilon / 100);
+  const auto shipped = options.db.empty() ? runner::shipped_database() : std::nullopt;
+  if (table.classes.empty() && shipped) {
+    fmt::print(stderr, "note: {} has nothing of {}: taking the data that is shipped with fcsa, {}\n",
+               file.string(), device.name, shipped->string());
+    trials = tuner::Store(*shipped, tuner::Store::Mode::read_only).trials();
+    table = table_for(trials, device, options.epsilon / 100);
+  }
   if (!options.problems.seq.empty() || !options.problems.nq.empty())
     return print_explanations(options, trials, device, table);
   if (table.classes.empty())

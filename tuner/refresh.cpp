@@ -17,20 +17,23 @@
 namespace fcsa::tuner {
 namespace {
 
-// The latest successful trial of the configuration, preferably of a race.
+// The latest successful trial of the configuration, preferably of a confirmation, in which its baseline took
+// part too, else of a probe. Null for a shape that was only probed: nothing was chosen for it.
 const StoredTrial* latest(const std::vector<StoredTrial>& trials, const kernels::Problem& problem,
                           const std::string& configuration) {
   const auto key = [](const StoredTrial& s) {
-    return std::tuple(s.trial.phase == Phase::confirm, s.trial.finished_at, s.id);
+    return std::tuple(s.trial.phase == Phase::confirm, s.trial.phase == Phase::probe, s.trial.finished_at,
+                      s.id);
   };
   const StoredTrial* found = nullptr;
+  bool tuned = false;
   for (const auto& stored : trials) {
-    if (stored.trial.evaluation.status != Status::ok || stored.trial.configuration != configuration ||
-        !(stored.trial.problem == problem))
-      continue;
+    if (stored.trial.evaluation.status != Status::ok || !(stored.trial.problem == problem)) continue;
+    tuned = tuned || stored.trial.phase != Phase::probe;
+    if (stored.trial.configuration != configuration) continue;
     if (found == nullptr || key(*found) < key(stored)) found = &stored;
   }
-  return found;
+  return tuned ? found : nullptr;
 }
 
 std::vector<RecordedWinner::Anchor> anchors_of(const std::vector<StoredTrial>& trials,
@@ -95,8 +98,9 @@ std::vector<RecordedWinner> recorded_winners(const std::vector<StoredTrial>& tri
   for (const auto& dispatch : table.classes) {
     for (const auto& entry : dispatch.entries) {
       const std::string& configuration = dispatch.configurations[entry.choice];
-      RecordedWinner winner{
-          candidate_of(entry.problem, configuration), *latest(tuned, entry.problem, configuration), {}};
+      const StoredTrial* recorded = latest(tuned, entry.problem, configuration);
+      if (recorded == nullptr) continue;
+      RecordedWinner winner{candidate_of(entry.problem, configuration), *recorded, {}};
       winner.anchors = anchors_of(tuned, winner, device.target);
       winners.push_back(std::move(winner));
     }

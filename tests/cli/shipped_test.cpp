@@ -75,6 +75,17 @@ TEST_F(Shipped, EmitTakesItWhereTheUserHasTunedNothing) {
   EXPECT_TRUE(std::filesystem::exists(folder_ / "include/fcsa_tuned_cpu.h"));
 }
 
+TEST_F(Shipped, ExplainTakesItWhereTheUserHasTunedNothing) {
+  install();
+  const std::string name = runner::cpu::describe_cpu("").name;
+  for (const auto& device : {std::string("cpu"), name}) {
+    const ProgramResult result = run({"explain", "--device", device});
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_NE(result.out.find(best_), std::string::npos) << result.out;
+    EXPECT_NE(result.err.find("taking the data that is shipped with fcsa"), std::string::npos) << result.err;
+  }
+}
+
 TEST_F(Shipped, EmitPrefersWhatTheUserHasTuned) {
   install();
   write_database(folder_ / "home/fcsa/tuning.db");

@@ -173,6 +173,24 @@ TEST(Refresh, WithoutARecordedRaceItComparesByTime) {
   EXPECT_EQ(result.drift, 0);
 }
 
+TEST(Refresh, ShapesThatWereOnlyProbedAreLeftOut) {
+  Then then;
+  then.tuned();
+  then.problem = problem_of_length(1500);
+  then.add(kFast, timed(4), "probe");
+  then.trials.back().trial.phase = Phase::probe;
+  EXPECT_EQ(then.winner().candidate.problem.nq, 1024);
+}
+
+TEST(Refresh, AProbeOfATunedShapeLeavesItsConfirmationTheRecord) {
+  Then then;
+  then.tuned();
+  then.add(kFast, timed(2.1), "probe");
+  then.trials.back().trial.phase = Phase::probe;
+  EXPECT_EQ(then.winner().trial.trial.race_id, "race");
+  EXPECT_EQ(then.winner().anchors.size(), 2U);
+}
+
 TEST(Refresh, AnAnchorThatFailsIsLeftOut) {
   Then then;
   then.tuned();
