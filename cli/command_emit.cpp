@@ -51,22 +51,34 @@ tuner::Emission emission_for(const std::string& uuid, const std::vector<tuner::S
   return emission;
 }
 
-// One for each file name: of several models of GPU with one architecture the one that was tuned last.
+void keep(tuner::Emission emission, std::map<std::string, tuner::Emission>& by_name,
+          const EmitOptions& options) {
+  const std::string name = std::filesystem::path(tuner::emitted_name(emission, format_of(options))).stem();
+  const auto [place, added] = by_name.try_emplace(name, emission);
+  tuner::Emission& other = place->second;
+  if (added || tuner::same_model(other.table.device, emission.table.device)) return;
+  if (other.provenance.last_at < emission.provenance.last_at) std::swap(other, emission);
+  fmt::print(
+      stderr,
+      "note: {} and {} share {}: this is of the former, which was tuned last; use --device to choose\n",
+      other.table.device.name, emission.table.device.name, name);
+}
+
+// One for each file name: of several models of GPU with one architecture the one that was tuned last. Devices
+// that there is nothing to emit for are left out, with a note, as long as there is another.
 std::vector<tuner::Emission> emissions(const EmitOptions& options, const tuner::Store& store) {
   const auto trials = store.trials();
   std::map<std::string, tuner::Emission> by_name;
+  std::string left_out;
   for (const auto& uuid : chosen_devices(store.summary(), options.device)) {
-    tuner::Emission emission = emission_for(uuid, trials, options);
-    const std::string name = std::filesystem::path(tuner::emitted_name(emission, format_of(options))).stem();
-    const auto [place, added] = by_name.try_emplace(name, emission);
-    tuner::Emission& other = place->second;
-    if (added || tuner::same_model(other.table.device, emission.table.device)) continue;
-    if (other.provenance.last_at < emission.provenance.last_at) std::swap(other, emission);
-    fmt::print(stderr,
-               "note: {} and {} share {}: this is of the former, which was tuned last; use --device to "
-               "choose\n",
-               other.table.device.name, emission.table.device.name, name);
+    try {
+      keep(emission_for(uuid, trials, options), by_name, options);
+    } catch (const std::exception& error) {
+      left_out += fmt::format("{}{}", left_out.empty() ? "" : "; ", error.what());
+    }
   }
+  if (by_name.empty()) throw std::runtime_error(left_out);
+  if (!left_out.empty()) fmt::print(stderr, "note: {}\n", left_out);
   std::vector<tuner::Emission> list;
   for (auto& [name, emission] : by_name) list.push_back(std::move(emission));
   return list;

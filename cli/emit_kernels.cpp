@@ -71,6 +71,8 @@ void compile_variants(Emission& emission) {
   const kernels::Target& target = emission.table.device.target;
   auto pool = make_pool(target);
   const auto compiler = pool.describe(target);
+  fmt::print(stderr, "compiling {} kernels for {} with {}\n", emission.plan.variants.size(), target.arch,
+             compiler.version);
   std::vector<runner::CompileRequest> requests;
   for (const auto& variant : emission.plan.variants) {
     requests.push_back({variant.family->source(variant.problem, variant.configuration), target, {}});

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <sstream>
 
 #include "tuner/emit_text.h"
@@ -15,6 +16,7 @@ using kernels::Problem;
 using Row = std::vector<std::string>;
 
 constexpr std::size_t kWidth = 100;
+constexpr std::size_t kMostCommands = 8;
 
 // Words of a paragraph on lines of at most kWidth.
 std::string wrapped(const std::string& paragraph) {
@@ -169,7 +171,10 @@ std::string provenance(const Emission& emission) {
       device.target.kind == kernels::DeviceKind::cuda ? "multiprocessors" : "cores", device.driver,
       device.compiler, from.first_at, from.last_at, from.trials, from.timed, emission.sources);
   text += "To make it again:\n";
-  for (const auto& command : from.commands) text += fmt::format("  {}\n", command);
+  for (const auto& command : std::span(from.commands).first(std::min(from.commands.size(), kMostCommands)))
+    text += fmt::format("  {}\n", command);
+  if (from.commands.size() > kMostCommands)
+    text += fmt::format("  and {} more like these\n", from.commands.size() - kMostCommands);
   return text + fmt::format("  {}\n", emission.command);
 }
 

@@ -178,15 +178,18 @@ HeaderUse use_of(const Emission& emission) {
 }
 
 HeaderFrame frame_of(const Emission& emission, const HeaderUse& use) {
+  constexpr const char* kCudaVersion =
+      "#if CUDA_VERSION < 12000\n#error \"CUDA 12 or later is needed\"\n#endif\n";
   const int capability = emission.table.device.target.compute_capability;
   const std::string guard = fmt::format("FCSA_TUNED_SM_{}", capability);
   if (emission.compiled.empty())
     return {.comment = opening_comment(emission, use),
             .guard = guard + "_CUH",
             .space = use.space,
-            .checks =
+            .checks = fmt::format(
                 "#ifndef __CUDACC__\n#error \"compile this header with nvcc -std=c++20\"\n#endif\n\n"
-                "#include <cuda.h>\n#include <cuda_runtime.h>\n"};
+                "#include <cuda.h>\n#include <cuda_runtime.h>\n{}",
+                kCudaVersion)};
   // A namespace of its own inside, so that another file of the program may have the header with the sources.
   return {.comment = opening_comment(emission, use),
           .guard = guard + "_H",
@@ -195,8 +198,8 @@ HeaderFrame frame_of(const Emission& emission, const HeaderUse& use) {
               "#if __cplusplus < 202002L\n#error \"compile this header with -std=c++20\"\n#endif\n"
               "#ifdef {0}_CUH\n"
               "#error \"include either fcsa_tuned_sm_{1}.h or fcsa_tuned_sm_{1}.cuh in a file\"\n"
-              "#endif\n\n#include <cuda.h>\n",
-              guard, capability)};
+              "#endif\n\n#include <cuda.h>\n{2}",
+              guard, capability, kCudaVersion)};
 }
 
 }  // namespace

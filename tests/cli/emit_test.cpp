@@ -56,6 +56,20 @@ TEST(Emit, TakesTheModelThatWasTunedLastAndSaysSo) {
   EXPECT_TRUE(contains(read_file(folder / "o" / "fcsa_tuned_sm_80.cuh"), "tuned for Old GPU"));
 }
 
+TEST(Emit, LeavesOutADeviceWithNothingToEmitAndSaysSo) {
+  const TemporaryFolder folder;
+  add_tuning(folder / "t.db", gpu("GPU", "gpu-1", "sm_80"), 512, kMorning);
+  add_failure(folder / "t.db", gpu("Broken GPU", "gpu-2", "sm_90a"));
+  const std::vector<std::string> command = {"emit", "--db", folder / "t.db", "--out", folder / "o"};
+  const ProgramResult both = run_fcsa(command);
+  EXPECT_EQ(both.status, 0) << both.err;
+  EXPECT_TRUE(contains(both.err, "no successful trial of device 'gpu-2'")) << both.err;
+  EXPECT_TRUE(std::filesystem::exists(folder / "o" / "fcsa_tuned_sm_80.cuh"));
+  auto broken_alone = command;
+  broken_alone.insert(broken_alone.end(), {"--device", "gpu-2"});
+  EXPECT_EQ(run_fcsa(broken_alone).status, 1);
+}
+
 TEST(Emit, RefusesAFormatThatItDoesNotKnowAndADeviceThatIsNotThere) {
   const TemporaryFolder folder;
   add_tuning(folder / "t.db", gpu("GPU", "gpu-1", "sm_80"), 512, kMorning);

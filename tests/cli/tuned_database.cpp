@@ -14,15 +14,24 @@ kernels::DeviceInfo gpu(const std::string& name, const std::string& uuid, const 
   return device;
 }
 
-void add_tuning(const std::filesystem::path& db, const kernels::DeviceInfo& device, int length,
-                const std::string& when) {
+namespace {
+
+tuner::Session session_on(const kernels::DeviceInfo& device, const std::string& when,
+                          const std::string& command) {
   tuner::Session session;
   session.id = device.uuid + when;
   session.started_at = when;
-  session.command = "fcsa tune --seq " + std::to_string(length);
+  session.command = command;
   session.device = device;
+  return session;
+}
+
+}  // namespace
+
+void add_tuning(const std::filesystem::path& db, const kernels::DeviceInfo& device, int length,
+                const std::string& when) {
   tuner::Store store(db, tuner::Store::Mode::read_write);
-  store.begin_session(session);
+  store.begin_session(session_on(device, when, "fcsa tune --seq " + std::to_string(length)));
   tuner::Trial trial;
   trial.problem.nq = trial.problem.nk = length;
   trial.source_hash = "a hash of other sources";
@@ -30,10 +39,20 @@ void add_tuning(const std::filesystem::path& db, const kernels::DeviceInfo& devi
   for (const auto& [configuration, ms] :
        {std::pair{"simt.forward{}", 2.0}, {"simt.forward{unroll=1}", 1.0}}) {
     trial.configuration = configuration;
-    trial.evaluation.measurement = {
-        .samples_ms = {ms}, .median_ms = ms, .ci_low_ms = 0.9 * ms, .ci_high_ms = 1.1 * ms, .clocks = {}};
+    auto& measurement = trial.evaluation.measurement;
+    measurement.samples_ms = {ms};
+    measurement.median_ms = ms, measurement.ci_low_ms = 0.9 * ms, measurement.ci_high_ms = 1.1 * ms;
     store.record(trial);
   }
+}
+
+void add_failure(const std::filesystem::path& db, const kernels::DeviceInfo& device) {
+  tuner::Store store(db, tuner::Store::Mode::read_write);
+  store.begin_session(session_on(device, "2026-01-02T12:00:00Z", "fcsa tune"));
+  tuner::Trial trial;
+  trial.configuration = "simt.forward{}";
+  trial.evaluation.status = tuner::Status::launch_failed;
+  store.record(trial);
 }
 
 }  // namespace fcsa::cli

@@ -15,4 +15,7 @@ kernels::DeviceInfo gpu(const std::string& name, const std::string& uuid, const 
 void add_tuning(const std::filesystem::path& db, const kernels::DeviceInfo& device, int length,
                 const std::string& when);
 
+// Adds a session on the device in which nothing went well.
+void add_failure(const std::filesystem::path& db, const kernels::DeviceInfo& device);
+
 }  // namespace fcsa::cli

@@ -51,6 +51,7 @@ void kernels_are_loaded_once_and_launched_on_the_stream() {
   const FakeGpu::Launch& last = first.back();
   expect(last.kernel.find("5wgmma") != std::string::npos, "wgmma, not " + last.kernel);
   expect(last.grid_x == 132 && last.smem_bytes > 48 << 10 && last.stream == stream, "launched as planned");
+  expect(last.cooperative && !first.front().cooperative, "the kernel whose blocks wait for each other");
   expect(fake_gpu().maps_encoded == 9, "three maps a call");
 }
 

@@ -116,7 +116,9 @@ CUresult cuLaunchKernel(CUfunction kernel, unsigned grid_x, unsigned grid_y, uns
 CUresult cuLaunchCooperativeKernel(CUfunction kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                                    unsigned block_x, unsigned block_y, unsigned block_z, unsigned smem_bytes,
                                    CUstream stream, void** parameters) {
-  return cuLaunchKernel(kernel, grid_x, grid_y, grid_z, block_x, block_y, block_z, smem_bytes, stream,
-                        parameters, nullptr);
+  const CUresult result = cuLaunchKernel(kernel, grid_x, grid_y, grid_z, block_x, block_y, block_z,
+                                         smem_bytes, stream, parameters, nullptr);
+  if (result == CUDA_SUCCESS) fake_gpu().launches.back().cooperative = true;
+  return result;
 }
 }

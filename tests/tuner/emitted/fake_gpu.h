@@ -14,6 +14,7 @@ struct FakeGpu {
     unsigned grid_x, grid_y, grid_z, threads;
     std::size_t smem_bytes;
     CUstream stream;
+    bool cooperative = false;
   };
 
   int major = 9, minor = 0, multiprocessors = 132;

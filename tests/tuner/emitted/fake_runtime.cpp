@@ -85,7 +85,9 @@ cudaError_t cudaLaunchKernel(const void* kernel, dim3 grid, dim3 block, void**, 
 }
 cudaError_t cudaLaunchCooperativeKernel(const void* kernel, dim3 grid, dim3 block, void** parameters,
                                         std::size_t smem_bytes, cudaStream_t stream) {
-  return cudaLaunchKernel(kernel, grid, block, parameters, smem_bytes, stream);
+  const cudaError_t result = cudaLaunchKernel(kernel, grid, block, parameters, smem_bytes, stream);
+  fake_gpu().launches.back().cooperative = true;
+  return result;
 }
 const char* cudaGetErrorName(cudaError_t) {
   return "cudaErrorFake";

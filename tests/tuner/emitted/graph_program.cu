@@ -22,6 +22,7 @@ template <typename T>
 T* managed(const T* host, std::size_t bytes) {
   void* data = nullptr;
   require(cudaMallocManaged(&data, bytes), "cudaMallocManaged");
+  if (data == nullptr) std::exit(1);
   if (host != nullptr) std::memcpy(data, host, bytes);
   return static_cast<T*>(data);
 }

@@ -48,6 +48,7 @@ void a_persistent_kernel_has_a_block_for_each_multiprocessor() {
   const auto last = launches(on_hopper(), 9).back();
   expect(last.grid_x == 132, "132 blocks, not " + std::to_string(last.grid_x));
   expect(last.smem_bytes > 48 << 10 && last.threads >= 256, "shared memory and threads of the configuration");
+  expect(last.cooperative, "blocks that wait for each other are launched all at once");
   expect(fake_gpu().maps_encoded == 3, "maps of q, k and v");
 }
 
