@@ -140,9 +140,9 @@ class WgmmaFamily final : public Family {
   }
 
   // As an H100 likes it best at most lengths. Up to 64 channels warpgroups take turns by themselves, four of
-  // them where causal tiles leave work uneven, and the tensor cores have time for the row sums; above, two
-  // are made to take turns. The tile of keys is as large as the registers allow. Norms that all blocks share
-  // pay from 1,024 keys on.
+  // them where causal tiles leave work uneven, and the tensor cores have time for the row sums; up to 96
+  // there are three, above two, which are made to take turns. The tile of keys is as large as the registers
+  // allow. Norms that all blocks share pay from 1,024 keys on.
   Configuration baseline(const Problem& problem, const Target& target) const override {
     ForwardConfig config;
     const Traits traits = traits_of(problem);

@@ -1,5 +1,5 @@
 // The warpgroup that copies: one thread starts the copies, the other three warps compute the factors of the
-// keys that have arrived.
+// keys that have arrived, or of this block's share of all keys (shared_factors.cuh).
 #pragma once
 
 #include "kernels/common/hopper.cuh"
