@@ -30,12 +30,13 @@ std::string softmax_literal(Softmax softmax) {
   return fmt::format("fcsa::kernels::Softmax::{}", name);
 }
 
-// CPU kernels are called by name: one extern "C" function per instance.
-std::string c_wrapper(const std::string& name, const std::string& instance) {
+// CPU kernels are called by name: one extern "C" function per instance, of the same type for all.
+std::string c_wrapper(Op op, const std::string& name, const std::string& instance) {
+  const char* given = op == Op::forward ? "*args" : "static_cast<const fcsa::kernels::BackwardArgs&>(*args)";
   return fmt::format(
       "extern \"C\" void {}(const fcsa::kernels::Args* args, long long task, void* scratch) {{\n"
-      "  {}(*args, task, scratch);\n}}\n",
-      name, instance);
+      "  {}({}, task, scratch);\n}}\n",
+      name, instance, given);
 }
 
 }  // namespace
@@ -51,7 +52,7 @@ KernelSource Family::source(const Problem& problem, const Configuration& configu
       source.entries.push_back(instance);
     } else {
       source.entries.push_back(fmt::format("fcsa_kernel_{}", i));
-      source.text += c_wrapper(source.entries.back(), instance);
+      source.text += c_wrapper(problem.op, source.entries.back(), instance);
     }
   }
   return source;

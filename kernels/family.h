@@ -27,6 +27,7 @@ struct Constraint {
 //   CUDA  __global__ void kernel(const __grid_constant__ Args args)
 //   CPU   void kernel(const Args& args, long long task, void* scratch)       called for each task of
 //   Launch::grid_x
+// Backward kernels take BackwardArgs.
 struct KernelTemplate {
   std::string source_path;  // "kernels/simt/forward.cuh"; its quoted includes are inlined
   std::string config_type;  // "fcsa::kernels::simt::ForwardConfig"
@@ -57,7 +58,7 @@ class Family {
   virtual KernelTemplate kernel_template(Op op) const = 0;
   // Grid, threads, shared memory and workspace for these sizes (pointers in args are not looked at).
   virtual LaunchPlan plan(const Traits& traits, const Configuration& configuration,
-                          const Args& args) const = 0;
+                          const BackwardArgs& args) const = 0;
   // Verification puts lengths around its edges, and dispatch predicts times by it.
   virtual Tile tile(const Configuration& configuration) const = 0;
   // By default the flattened template and its instantiation for traits and configuration. Overridden by test

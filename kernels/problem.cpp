@@ -64,6 +64,10 @@ void read_option(Problem& problem, std::string_view token) {
     problem.bias = Bias::same;
   } else if (token == "bias=f32") {
     problem.bias = Bias::f32;
+  } else if (token == "dbias") {
+    problem.bias_gradient = true;
+  } else if (token == "dscale") {
+    problem.scale_gradient = true;
   } else if (token == "tf32") {
     problem.allow_tf32 = true;
   } else if (token.starts_with("bias_batch=")) {
@@ -91,6 +95,8 @@ std::string options_text(const Problem& p) {
   if (p.groups != 1) text += fmt::format(" groups={}", p.groups);
   if (p.bias != Bias::none) text += p.bias == Bias::f32 ? " bias=f32" : " bias";
   if (p.head_scale) text += " head_scale";
+  if (p.bias_gradient) text += " dbias";
+  if (p.scale_gradient) text += " dscale";
   if (p.allow_tf32) text += " tf32";
   if (p.logit_bound) text += fmt::format(" bound={}", *p.logit_bound);
   return text + fmt::format(" scale={}", p.scale);
@@ -133,6 +139,9 @@ void validate(const Problem& p) {
     refuse(fmt::format("bias_heads is {}: it must be 1 or heads, which is {}", p.bias_heads, p.heads));
   if (p.bias == Bias::none && (p.bias_batch != 0 || p.bias_heads != 0))
     refuse("bias_batch and bias_heads are sizes of a bias, and there is none");
+  if (p.op == Op::forward && (p.bias_gradient || p.scale_gradient))
+    refuse("dbias and dscale are gradients: they are for the backward pass");
+  if (p.bias_gradient && p.bias == Bias::none) refuse("dbias is the gradient of a bias, and there is none");
   if (p.allow_tf32 && p.dtype != DType::f32) refuse("tf32 is about products of f32 tensors");
   if (!std::isfinite(p.scale)) refuse(fmt::format("scale is {}: it must be finite", p.scale));
   if (p.logit_bound && !(std::isfinite(*p.logit_bound) && *p.logit_bound >= 0))
@@ -189,8 +198,8 @@ Traits traits_of(const Problem& p) {
           .softmax = softmax_variant(p)};
 }
 
-Args shape_args(const Problem& p) {
-  Args args;
+BackwardArgs shape_args(const Problem& p) {
+  BackwardArgs args;
   args.q_strides = args.o_strides = dense_strides(p.layout, p.heads, p.nq, p.head_dim);
   args.k_strides = args.v_strides = dense_strides(p.layout, p.kv_heads, p.nk, p.head_dim);
   args.key_mask_stride = p.nk;
@@ -204,6 +213,11 @@ Args shape_args(const Problem& p) {
   args.nk = p.nk;
   args.scale = p.scale;
   args.bound = logit_bound(p);
+  args.dout_strides = args.dq_strides = args.q_strides;
+  args.dk_strides = args.dv_strides = args.k_strides;
+  args.dbias_strides = args.bias_strides;
+  args.wants_dbias = p.bias_gradient;
+  args.wants_dscale = p.scale_gradient;
   return args;
 }
 
@@ -220,8 +234,10 @@ double bytes(const Problem& p) {
                            (p.bias_heads != 0 ? p.bias_heads : p.heads) * p.nq;
   const double bias = p.bias == Bias::none ? 0.0 : bias_rows * p.nk * (p.bias == Bias::f32 ? 4.0 : element);
   const double forward = tensors + bias + rows_q * 4 + (p.key_mask ? double(p.batch) * p.nk : 0.0);
-  // Backward reads q, k, v, o, do and lse, and writes dq, dk, dv.
-  return p.op == Op::forward ? forward : forward + (2 * rows_q + 2 * rows_k) * p.head_dim * element;
+  if (p.op == Op::forward) return forward;
+  // Reads q, k, v, o, dout, lse, mask and bias, and writes dq, dk, dv, dbias and dscale.
+  return forward + (2 * rows_q + 2 * rows_k) * p.head_dim * element + (p.bias_gradient ? bias : 0.0) +
+         (p.scale_gradient ? 4.0 * p.heads : 0.0);
 }
 
 std::string_view to_text(Op op) {

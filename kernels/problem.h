@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "kernels/common/interface.h"
+#include "kernels/common/backward.h"
 
 namespace fcsa::kernels {
 
@@ -33,7 +33,9 @@ struct Problem {
   int bias_batch = 0;  // batches of the bias: divides batch; 0: as many as batch
   int bias_heads = 0;  // heads of the bias: 1 or as many as heads; 0: as many as heads
   bool head_scale = false;
-  bool allow_tf32 = false;  // f32 only: products may be rounded to TF32 (10 bits of mantissa)
+  bool bias_gradient = false;   // backward only: the gradient of the bias is wanted
+  bool scale_gradient = false;  // backward only: the gradient of the scale, of each head, is wanted
+  bool allow_tf32 = false;      // f32 only: products may be rounded to TF32 (10 bits of mantissa)
 
   bool operator==(const Problem&) const = default;
 };
@@ -59,10 +61,11 @@ Softmax softmax_variant(const Problem& problem);
 float logit_bound(const Problem& problem);
 
 Traits traits_of(const Problem& problem);
-// Sizes, dense strides for the layout, scale and bound; every pointer null.
-Args shape_args(const Problem& problem);
+// Sizes, dense strides for the layout, scale, bound and which gradients are wanted; every pointer null.
+BackwardArgs shape_args(const Problem& problem);
 
-// Of the operation, not of an implementation. Forward 4*B*H*Nq*Nk*D, counting visible pairs only when causal.
+// Of the operation, not of an implementation. Forward 4*B*H*Nq*Nk*D, counting visible pairs only when causal;
+// backward 2.5 times that.
 double flops(const Problem& problem);
 // Compulsory traffic: every input read once, every output written once.
 double bytes(const Problem& problem);

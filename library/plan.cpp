@@ -67,7 +67,7 @@ void Plan::prepare() {
 }
 
 void Plan::forward(const fcsa_tensors& tensors, void* stream) {
-  kernels::Args args = place(request_, tensors, workspace_bytes_);
+  kernels::BackwardArgs args = place(request_, tensors, workspace_bytes_);
   if (!request_.writes_lse)
     args.lse = reinterpret_cast<float*>(static_cast<unsigned char*>(args.workspace) + lse_offset_);
   const Kernel::Loaded* loaded = kernel_->loaded();

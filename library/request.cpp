@@ -183,8 +183,8 @@ kernels::Problem problem_of(const fcsa_problem& p) {
   return problem;
 }
 
-kernels::Args args_of(const fcsa_problem& p, const kernels::Problem& problem) {
-  kernels::Args args = kernels::shape_args(problem);
+kernels::BackwardArgs args_of(const fcsa_problem& p, const kernels::Problem& problem) {
+  kernels::BackwardArgs args = kernels::shape_args(problem);
   const Lengths queries{p.batch, p.heads, p.nq}, keys{p.batch, problem.kv_heads, p.nk};
   const Axes q = axes_of(p.q_strides, args.q_strides, queries),
              k = axes_of(p.k_strides, args.k_strides, keys), v = axes_of(p.v_strides, args.v_strides, keys),
@@ -249,7 +249,7 @@ Request request_of(const fcsa_problem& p) {
   return request;
 }
 
-kernels::Args place(const Request& request, const fcsa_tensors& t, std::size_t workspace_bytes) {
+kernels::BackwardArgs place(const Request& request, const fcsa_tensors& t, std::size_t workspace_bytes) {
   check_size("fcsa_tensors", t.size, sizeof(t));
   const kernels::Problem& problem = request.problem;
   for (const auto& [name, pointer] :
@@ -265,7 +265,7 @@ kernels::Args place(const Request& request, const fcsa_tensors& t, std::size_t w
                        t.workspace_bytes, workspace_bytes));
   if (workspace_bytes != 0) check_pointer("workspace", t.workspace, 256);
 
-  kernels::Args args = request.args;
+  kernels::BackwardArgs args = request.args;
   args.q = t.q;
   args.k = t.k;
   args.v = t.v;

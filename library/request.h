@@ -8,7 +8,7 @@ namespace fcsa::library {
 
 struct Request {
   kernels::Problem problem;
-  kernels::Args args;  // every pointer null
+  kernels::BackwardArgs args;  // every pointer null
   bool writes_lse = false;
 };
 
@@ -17,7 +17,7 @@ Request request_of(const fcsa_problem& problem);
 
 // The request's arguments with the caller's pointers; lse is null unless the request writes it. Throws
 // Failure that names the pointer.
-kernels::Args place(const Request& request, const fcsa_tensors& tensors, std::size_t workspace_bytes);
+kernels::BackwardArgs place(const Request& request, const fcsa_tensors& tensors, std::size_t workspace_bytes);
 
 // Throws Failure unless the size that a struct states is the one that this library knows.
 void check_size(const char* name, std::size_t stated, std::size_t known);

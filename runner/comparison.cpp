@@ -148,7 +148,7 @@ std::vector<RowIndex> rows_to_check(const Problem& p, double flops, std::uint64_
 
 Expectation expect_rows(const HostInputs& inputs, std::vector<RowIndex> rows) {
   const kernels::Traits traits = kernels::traits_of(inputs.problem);
-  const kernels::Args args = inputs.args();
+  const kernels::BackwardArgs args = inputs.args();
   Expectation expected;
   expected.reference = kernels::reference_rows(traits, args, rows);
   expected.rows = std::move(rows);

@@ -60,7 +60,8 @@ class Device {
   virtual void fill(Buffer& buffer, std::size_t offset, unsigned char value, std::size_t bytes) = 0;
   // Enqueues every step of the plan in order. CUDA: asynchronous on the device's stream. CPU: runs to
   // completion.
-  virtual void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::Args& args) = 0;
+  virtual void launch(const Module& module, const kernels::LaunchPlan& plan,
+                      const kernels::BackwardArgs& args) = 0;
   virtual void synchronize() = 0;  // throws DeviceError
   // Time between the start and the end of what `enqueue` launches. CUDA: events on the stream. CPU: steady
   // clock.

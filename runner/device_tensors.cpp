@@ -74,13 +74,13 @@ DeviceTensors::DeviceTensors(Device& device, const HostInputs& inputs)
 DeviceTensors::~DeviceTensors() = default;
 DeviceTensors::DeviceTensors(DeviceTensors&&) noexcept = default;
 
-kernels::Args DeviceTensors::args(std::size_t workspace_bytes) {
+kernels::BackwardArgs DeviceTensors::args(std::size_t workspace_bytes) {
   Impl& t = *impl_;
   if (workspace_bytes > t.workspace.bytes) {
     t.workspace = {};  // before the larger one is allocated: both might not fit
     t.workspace = t.region("workspace", workspace_bytes, kOutputGuard);
   }
-  kernels::Args args = kernels::shape_args(t.problem);
+  kernels::BackwardArgs args = kernels::shape_args(t.problem);
   args.q = t.q.data();
   args.k = t.k.data();
   args.v = t.v.data();

@@ -159,7 +159,7 @@ std::vector<unsigned char> draw_mask(const Problem& p, Values values, std::uint6
 
 std::vector<unsigned char> draw_bias(const Problem& p, Values values, std::uint64_t seed) {
   if (p.bias == kernels::Bias::none) return {};
-  const kernels::Args shape = kernels::shape_args(p);
+  const kernels::BackwardArgs shape = kernels::shape_args(p);
   const std::size_t rows = static_cast<std::size_t>(shape.bias_batch) * shape.bias_heads * p.nq;
   const Bits entries(seed, kBiasEntry);
   const float largest = largest_bias(p);
@@ -204,7 +204,7 @@ class HeadRows {
   }
 
  private:
-  kernels::Args shape_;
+  kernels::BackwardArgs shape_;
   int batch_, kv_head_, group_;
 };
 
@@ -308,8 +308,8 @@ HostInputs make_inputs(const Problem& problem, Values values, std::uint64_t seed
   return inputs;
 }
 
-kernels::Args HostInputs::args() const {
-  kernels::Args args = kernels::shape_args(problem);
+kernels::BackwardArgs HostInputs::args() const {
+  kernels::BackwardArgs args = kernels::shape_args(problem);
   args.q = q.data();
   args.k = k.data();
   args.v = v.data();

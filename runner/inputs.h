@@ -40,7 +40,7 @@ struct HostInputs {
 
   // Arguments that point into these vectors; o, lse and workspace null. Valid while this object lives and is
   // not moved.
-  kernels::Args args() const;
+  kernels::BackwardArgs args() const;
 };
 
 // Equal problem, values and seed give equal bytes on every machine. The key mask leaves about 3/4 of the keys
@@ -55,7 +55,7 @@ class DeviceTensors {
   DeviceTensors(DeviceTensors&&) noexcept;
 
   // Device pointers; workspace of at least `workspace_bytes`, allocated on first use and kept.
-  kernels::Args args(std::size_t workspace_bytes);
+  kernels::BackwardArgs args(std::size_t workspace_bytes);
   // Pointers to the workspace from earlier calls of args() dangle.
   void release_workspace();
   // Fills o, lse and workspace with a NaN pattern.

@@ -21,8 +21,8 @@ class Launcher {
   // Runs every step of the plan in order. CUDA: enqueued on `stream`, a CUstream of the launcher's context,
   // whatever context the calling thread has current or none; std::invalid_argument when it is that of another
   // launcher. CPU: `stream` is not looked at; returns when the kernels have finished.
-  virtual void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::Args& args,
-                      void* stream) = 0;
+  virtual void launch(const Module& module, const kernels::LaunchPlan& plan,
+                      const kernels::BackwardArgs& args, void* stream) = 0;
   // Whether launches on the stream become part of a CUDA graph.
   virtual bool capturing(void* stream) const = 0;
 };

@@ -28,7 +28,7 @@ struct MeasurementOptions {
 struct Contender {
   const Module* module = nullptr;
   kernels::LaunchPlan plan;
-  std::vector<kernels::Args> args;
+  std::vector<kernels::BackwardArgs> args;
 };
 
 // Interleaves the contenders round by round, so that drift hits all of them; one Measurement each, in order.

@@ -222,7 +222,7 @@ Verifier::~Verifier() = default;
 
 CheckResult Verifier::run(const Module& module, const Check& check) {
   Case& c = impl_->find(check);
-  const kernels::Args args = c.tensors.args(static_cast<std::size_t>(check.plan.workspace_bytes));
+  const kernels::BackwardArgs args = c.tensors.args(static_cast<std::size_t>(check.plan.workspace_bytes));
   c.tensors.poison_outputs();
   impl_->device.launch(module, check.plan, args);
   impl_->device.synchronize();

@@ -146,7 +146,7 @@ void Worker::measure_memory(Entrant& entrant, DeviceTensors& tensors) {
   const auto workspace_bytes = static_cast<std::size_t>(target.plan.workspace_bytes);
   tensors.release_workspace();
   tensors.poison_outputs();
-  kernels::Args args = tensors.args(0);
+  kernels::BackwardArgs args = tensors.args(0);
   device_.reset_peak_memory();
   std::unique_ptr<Buffer> workspace;
   if (workspace_bytes > 0) {
@@ -163,9 +163,9 @@ void Worker::measure_memory(Entrant& entrant, DeviceTensors& tensors) {
       static_cast<std::size_t>(kernels::bytes(target.problem)) + measurement.extra_memory_bytes;
 }
 
-std::vector<kernels::Args> Worker::argument_sets(const Check& target, tuner::CacheState cache,
-                                                 std::size_t workspace_bytes) {
-  std::vector<kernels::Args> sets{verifier_.tensors(target).args(workspace_bytes)};
+std::vector<kernels::BackwardArgs> Worker::argument_sets(const Check& target, tuner::CacheState cache,
+                                                         std::size_t workspace_bytes) {
+  std::vector<kernels::BackwardArgs> sets{verifier_.tensors(target).args(workspace_bytes)};
   if (cache == tuner::CacheState::warm) return sets;
   const auto set_bytes = static_cast<std::size_t>(kernels::bytes(target.problem));
   const std::size_t further = std::min(2 * cache_bytes(device_.info().target) / set_bytes, kMaxRotation);

@@ -49,8 +49,8 @@ class Worker {
   void measure_together(const Job& job, std::vector<Entrant*>& entrants,
                         const std::function<void(std::size_t)>& starting);
   void measure_memory(Entrant& entrant, DeviceTensors& tensors);
-  std::vector<kernels::Args> argument_sets(const Check& target, tuner::CacheState cache,
-                                           std::size_t workspace_bytes);
+  std::vector<kernels::BackwardArgs> argument_sets(const Check& target, tuner::CacheState cache,
+                                                   std::size_t workspace_bytes);
   void fail(std::size_t candidate, Entrant& entrant);
 
   Device& device_;

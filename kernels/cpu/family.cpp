@@ -97,7 +97,8 @@ class CpuFamily final : public Family {
             {"fcsa::kernels::cpu::native::prepare", "fcsa::kernels::cpu::native::forward"}};
   }
 
-  LaunchPlan plan(const Traits& traits, const Configuration& configuration, const Args& args) const override {
+  LaunchPlan plan(const Traits& traits, const Configuration& configuration,
+                  const BackwardArgs& args) const override {
     return config_of(configuration).plan(traits, args);
   }
 

@@ -213,7 +213,8 @@ class MmaFamily final : public Family {
              "fcsa::kernels::normalise", "fcsa::kernels::mma::forward_in_clusters"}};
   }
 
-  LaunchPlan plan(const Traits& traits, const Configuration& configuration, const Args& args) const override {
+  LaunchPlan plan(const Traits& traits, const Configuration& configuration,
+                  const BackwardArgs& args) const override {
     return config_of(configuration).plan(traits, args);
   }
 

@@ -36,7 +36,7 @@ class UnfusedFamily final : public Family {
                     "fcsa::kernels::unfused::softmax", "fcsa::kernels::unfused::output"}};
   }
 
-  LaunchPlan plan(const Traits& traits, const Configuration&, const Args& args) const override {
+  LaunchPlan plan(const Traits& traits, const Configuration&, const BackwardArgs& args) const override {
     return on_gpu() ? unfused::cuda_plan(traits, args) : unfused::cpu_plan(traits, args);
   }
 

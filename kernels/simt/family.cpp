@@ -101,7 +101,8 @@ class SimtFamily final : public Family {
             {"fcsa::kernels::simt::forward", "fcsa::kernels::simt::key_norms", "fcsa::kernels::normalise"}};
   }
 
-  LaunchPlan plan(const Traits& traits, const Configuration& configuration, const Args& args) const override {
+  LaunchPlan plan(const Traits& traits, const Configuration& configuration,
+                  const BackwardArgs& args) const override {
     return config_of(configuration).plan(traits, args);
   }
 

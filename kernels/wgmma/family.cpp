@@ -186,7 +186,8 @@ class WgmmaFamily final : public Family {
              "fcsa::kernels::wgmma::clear_counts"}};
   }
 
-  LaunchPlan plan(const Traits& traits, const Configuration& configuration, const Args& args) const override {
+  LaunchPlan plan(const Traits& traits, const Configuration& configuration,
+                  const BackwardArgs& args) const override {
     return config_of(configuration).plan(traits, args);
   }
 

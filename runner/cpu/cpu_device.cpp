@@ -70,7 +70,8 @@ class CpuDevice final : public Device {
     if (bytes != 0) std::memset(bytes_at(buffer, offset, bytes), value, bytes);
   }
 
-  void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::Args& args) override {
+  void launch(const Module& module, const kernels::LaunchPlan& plan,
+              const kernels::BackwardArgs& args) override {
     dynamic_cast<const CpuModule&>(module).launch(*pool_, plan, args);
   }
 

@@ -19,7 +19,7 @@ class CpuLauncher final : public Launcher {
     for (int i = 0; i < plan.count; ++i) pool_.run(0, plan.steps[i].smem_bytes, [](long long, void*) {});
   }
 
-  void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::Args& args,
+  void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::BackwardArgs& args,
               void* /*stream*/) override {
     dynamic_cast<const cpu::CpuModule&>(module).launch(pool_, plan, args);
   }

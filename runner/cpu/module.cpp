@@ -34,7 +34,7 @@ void CpuModule::load_library(const Binary& binary) {
 }
 
 void CpuModule::launch(kernels::cpu::ThreadPool& pool, const kernels::LaunchPlan& plan,
-                       const kernels::Args& args) const {
+                       const kernels::BackwardArgs& args) const {
   for (int i = 0; i < plan.count; ++i) {
     if (const int index = plan.steps[i].kernel; static_cast<std::size_t>(index) >= functions_.size()) {
       throw std::out_of_range(

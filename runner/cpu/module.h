@@ -19,7 +19,7 @@ class CpuModule final : public Module {
 
   // Runs every step of the plan in order.
   void launch(kernels::cpu::ThreadPool& pool, const kernels::LaunchPlan& plan,
-              const kernels::Args& args) const;
+              const kernels::BackwardArgs& args) const;
 
  private:
   void load_library(const Binary& binary);

@@ -84,7 +84,8 @@ class CudaDevice final : public Device {
     check(driver().memset_d8_async(address(buffer, offset), value, bytes, stream_.get()), "cuMemsetD8Async");
   }
 
-  void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::Args& args) override {
+  void launch(const Module& module, const kernels::LaunchPlan& plan,
+              const kernels::BackwardArgs& args) override {
     const Context::Active active(*context_);
     dynamic_cast<const CudaModule&>(module).launch(plan, args, stream_.get());
   }

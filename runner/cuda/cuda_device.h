@@ -18,9 +18,9 @@ std::string arch_name(int compute_capability);
 kernels::DeviceInfo describe(const Driver& driver, const Nvml* nvml, int ordinal);
 
 // Opens GPU `ordinal` in its primary context with a stream of its own. The thread that launches may be any,
-// one at a time. Launches are kernels with kernels::Args as their only parameter. Peak memory counts what
-// allocate() gives out, which is all that fcsa kernels use: it leaves out the context, module code and local
-// memory. Throws std::runtime_error when there is no such device, DeviceError when it doesn't work.
+// one at a time. Launches are kernels with kernels::BackwardArgs as their only parameter. Peak memory counts
+// what allocate() gives out, which is all that fcsa kernels use: it leaves out the context, module code and
+// local memory. Throws std::runtime_error when there is no such device, DeviceError when it doesn't work.
 std::unique_ptr<Device> open_cuda_device(int ordinal, std::string compiler_version);
 
 }  // namespace fcsa::runner::cuda

@@ -35,7 +35,7 @@ class CudaLauncher final : public Launcher {
 
   void reserve(const kernels::LaunchPlan&) override {}
 
-  void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::Args& args,
+  void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::BackwardArgs& args,
               void* stream) override {
     require_ours();
     const Context::Active active(*context_);

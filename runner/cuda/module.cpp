@@ -77,14 +77,15 @@ CudaModule::~CudaModule() {
   }
 }
 
-void CudaModule::launch(const kernels::LaunchPlan& plan, const kernels::Args& args, CUstream stream) const {
+void CudaModule::launch(const kernels::LaunchPlan& plan, const kernels::BackwardArgs& args,
+                        CUstream stream) const {
   const Driver& driver = context_->driver();
   const auto encoded = kernels::encode_maps(driver.tensor_map_encode_tiled, plan, args);
   driver.check(encoded.error, "cuTensorMapEncodeTiled");
   for (int i = 0; i < plan.count; ++i) launch_step(plan.steps[i], args, encoded.maps, stream);
 }
 
-void CudaModule::launch_step(const kernels::Launch& step, const kernels::Args& args,
+void CudaModule::launch_step(const kernels::Launch& step, const kernels::BackwardArgs& args,
                              const kernels::TensorMaps& maps, CUstream stream) const {
   const auto index = static_cast<std::size_t>(step.kernel);
   if (index >= functions_.size()) {
@@ -92,7 +93,7 @@ void CudaModule::launch_step(const kernels::Launch& step, const kernels::Args& a
         fmt::format("the plan launches kernel {} of a binary with {}", step.kernel, functions_.size()));
   }
   // A kernel that takes no maps doesn't look at the second parameter.
-  void* parameters[] = {const_cast<kernels::Args*>(&args), const_cast<kernels::TensorMaps*>(&maps)};
+  void* parameters[] = {const_cast<kernels::BackwardArgs*>(&args), const_cast<kernels::TensorMaps*>(&maps)};
   const unsigned grid_x = kernels::grid_x_on(step, context_->multiprocessors());
   const Driver& driver = context_->driver();
   const CUfunction function = functions_[index];

@@ -18,12 +18,12 @@ class CudaModule final : public Module {
 
   // Enqueues every step of the plan in order; allocates and waits for nothing. Throws DeviceError.
   // Precondition: the module's context is current.
-  void launch(const kernels::LaunchPlan& plan, const kernels::Args& args, CUstream stream) const;
+  void launch(const kernels::LaunchPlan& plan, const kernels::BackwardArgs& args, CUstream stream) const;
 
  private:
   void find_functions(const Binary& binary);
-  void launch_step(const kernels::Launch& step, const kernels::Args& args, const kernels::TensorMaps& maps,
-                   CUstream stream) const;
+  void launch_step(const kernels::Launch& step, const kernels::BackwardArgs& args,
+                   const kernels::TensorMaps& maps, CUstream stream) const;
 
   std::shared_ptr<const Context> context_;
   CUmodule module_ = nullptr;

@@ -18,7 +18,7 @@ namespace fcsa::runner::cpu {
 namespace {
 
 using fcsa::testing::write_file;
-using kernels::Args;
+using Args = kernels::BackwardArgs;
 using kernels::LaunchPlan;
 
 constexpr std::size_t kMiB = std::size_t{1} << 20;

@@ -16,7 +16,7 @@
 namespace fcsa::runner {
 namespace {
 
-using kernels::Args;
+using Args = kernels::BackwardArgs;
 using kernels::LaunchPlan;
 
 constexpr std::size_t kMiB = std::size_t{1} << 20;

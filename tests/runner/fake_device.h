@@ -46,7 +46,7 @@ class FakeDevice final : public Device {
   void fill(Buffer& buffer, std::size_t offset, unsigned char value, std::size_t bytes) override {
     std::memset(static_cast<char*>(buffer.data()) + offset, value, bytes);
   }
-  void launch(const Module&, const kernels::LaunchPlan& plan, const kernels::Args& args) override {
+  void launch(const Module&, const kernels::LaunchPlan& plan, const kernels::BackwardArgs& args) override {
     ++launches;
     kernel(plan, args);
   }

@@ -61,7 +61,7 @@ class HungryFamily final : public TextFamily {
  public:
   HungryFamily(std::string text, long long bytes) : TextFamily(std::move(text)), bytes_(bytes) {}
   kernels::LaunchPlan plan(const kernels::Traits& traits, const kernels::Configuration& configuration,
-                           const kernels::Args& args) const override {
+                           const kernels::BackwardArgs& args) const override {
     auto plan = TextFamily::plan(traits, configuration, args);
     plan.workspace_bytes = bytes_;
     return plan;

@@ -86,7 +86,7 @@ class TextFamily : public kernels::Family {
   }
   kernels::KernelTemplate kernel_template(kernels::Op) const override { return {}; }
   kernels::LaunchPlan plan(const kernels::Traits&, const kernels::Configuration&,
-                           const kernels::Args& args) const override {
+                           const kernels::BackwardArgs& args) const override {
     kernels::LaunchPlan plan;
     plan.count = 1;
     plan.steps[0].grid_x = static_cast<unsigned>(args.batch * args.heads * args.nq);
