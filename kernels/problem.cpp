@@ -68,6 +68,8 @@ void read_option(Problem& problem, std::string_view token) {
     problem.bias_gradient = true;
   } else if (token == "dscale") {
     problem.scale_gradient = true;
+  } else if (token == "deterministic") {
+    problem.deterministic = true;
   } else if (token == "tf32") {
     problem.allow_tf32 = true;
   } else if (token.starts_with("bias_batch=")) {
@@ -97,6 +99,7 @@ std::string options_text(const Problem& p) {
   if (p.head_scale) text += " head_scale";
   if (p.bias_gradient) text += " dbias";
   if (p.scale_gradient) text += " dscale";
+  if (p.deterministic) text += " deterministic";
   if (p.allow_tf32) text += " tf32";
   if (p.logit_bound) text += fmt::format(" bound={}", *p.logit_bound);
   return text + fmt::format(" scale={}", p.scale);
@@ -141,6 +144,7 @@ void validate(const Problem& p) {
     refuse("bias_batch and bias_heads are sizes of a bias, and there is none");
   if (p.op == Op::forward && (p.bias_gradient || p.scale_gradient))
     refuse("dbias and dscale are gradients: they are for the backward pass");
+  if (p.op == Op::forward && p.deterministic) refuse("deterministic: the forward pass always is");
   if (p.bias_gradient && p.bias == Bias::none) refuse("dbias is the gradient of a bias, and there is none");
   if (p.allow_tf32 && p.dtype != DType::f32) refuse("tf32 is about products of f32 tensors");
   if (!std::isfinite(p.scale)) refuse(fmt::format("scale is {}: it must be finite", p.scale));

@@ -35,6 +35,7 @@ struct Problem {
   bool head_scale = false;
   bool bias_gradient = false;   // backward only: the gradient of the bias is wanted
   bool scale_gradient = false;  // backward only: the gradient of the scale, of each head, is wanted
+  bool deterministic = false;   // backward only: the same bits from every run on the same device
   bool allow_tf32 = false;      // f32 only: products may be rounded to TF32 (10 bits of mantissa)
 
   bool operator==(const Problem&) const = default;

@@ -10,12 +10,17 @@ namespace {
 
 using tuner::Status;
 
+// Stores and loads of a thread. A few outside of the inner loops cost nothing that can be measured, and the
+// time decides; many are never worth the device's time.
+constexpr int kMostSpillBytes = 256;
+
 std::string disqualification(const CachedBinary& compiled) {
   const auto& resources = compiled.resources;
-  if (resources.spill_bytes > 0)
+  if (resources.spill_bytes > kMostSpillBytes)
     return fmt::format("{} bytes of registers spilled with {} registers a thread", resources.spill_bytes,
                        resources.registers);
-  if (resources.stack_bytes > 0) return fmt::format("{} bytes of stack a thread", resources.stack_bytes);
+  if (resources.spill_bytes == 0 && resources.stack_bytes > 0)
+    return fmt::format("{} bytes of stack a thread", resources.stack_bytes);
   return fmt::format("{}", fmt::join(compiled.warnings, "; "));
 }
 

@@ -3,6 +3,7 @@
 
 #include "kernels/config_fields.h"
 #include "kernels/families.h"
+#include "kernels/mma/backward_space.h"
 #include "kernels/mma/config.h"
 
 namespace fcsa::kernels {
@@ -66,16 +67,19 @@ class MmaFamily final : public Family {
   std::string unsupported(const Problem& problem, const Target& target) const override {
     if (target.kind != DeviceKind::cuda) return "mma runs on CUDA devices";
     if (target.compute_capability < 80) return "mma needs compute capability 8.0 or later";
-    if (problem.op != Op::forward) return "mma has no backward pass yet";
+    if (problem.op == Op::backward) return mma::backward_unsupported(problem);
     // Three products a step and O of 256 channels don't fit the registers: simt serves them.
     if (problem.dtype == DType::f32 && problem.head_dim > 128)
       return "mma serves f32 up to head dimension 128";
     return {};
   }
 
-  std::vector<Parameter> parameters(Op) const override { return parameters_of(forward_fields()); }
+  std::vector<Parameter> parameters(Op op) const override {
+    return op == Op::forward ? parameters_of(forward_fields()) : mma::backward_parameters();
+  }
 
-  std::vector<Constraint> constraints(Op) const override {
+  std::vector<Constraint> constraints(Op op) const override {
+    if (op == Op::backward) return mma::backward_constraints();
     using P = const Problem&;
     using V = const Configuration&;
     using D = const Target&;
@@ -167,6 +171,7 @@ class MmaFamily final : public Family {
   // warps and blocks, and as many stages as leave room for a second block. Otherwise as many rows in a warp
   // as the registers hold O for, or half where the tiles don't fill the device.
   Configuration baseline(const Problem& problem, const Target& target) const override {
+    if (problem.op == Op::backward) return mma::backward_baseline(problem, target);
     const Traits traits = traits_of(problem);
     const Args args = shape_args(problem);
     ForwardConfig config;
@@ -206,7 +211,12 @@ class MmaFamily final : public Family {
     return from_struct(forward_fields(), kernel_name(*this, problem.op), config);
   }
 
-  KernelTemplate kernel_template(Op) const override {
+  KernelTemplate kernel_template(Op op) const override {
+    if (op == Op::backward)
+      return {"kernels/mma/backward.cuh",
+              "fcsa::kernels::mma::BackwardConfig",
+              {"fcsa::kernels::mma::prepare_backward", "fcsa::kernels::mma::grad_keys",
+               "fcsa::kernels::mma::grad_queries", "fcsa::kernels::mma::grad_bias_and_scale"}};
     return {"kernels/mma/forward.cuh",
             "fcsa::kernels::mma::ForwardConfig",
             {"fcsa::kernels::mma::forward", "fcsa::kernels::key_factors", "fcsa::kernels::mma::combine",
@@ -215,10 +225,15 @@ class MmaFamily final : public Family {
 
   LaunchPlan plan(const Traits& traits, const Configuration& configuration,
                   const BackwardArgs& args) const override {
+    if (is_backward(configuration)) return mma::backward_config_of(configuration).plan(traits, args);
     return config_of(configuration).plan(traits, args);
   }
 
   Tile tile(const Configuration& configuration) const override {
+    if (is_backward(configuration)) {
+      const mma::BackwardConfig config = mma::backward_config_of(configuration);
+      return {.rows = config.block_m, .keys = config.keys().rows()};
+    }
     const ForwardConfig config = config_of(configuration);
     return {.rows = config.block_m(),
             .keys = config.block_n,
@@ -228,6 +243,10 @@ class MmaFamily final : public Family {
   }
 
  private:
+  bool is_backward(const Configuration& configuration) const {
+    return configuration.kernel == kernel_name(*this, Op::backward);
+  }
+
   static bool holds_two(int smem_bytes, const Target& target) {
     return 2 * (static_cast<std::size_t>(smem_bytes) + 1024) <= target.smem_per_block_bytes + 1024;
   }

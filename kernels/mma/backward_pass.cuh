@@ -1,0 +1,582 @@
+// One pass of the backward computation: a block owns rows of one side and walks over the rows of the other.
+#pragma once
+
+#include "kernels/common/key_factors.cuh"
+#include "kernels/common/reduce.cuh"
+#include "kernels/mma/backward_prepare.cuh"
+#include "kernels/mma/shared_rows.cuh"
+
+namespace fcsa::kernels::mma {
+
+// What a block computes. dk_dv owns keys and walks over the queries of all heads that read them; dq owns
+// queries and walks over the keys; dbias owns a tile of the bias and walks over the batches and heads that
+// share it.
+enum class Pass { dk_dv, dq, dbias };
+
+// The owned rows are those of K and V, or of Q and dO; the others' tiles pass through shared memory in
+// stages. S and dP of a tile have owned rows as rows, so that what an accumulator holds of P and dS is the A
+// fragment of the product that follows, and never leaves the registers.
+//   P = exp2(S - lse)     dS = P (dP - delta) / (|q| |k|)     dV += P^T dO     dK += dS^T Q     dQ += dS K
+template <Traits T, BackwardConfig C, Pass pass>
+struct BackwardPass {
+  static constexpr bool kOwnsKeys = pass == Pass::dk_dv;
+  static constexpr PassShape kShape = kOwnsKeys ? C.keys() : C.queries();
+  static constexpr bool kAddsDQ = C.dq == kAtomics && kOwnsKeys;
+  static constexpr bool kNorms = C.uses_norms(T) && pass != Pass::dbias;  // dS has the norms as factors
+  static constexpr int kThreads = kShape.threads(), kRowTiles = kShape.row_tiles, kRows = kShape.rows();
+  static constexpr int kParts = kShape.parts, kBlock = kShape.block, kChunk = kShape.chunk;
+  static constexpr int kChunks = kBlock / kParts / kChunk;  // of a warp
+  static_assert(kChunks * kChunk * kParts == kBlock);
+  static constexpr int kStages = pass == Pass::dbias ? 1 : kShape.stages;
+  static constexpr int kRowBytes = 2 * T.head_dim, kSteps = T.head_dim / 16, kChannelTiles = T.head_dim / 8;
+  static constexpr int kTiles = kChunk / 8;  // of columns, in a chunk
+  using Rows = SharedRows<kRowBytes>;
+  using ScoreRows = SharedRows<2 * kBlock>;
+  static constexpr int kScoreBytes = kRows * ScoreRows::kPitch;
+  using Scores = float[kRowTiles][kTiles][4];
+  static constexpr int kPartTiles = kChannelTiles / kParts;
+  static constexpr bool kExchange = kAddsDQ || kParts > 1;  // warps need each other's dS
+  using Accumulator = float[kRowTiles][kPartTiles][4];
+
+  const BackwardArgs& raw;  // q and k as the caller gave them
+  const Args& args;         // q and k normalised, where that came first
+  unsigned owned, stages, scores_shared;
+  int warp, row_group, part, lane, g, t;
+  int batch, owned_head, first_row;  // owned rows: of a key/value head, or of a query head
+  int shift;                         // causal: query i sees keys up to i + shift
+
+  uint4 a1[kShape.resident ? kRowTiles : 1][kShape.resident ? kSteps : 1];
+  uint4 a2[kShape.resident ? kRowTiles : 1][kShape.resident ? kSteps : 1];
+  // Of an owned row: 1/|k| or 1/|q|; lse and delta of a query; whether a key is seen.
+  float norm[kRowTiles][2], row_lse[kRowTiles][2], row_delta[kRowTiles][2];
+  bool row_seen[kRowTiles][2];
+  Accumulator of_scores, of_probabilities;
+
+  FCSA_DEVICE BackwardPass(const BackwardArgs& given, const Args& normalised, unsigned shared)
+      : raw(given), args(normalised), owned(shared) {
+    stages = owned + 2 * kRows * Rows::kPitch;
+    scores_shared = stages + kShape.stages * C.stage_bytes(T, kShape);
+    warp = static_cast<int>(threadIdx.x) / 32;
+    row_group = warp % kShape.row_groups();
+    part = warp / kShape.row_groups();
+    lane = static_cast<int>(threadIdx.x) % 32;
+    g = lane / 4;
+    t = lane % 4;
+    shift = args.nk - args.nq;
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m)
+#pragma unroll
+      for (int c = 0; c < kPartTiles; ++c)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) of_scores[m][c][i] = of_probabilities[m][c][i] = 0;
+  }
+
+  FCSA_DEVICE int group_size() const {
+    return args.heads / args.kv_heads;
+  }
+  FCSA_DEVICE int owned_limit() const {
+    return kOwnsKeys ? args.nk : args.nq;
+  }
+  FCSA_DEVICE int walked_limit() const {
+    return kOwnsKeys ? args.nq : args.nk;
+  }
+  FCSA_DEVICE int row_at(int m, int half) const {
+    return first_row + row_group * kShape.warp_rows() + 16 * m + 8 * half + g;
+  }
+
+  // ---- what is loaded
+
+  struct Source {
+    const char* rows;  // of one head
+    long long row_bytes;
+  };
+  FCSA_DEVICE static Source source(const void* tensor, const Strides& s, int batch, int head) {
+    return {static_cast<const char*>(tensor) + 2 * (batch * s.batch + head * s.head), 2 * s.row};
+  }
+  FCSA_DEVICE Source keys_of(int b, int kv_head) const {
+    return source(args.k, args.k_strides, b, kv_head);
+  }
+  FCSA_DEVICE Source values_of(int b, int kv_head) const {
+    return source(args.v, args.v_strides, b, kv_head);
+  }
+  FCSA_DEVICE Source queries_of(int b, int head) const {
+    return source(args.q, args.q_strides, b, head);
+  }
+  FCSA_DEVICE Source gradients_of(int b, int head) const {
+    return source(raw.dout, raw.dout_strides, b, head);
+  }
+
+  // `rows` rows from `first` on, asynchronously, zero from `limit` on.
+  template <int rows>
+  FCSA_DEVICE void load_rows(unsigned to, const Source& from, int first, int limit) const {
+    constexpr int kPieces = Rows::kPieces, kTotal = rows * kPieces;
+#pragma unroll 4
+    for (int i = static_cast<int>(threadIdx.x); i < kTotal; i += kThreads) {
+      const int row = i / kPieces, piece = i % kPieces;
+      const bool exists = first + row < limit;
+      ptx::copy_async_16(to + Rows::offset(0, row, 0, piece),
+                         exists ? from.rows + (first + row) * from.row_bytes + 16 * piece : from.rows,
+                         exists);
+    }
+  }
+
+  FCSA_DEVICE void load_owned(int b, int head) const {
+    if constexpr (kOwnsKeys) {
+      load_rows<kRows>(owned, keys_of(b, head), first_row, args.nk);
+      load_rows<kRows>(owned + kRows * Rows::kPitch, values_of(b, head), first_row, args.nk);
+    } else {
+      load_rows<kRows>(owned, queries_of(b, head), first_row, args.nq);
+      load_rows<kRows>(owned + kRows * Rows::kPitch, gradients_of(b, head), first_row, args.nq);
+    }
+  }
+
+  FCSA_DEVICE unsigned stage(int index) const {
+    return stages + index % kStages * C.stage_bytes(T, kShape);
+  }
+  FCSA_DEVICE static unsigned second_tile(unsigned stage) {
+    return stage + kBlock * Rows::kPitch;
+  }
+  FCSA_DEVICE static unsigned columns(unsigned stage) {
+    return stage + 2 * kBlock * Rows::kPitch;
+  }
+
+  // Numbers of kBlock rows that follow each other, to place `slot` of the stage.
+  FCSA_DEVICE void load_numbers(unsigned to, int slot, const float* from) const {
+    const int i = static_cast<int>(threadIdx.x) - 32 * (slot % kShape.warps);
+    for (int piece = i < 0 ? kBlock : i; piece < kBlock / 4; piece += kThreads)
+      ptx::copy_async_16(to + 4 * kBlock * slot + 16 * piece, from + 4 * piece, true);
+  }
+
+  // Not kept: the pointers would take registers of the accumulators.
+  FCSA_DEVICE Numbers numbers() const { return Numbers::of<T, C>(raw); }
+
+  // A tile of the other side: rows from `first` on of a query head, or of a key/value head.
+  FCSA_DEVICE void load_walked(unsigned to, int b, int head, int first) const {
+    if constexpr (kOwnsKeys) {
+      load_rows<kBlock>(to, queries_of(b, head), first, args.nq);
+      load_rows<kBlock>(second_tile(to), gradients_of(b, head), first, args.nq);
+      const long long at = (1LL * b * args.heads + head) * C.padded_queries(args) + first;
+      load_numbers(columns(to), 0, numbers().lse + at);
+      load_numbers(columns(to), 1, numbers().delta + at);
+      if constexpr (C.uses_norms(T)) load_numbers(columns(to), 2, numbers().query_norm + at);
+    } else {
+      load_rows<kBlock>(to, keys_of(b, head), first, args.nk);
+      load_rows<kBlock>(second_tile(to), values_of(b, head), first, args.nk);
+      const long long at = (1LL * b * args.kv_heads + head) * C.padded_keys(args) + first;
+      if constexpr (C.uses_norms(T)) load_numbers(columns(to), 0, numbers().key_norm + at);
+      if constexpr (T.key_mask) load_numbers(columns(to), 1, numbers().key_hidden + at);
+    }
+  }
+
+  FCSA_DEVICE float2 column(unsigned stage, int slot, int first) const {
+    return ptx::load_shared_2(columns(stage) + 4 * (kBlock * slot + first + 2 * t));
+  }
+
+  // Once the owned rows have arrived.
+  FCSA_DEVICE void prepare_owned(int b, int head) {
+    const long long start = kOwnsKeys ? (1LL * b * args.kv_heads + head) * C.padded_keys(args)
+                                      : (1LL * b * args.heads + head) * C.padded_queries(args);
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int row = row_at(m, h);
+        const bool exists = row < owned_limit();
+        const long long at = start + (exists ? row : 0);
+        row_seen[m][h] = exists;
+        norm[m][h] = 1;
+        if constexpr (kOwnsKeys) {
+          if constexpr (C.uses_norms(T)) norm[m][h] = exists ? numbers().key_norm[at] : 0.0f;
+          if constexpr (T.key_mask) row_seen[m][h] = exists && numbers().key_hidden[at] == 0;
+        } else {
+          if constexpr (C.uses_norms(T)) norm[m][h] = exists ? numbers().query_norm[at] : 0.0f;
+          row_lse[m][h] = exists ? numbers().lse[at] : -minus_infinity();
+          row_delta[m][h] = exists ? numbers().delta[at] : 0.0f;
+        }
+      }
+    if constexpr (kShape.resident) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m)
+#pragma unroll
+        for (int step = 0; step < kSteps; ++step) {
+          a1[m][step] = shared_fragment(owned, m, step);
+          a2[m][step] = shared_fragment(owned + kRows * Rows::kPitch, m, step);
+        }
+    }
+  }
+
+  FCSA_DEVICE uint4 shared_fragment(unsigned base, int m, int step) const {
+    return ptx::load_matrices(
+        Rows::rows_then_columns(base, row_group * kShape.warp_rows() + 16 * m, 2 * step, lane));
+  }
+
+  // ---- products
+
+  // Owned rows times the rows of a chunk of a tile: S from the first tensors, dP from the second.
+  template <int which>
+  FCSA_DEVICE void multiply(unsigned tile, int first, Scores& s) const {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m)
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) s[m][n][i] = 0;
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      uint4 a[kRowTiles];
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+        if constexpr (kShape.resident) {
+          a[m] = which == 0 ? a1[m][step] : a2[m][step];
+        } else {
+          a[m] = shared_fragment(owned + which * kRows * Rows::kPitch, m, step);
+        }
+      }
+#pragma unroll
+      for (int n = 0; n < kTiles; n += 2) {
+        const uint4 b = ptx::load_matrices(Rows::columns_then_rows(tile, first + 8 * n, 2 * step, lane));
+#pragma unroll
+        for (int m = 0; m < kRowTiles; ++m) {
+          ptx::multiply_add_16<T.dtype>(s[m][n], a[m], b.x, b.y);
+          ptx::multiply_add_16<T.dtype>(s[m][n + 1], a[m], b.z, b.w);
+        }
+      }
+    }
+  }
+
+  // accumulator += factor * s times the rows of a chunk of a tile.
+  FCSA_DEVICE void accumulate(unsigned tile, int first, const Scores& s, float factor,
+                              Accumulator& accumulator) const {
+    const auto pair = [factor](float x, float y) { return ptx::pack<T.dtype>(factor * x, factor * y); };
+#pragma unroll
+    for (int n = 0; n < kTiles; n += 2) {
+      uint4 a[kRowTiles];
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m)
+        a[m] = {pair(s[m][n][0], s[m][n][1]), pair(s[m][n][2], s[m][n][3]),
+                pair(s[m][n + 1][0], s[m][n + 1][1]), pair(s[m][n + 1][2], s[m][n + 1][3])};
+      add_product(tile, first + 8 * n, a, accumulator);
+    }
+  }
+
+  // The same for what warps that share rows have exchanged: all rows of the tile, and the channels of this
+  // warp.
+  FCSA_DEVICE void accumulate_shared(unsigned scores, unsigned tile, float factor,
+                                     Accumulator& accumulator) const {
+#pragma unroll
+    for (int row = 0; row < kBlock; row += 16) {
+      uint4 a[kRowTiles];
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+        a[m] = ptx::load_matrices(
+            ScoreRows::rows_then_columns(scores, row_group * kShape.warp_rows() + 16 * m, row / 8, lane));
+        if (factor != 1)
+          a[m] = {scaled(a[m].x, factor), scaled(a[m].y, factor), scaled(a[m].z, factor),
+                  scaled(a[m].w, factor)};
+      }
+      add_product(tile, row, a, accumulator);
+    }
+  }
+
+  FCSA_DEVICE static unsigned scaled(unsigned word, float factor) {
+    const float2 x = ptx::unpack<T.dtype>(word);
+    return ptx::pack<T.dtype>(x.x * factor, x.y * factor);
+  }
+
+  // accumulator += a times 16 rows of a tile.
+  FCSA_DEVICE void add_product(unsigned tile, int row, const uint4 (&a)[kRowTiles],
+                               Accumulator& accumulator) const {
+#pragma unroll
+    for (int c = 0; c < kPartTiles; c += 2) {
+      const uint4 b = ptx::load_matrices_transposed(
+          tile + Rows::kPitch * row + Rows::offset(0, lane % 16, 0, part * kPartTiles + c + lane / 16));
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+        ptx::multiply_add_16<T.dtype>(accumulator[m][c], a[m], b.x, b.y);
+        ptx::multiply_add_16<T.dtype>(accumulator[m][c + 1], a[m], b.z, b.w);
+      }
+    }
+  }
+
+  // ---- softmax and its gradient
+
+  FCSA_DEVICE float scale_of(int head) const {
+    return T.head_scale ? args.head_scale[head] : args.scale;
+  }
+
+  FCSA_DEVICE float bias_at(int b, int head, int query, int key) const {
+    const Strides& s = args.bias_strides;
+    const long long index = b % args.bias_batch * s.batch + (args.bias_heads == 1 ? 0 : head) * s.head +
+                            min(query, args.nq - 1) * s.row + min(key, args.nk - 1);
+    if constexpr (T.bias == Bias::f32) return __ldg(static_cast<const float*>(args.bias) + index);
+    return ptx::unpack<T.dtype>(__ldg(static_cast<const unsigned short*>(args.bias) + index)).x;
+  }
+
+  FCSA_DEVICE bool hidden(int query, int key) const {
+    return key >= args.nk || (T.causal && key > query + shift);
+  }
+
+  // Where in the problem a chunk is.
+  struct Place {
+    int b, head;  // of the queries
+    int first;    // of the chunk, in rows of the other side
+  };
+
+  // S to P in place.
+  template <bool edge>
+  FCSA_DEVICE void probabilities(unsigned stage, int first, const Place& place, Scores& s) const {
+    const float scale = kLog2E * scale_of(place.head);
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+      float2 factor{1, 1}, lse{0, 0}, hide{0, 0};
+      if constexpr (kOwnsKeys) {
+        lse = column(stage, 0, first + 8 * n);
+        if constexpr (C.uses_norms(T)) factor = column(stage, 2, first + 8 * n);
+      } else {
+        if constexpr (C.uses_norms(T)) factor = column(stage, 0, first + 8 * n);
+        if constexpr (T.key_mask) hide = column(stage, 1, first + 8 * n);
+      }
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int half = i / 2, side = i % 2, walked = place.first + 8 * n + 2 * t + side;
+          const int query = kOwnsKeys ? walked : row_at(m, half), key = kOwnsKeys ? row_at(m, half) : walked;
+          float x = s[m][n][i] * (C.uses_norms(T) ? norm[m][half] * scale : scale);
+          if constexpr (T.bias != Bias::none)
+            x = fmaf(bias_at(place.b, place.head, query, key), kLog2E,
+                     C.uses_norms(T) ? x * pick(factor, side) : x);
+          const float base = kOwnsKeys ? pick(lse, side) : row_lse[m][half];
+          x = C.uses_norms(T) && T.bias == Bias::none ? fmaf(x, pick(factor, side), -base) : x - base;
+          if constexpr (T.key_mask && !kOwnsKeys) x += pick(hide, side);
+          bool zero = edge && hidden(query, key);
+          if constexpr (T.key_mask && kOwnsKeys) zero = zero || !row_seen[m][half];
+          s[m][n][i] = zero ? 0.0f : ptx::exp2_approximate(x);
+        }
+    }
+  }
+
+  FCSA_DEVICE static float pick(const float2& pair, int side) {
+    return side ? pair.y : pair.x;
+  }
+
+  // dP to dS in place, with the norms that its products need.
+  FCSA_DEVICE void score_gradients(unsigned stage, int first, const Scores& p, Scores& dp) const {
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+      float2 factor{1, 1}, delta{0, 0};
+      if constexpr (kOwnsKeys) {
+        delta = column(stage, 1, first + 8 * n);
+        if constexpr (kNorms) factor = column(stage, 2, first + 8 * n);
+      } else if constexpr (kNorms) {
+        factor = column(stage, 0, first + 8 * n);
+      }
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const float above = dp[m][n][i] - (kOwnsKeys ? pick(delta, i % 2) : row_delta[m][i / 2]);
+          float x = p[m][n][i] * above;
+          if constexpr (kNorms) x *= norm[m][i / 2] * pick(factor, i % 2);
+          dp[m][n][i] = x;
+        }
+    }
+  }
+
+  // ---- the loop
+
+  // First and one past the last row of the other side that any of the owned rows meets.
+  FCSA_DEVICE int walk_begin() const {
+    return T.causal && kOwnsKeys ? min(max(0, first_row - shift), args.nq) / kBlock * kBlock : 0;
+  }
+  FCSA_DEVICE int walk_end() const {
+    if (!T.causal || kOwnsKeys) return walked_limit();
+    return min(args.nk, max(0, min(first_row + kRows, args.nq) + shift));
+  }
+
+  // Whether a warp's rows and a chunk have pairs that don't count, and whether they have others.
+  FCSA_DEVICE bool has_edge(int first) const {
+    const int row = first_row + row_group * kShape.warp_rows();
+    if constexpr (kOwnsKeys) {
+      const int last_key = row + kShape.warp_rows() - 1;
+      return last_key >= args.nk || (T.causal && last_key > first + shift);
+    } else {
+      const int last_key = first + kChunk - 1;
+      return last_key >= args.nk || (T.causal && last_key > row + shift);
+    }
+  }
+  FCSA_DEVICE bool all_hidden(int first) const {
+    if (!T.causal) return false;
+    const int row = first_row + row_group * kShape.warp_rows();
+    return kOwnsKeys ? row > first + kChunk - 1 + shift : first > row + kShape.warp_rows() - 1 + shift;
+  }
+
+  // One scale for all heads is left to the end, as is that of the only head.
+  FCSA_DEVICE float gradient_factor(int head) const {
+    return T.head_scale && kOwnsKeys && group_size() > 1 ? args.head_scale[head] : 1.0f;
+  }
+
+  template <bool edge>
+  FCSA_DEVICE void compute_chunk(unsigned tile, unsigned buffer, int first, const Place& place) {
+    Scores p;
+    multiply<0>(tile, first, p);
+    probabilities<edge>(tile, first, place, p);
+    if constexpr (kOwnsKeys && kParts == 1) accumulate(second_tile(tile), first, p, 1.0f, of_probabilities);
+    if constexpr (kParts > 1) store_scores(buffer + kScoreBytes, first, p);
+    Scores ds;
+    multiply<1>(second_tile(tile), first, ds);
+    score_gradients(tile, first, p, ds);
+    if constexpr (kExchange) store_scores(buffer, first, ds);
+    if constexpr (kParts == 1) accumulate(tile, first, ds, gradient_factor(place.head), of_scores);
+  }
+
+  template <typename Function>
+  FCSA_DEVICE static void for_all(Scores& s, const Function& function) {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m)
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) s[m][n][i] = function(s[m][n][i]);
+  }
+
+  // Everything of a tile that a warp does for itself; dS and P for the others to a buffer.
+  FCSA_DEVICE void compute_scores(unsigned tile, unsigned buffer, const Place& place) {
+#pragma unroll 1
+    for (int chunk = 0; chunk < kChunks; ++chunk) {
+      const int first = (part * kChunks + chunk) * kChunk;
+      const Place at{place.b, place.head, place.first + first};
+      if (all_hidden(at.first)) {
+        if constexpr (kExchange) {
+          Scores none;
+          for_all(none, [](float) { return 0.0f; });
+          store_scores(buffer, first, none);
+          if constexpr (kParts > 1) store_scores(buffer + kScoreBytes, first, none);
+        }
+      } else if (has_edge(at.first)) {
+        compute_chunk<true>(tile, buffer, first, at);
+      } else {
+        compute_chunk<false>(tile, buffer, first, at);
+      }
+    }
+  }
+
+  // What needs dS and P of other warps.
+  FCSA_DEVICE void use_scores(unsigned tile, unsigned buffer, const Place& place) {
+    if constexpr (kParts > 1) {
+      accumulate_shared(buffer + kScoreBytes, second_tile(tile), 1.0f, of_probabilities);
+      accumulate_shared(buffer, tile, gradient_factor(place.head), of_scores);
+    }
+    if constexpr (kAddsDQ) add_dq(buffer, place);
+  }
+
+  // Walks over the tiles of the heads that read a key/value head, or of one key/value head. With one buffer
+  // of scores there are two barriers a tile: the tile has arrived and nobody reads what is overwritten; the
+  // scores are written. With two buffers and a third stage the second one does both, and warps drift apart by
+  // up to a tile, so that the exponentials of some run beside the products of others.
+  FCSA_DEVICE void walk() {
+    constexpr bool kOneBarrier = kExchange && C.score_buffers == 2;
+    static_assert(!kOneBarrier || kStages >= 3);
+    const int begin = walk_begin(), tiles = max(0, (walk_end() - begin + kBlock - 1) / kBlock);
+    const int heads = kOwnsKeys ? group_size() : 1, count = tiles * heads;
+    const int first_head = kOwnsKeys ? owned_head * heads : owned_head / group_size();
+    const auto load = [&](int index) {
+      if (index < count)
+        load_walked(stage(index), batch, first_head + index / tiles, begin + index % tiles * kBlock);
+      ptx::copy_async_commit();  // even an empty group, so that the waits always count the same number
+    };
+    load_owned(batch, owned_head);
+#pragma unroll
+    for (int i = 0; i < kStages - 1; ++i) load(i);
+    if constexpr (kStages == 1) ptx::copy_async_commit();
+    ptx::copy_async_wait<(kStages == 1 ? 0 : kStages - 2)>();
+    __syncthreads();
+    prepare_owned(batch, owned_head);
+#pragma unroll 1
+    for (int i = 0; i < count; ++i) {
+      if constexpr (kStages == 1) {
+        __syncthreads();
+        load(i);
+        ptx::copy_async_wait<0>();
+        __syncthreads();
+      } else if constexpr (!kOneBarrier) {
+        ptx::copy_async_wait<kStages - 2>();
+        __syncthreads();  // this tile has arrived, and everybody is done with the stage that is loaded next
+        load(i + kStages - 1);
+      }
+      const Place place{batch, kOwnsKeys ? first_head + i / tiles : owned_head, begin + i % tiles * kBlock};
+      const unsigned buffer = scores_shared + (kOneBarrier ? i % 2 : 0) * (kParts > 1 ? 2 : 1) * kScoreBytes;
+      compute_scores(stage(i), buffer, place);
+      if constexpr (kOneBarrier) ptx::copy_async_wait<(kStages >= 3 ? kStages - 3 : 0)>();
+      if constexpr (kExchange) __syncthreads();
+      if constexpr (kOneBarrier) load(i + kStages - 1);
+      use_scores(stage(i), buffer, place);
+    }
+    ptx::copy_async_wait<0>();
+    __syncthreads();  // shared memory is free
+  }
+
+  // ---- dQ by atomic additions
+
+  FCSA_DEVICE void store_scores(unsigned scores, int first, const Scores& s) const {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m)
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const int row = row_group * kShape.warp_rows() + 16 * m + 8 * h, piece = first / 8 + n;
+          ptx::store_shared(scores + ScoreRows::kPitch * row + ScoreRows::offset(0, g, 0, piece) + 4 * t,
+                            ptx::pack<T.dtype>(s[m][n][2 * h], s[m][n][2 * h + 1]));
+        }
+  }
+
+  // dQ of a tile of queries: dS of all owned keys, from shared memory, times K.
+  FCSA_DEVICE void add_dq(unsigned buffer, const Place& place) const {
+    constexpr int kDQRowTiles = C.dq_tiles, kRowBlocks = kBlock / 16 / kDQRowTiles, kDQParts = C.dq_parts();
+    constexpr int kTurns = kRowBlocks * kDQParts / kShape.warps, kDQTiles = kChannelTiles / kDQParts;
+    float* sums =
+        reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, raw).dq) +
+        ((1LL * place.b * args.heads + place.head) * C.padded_queries(args) + place.first) * T.head_dim;
+#pragma unroll 1
+    for (int turn = 0; turn < kTurns; ++turn) {
+      const int unit = turn * kShape.warps + warp, row_block = unit % kRowBlocks,
+                channels = unit / kRowBlocks;
+      float dq[kDQRowTiles][kDQTiles][4];
+#pragma unroll
+      for (int m = 0; m < kDQRowTiles; ++m)
+#pragma unroll
+        for (int c = 0; c < kDQTiles; ++c)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) dq[m][c][i] = 0;
+#pragma unroll 2
+      for (int key = 0; key < kRows; key += 16) {
+        uint4 a[kDQRowTiles];
+#pragma unroll
+        for (int m = 0; m < kDQRowTiles; ++m)
+          a[m] = ptx::load_matrices_transposed(ScoreRows::columns_then_rows(
+              buffer + ScoreRows::kPitch * key, 0, 2 * (row_block * kDQRowTiles + m), lane));
+#pragma unroll
+        for (int c = 0; c < kDQTiles; c += 2) {
+          const uint4 b = ptx::load_matrices_transposed(
+              owned + Rows::kPitch * key +
+              Rows::offset(0, lane % 16, 0, lane / 16 + channels * kDQTiles + c));
+#pragma unroll
+          for (int m = 0; m < kDQRowTiles; ++m) {
+            ptx::multiply_add_16<T.dtype>(dq[m][c], a[m], b.x, b.y);
+            ptx::multiply_add_16<T.dtype>(dq[m][c + 1], a[m], b.z, b.w);
+          }
+        }
+      }
+#pragma unroll
+      for (int m = 0; m < kDQRowTiles; ++m) {
+        float* to = sums + 1LL * (row_block * kDQRowTiles + m) * 16 * T.head_dim + channels * kDQTiles * 128 +
+                    4 * lane;
+#pragma unroll
+        for (int c = 0; c < kDQTiles; ++c) ptx::add_global_4(to + 128 * c, dq[m][c]);
+      }
+    }
+  }
+};
+
+}  // namespace fcsa::kernels::mma

@@ -1,0 +1,130 @@
+// What the backward passes of the mma family read instead of tensors: a few numbers for every query and key.
+#pragma once
+
+#include "kernels/common/key_factors.cuh"
+#include "kernels/common/normalise.cuh"
+#include "kernels/mma/backward_config.h"
+
+namespace fcsa::kernels::mma {
+
+// Numbers of the queries, [batch, heads, padded_queries] each, and of the keys, [batch, kv_heads,
+// padded_keys]. Past the end, and for rows that see no key, lse is infinite, so that P is 0.
+struct Numbers {
+  float *lse, *delta, *query_norm, *query_dot;
+  float *key_norm, *key_hidden;
+
+  template <Traits T, BackwardConfig C>
+  FCSA_DEVICE static Numbers of(const BackwardArgs& args) {
+    const auto space = C.workspace(T, args);
+    char* workspace = static_cast<char*>(args.workspace);
+    float* q = reinterpret_cast<float*>(workspace + space.queries);
+    float* k = reinterpret_cast<float*>(workspace + space.keys);
+    return {q, q + space.query_floats, q + 2 * space.query_floats, q + 3 * space.query_floats,
+            k, k + space.key_floats};
+  }
+};
+
+// Eight lanes read a row, `kLoads` pieces each.
+template <Traits T>
+struct RowPieces {
+  static constexpr int kPieces = T.head_dim / 8, kLoads = (kPieces + 7) / 8;
+  uint4 words[kLoads];
+
+  FCSA_DEVICE void load(const void* tensor, long long first_element, int part, bool exists) {
+    const uint4* from = reinterpret_cast<const uint4*>(static_cast<const char*>(tensor) + 2 * first_element);
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i)
+      words[i] = exists && 8 * i + part < kPieces ? __ldg(from + 8 * i + part) : uint4{0, 0, 0, 0};
+  }
+};
+
+FCSA_DEVICE float sum_of_eight(float x) {
+#pragma unroll
+  for (int lane = 1; lane < 8; lane *= 2) x += __shfl_xor_sync(0xffffffffu, x, lane);
+  return x;
+}
+
+template <Traits T>
+FCSA_DEVICE float dot(const RowPieces<T>& a, const RowPieces<T>& b) {
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < RowPieces<T>::kLoads; ++i) {
+    const auto x = unpack_piece<T.dtype>(a.words[i]), y = unpack_piece<T.dtype>(b.words[i]);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) sum = fmaf(x.at[e], y.at[e], sum);
+  }
+  return sum_of_eight(sum);
+}
+
+template <Traits T, BackwardConfig C>
+FCSA_DEVICE void prepare_query(const BackwardArgs& args, long long index, int part) {
+  const long long padded = C.padded_queries(args), head = index / padded;
+  const int row = static_cast<int>(index - head * padded), batch = static_cast<int>(head / args.heads);
+  const int h = static_cast<int>(head % args.heads);
+  const bool exists = row < args.nq;
+  const auto at = [&](const Strides& s) { return batch * s.batch + h * s.head + row * s.row; };
+  RowPieces<T> q, o, dout;
+  if constexpr (C.uses_norms(T)) q.load(args.q, at(args.q_strides), part, exists);
+  o.load(args.o, at(args.o_strides), part, exists);
+  dout.load(args.dout, at(args.dout_strides), part, exists);
+  const float lse = exists ? args.lse[head * args.nq + row] : minus_infinity();
+  const Numbers numbers = Numbers::of<T, C>(args);
+  const float delta = dot<T>(o, dout);
+  if (part == 0) {
+    numbers.lse[index] = lse == minus_infinity() ? -minus_infinity() : lse * kLog2E;
+    numbers.delta[index] = delta;
+  }
+  if constexpr (C.uses_norms(T)) {
+    const float norm = inverse_norm(dot<T>(q, q), args.eps);
+    if (part == 0) numbers.query_norm[index] = exists ? norm : 0.0f;
+  }
+  if constexpr (C.dq == kAtomics) {
+    float4* sums = reinterpret_cast<float4*>(static_cast<char*>(args.workspace) + C.workspace(T, args).dq) +
+                   index * (T.head_dim / 4);
+#pragma unroll
+    for (int i = part; i < T.head_dim / 4; i += 8) sums[i] = {0, 0, 0, 0};
+  }
+}
+
+template <Traits T, BackwardConfig C>
+FCSA_DEVICE void prepare_key(const BackwardArgs& args, long long index, int part) {
+  const long long padded = C.padded_keys(args), head = index / padded;
+  const int key = static_cast<int>(index - head * padded), batch = static_cast<int>(head / args.kv_heads);
+  const Numbers numbers = Numbers::of<T, C>(args);
+  const bool exists = key < args.nk;
+  if constexpr (C.uses_norms(T)) {
+    const Strides& s = args.k_strides;
+    RowPieces<T> k;
+    k.load(args.k, batch * s.batch + head % args.kv_heads * s.head + key * s.row, part, exists);
+    const float norm = inverse_norm(dot<T>(k, k), args.eps);
+    if (part == 0) numbers.key_norm[index] = exists ? norm : 0.0f;
+  }
+  if constexpr (T.key_mask) {
+    const bool visible = exists && args.key_mask[batch * args.key_mask_stride + key] != 0;
+    if (part == 0) numbers.key_hidden[index] = visible ? 0.0f : minus_infinity();
+  }
+}
+
+// Blocks that normalise q and k, where that comes first, then those of queries, then of keys.
+template <Traits T, BackwardConfig C>
+__global__ void __launch_bounds__(BackwardConfig::kPrepareThreads)
+    prepare_backward(const __grid_constant__ BackwardArgs args) {
+#if FCSA_KERNEL_CODE
+  const auto normalising = static_cast<unsigned>(C.normalise_blocks(T, args));
+  if constexpr (C.normalised_before(T)) {
+    static_assert(NormaliseLayout::kThreads == BackwardConfig::kPrepareThreads);
+    if (blockIdx.x < normalising) return normalise_block<T>(args);
+  }
+  const int part = static_cast<int>(threadIdx.x) % 8;
+  const long long row =
+      1LL * (blockIdx.x - normalising) * BackwardConfig::kPrepareRows + static_cast<int>(threadIdx.x) / 8;
+  const long long queries = 1LL * args.batch * args.heads * C.padded_queries(args);
+  if (row < queries) {
+    prepare_query<T, C>(args, row, part);
+  } else if (C.uses_norms(T) || T.key_mask) {
+    prepare_key<T, C>(args, row - queries, part);
+  }
+#endif
+}
+
+}  // namespace fcsa::kernels::mma

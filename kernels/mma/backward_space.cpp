@@ -1,0 +1,182 @@
+#include "kernels/mma/backward_space.h"
+
+#include <algorithm>
+
+#include "kernels/config_fields.h"
+
+namespace fcsa::kernels::mma {
+namespace {
+
+const std::vector<ConfigField<BackwardConfig>>& fields() {
+  using C = BackwardConfig;
+  static const std::vector<ConfigField<BackwardConfig>> fields = {
+      {&C::warps, "warps", {2, 4, 8}, "warps of a block of keys"},
+      {&C::parts, "parts", {1, 2, 4}, "warps that share keys, and split queries and channels"},
+      {&C::key_tiles, "key_tiles", {1, 2, 4}, "tiles of 16 keys in a warp"},
+      {&C::block_m, "block_m", {16, 32, 64, 128}, "queries of a tile"},
+      {&C::chunk, "chunk", {16, 32, 64}, "queries of S and dP that a warp holds in registers at a time"},
+      {&C::stages, "stages", {1, 2, 3}, "tiles of Q and dO in flight"},
+      {&C::resident, "resident", {0, 1}, "1: K and V in registers, 0: read from shared memory"},
+      {&C::score_buffers, "score_buffers", {1, 2}, "buffers of dS and P: 2 leave one barrier a tile"},
+      {&C::min_blocks, "min_blocks", {1, 2, 3}, "blocks per multiprocessor to leave registers for"},
+      {&C::dq, "dq", {0, 1}, "dQ: 0 by a second pass, 1 by atomics, whose rounding differs from run to run"},
+      {&C::dq_tiles, "dq_tiles", {1, 2}, "atomics: tiles of 16 queries of dQ in a warp"},
+      {&C::query_warps, "query_warps", {2, 4, 8}, "warps of a block of queries"},
+      {&C::query_tiles, "query_tiles", {1, 2}, "tiles of 16 queries in a warp"},
+      {&C::query_block_n, "query_block_n", {16, 32, 64, 128}, "keys of a tile of the second pass"},
+      {&C::query_stages, "query_stages", {1, 2, 3}, "tiles of K and V in flight in the second pass"},
+      {&C::query_resident, "query_resident", {0, 1}, "1: Q and dO in registers in the second pass"},
+      {&C::query_min_blocks, "query_min_blocks", {1, 2, 3}, "blocks per multiprocessor of the second pass"},
+      {&C::heads_first, "heads_first", {0, 1}, "1: blocks of different heads start together, 0: of one head"},
+  };
+  return fields;
+}
+
+bool fits(std::size_t smem_bytes, const Target& target, int blocks) {
+  if (smem_bytes > target.smem_per_block_bytes) return false;
+  return static_cast<std::size_t>(blocks) * (smem_bytes + 1024) <= target.smem_per_block_bytes + 1024;
+}
+
+bool has_registers(int estimate, int threads, int blocks) {
+  return estimate <= std::min(255, 65536 / (threads * blocks));
+}
+
+// Whether the queries' shape serves a pass over the keys, or only the conversion of dQ.
+bool walks_queries(const Problem& problem, const BackwardConfig& config) {
+  return config.dq == kSecondPass || problem.bias_gradient;
+}
+
+bool valid(const Problem& problem, const BackwardConfig& config, const Target& target) {
+  const Configuration configuration = from_struct(fields(), "mma.backward", config);
+  const std::vector<Constraint> constraints = backward_constraints();
+  return std::all_of(constraints.begin(), constraints.end(), [&](const Constraint& constraint) {
+    return constraint.holds(problem, configuration, target);
+  });
+}
+
+}  // namespace
+
+BackwardConfig backward_config_of(const Configuration& configuration) {
+  return to_struct(fields(), configuration);
+}
+
+std::vector<Parameter> backward_parameters() {
+  return parameters_of(fields());
+}
+
+std::vector<Constraint> backward_constraints() {
+  using P = const Problem&;
+  using V = const Configuration&;
+  using D = const Target&;
+  const auto of = [](V c) { return backward_config_of(c); };
+  return {
+      {"atomics add in another order every time, and the problem is to be deterministic",
+       [of](P p, V c, D) { return !p.deterministic || of(c).dq != kAtomics; },
+       {"dq"}},
+      {"chunk longer than a warp's part of the tile",
+       [of](P, V c, D) { return of(c).chunk * of(c).parts <= of(c).block_m; },
+       {"parts", "block_m", "chunk"}},
+      {"channels or their groups don't divide into the parts",
+       [of](P p, V c, D) {
+         const int parts = of(c).parts;
+         return of(c).warps % parts == 0 && p.head_dim % (16 * parts) == 0 &&
+                (!p.l2norm_qk || p.groups == 1 || p.groups % parts == 0);
+       },
+       {"warps", "parts"}},
+      {"accumulators and operands of the keys above the registers of a thread",
+       [of](P p, V c, D) {
+         return has_registers(of(c).keys_registers(traits_of(p)), of(c).keys().threads(), of(c).min_blocks);
+       },
+       {"warps", "parts", "key_tiles", "chunk", "resident", "min_blocks"}},
+      {"shared memory of the keys' blocks above what a multiprocessor has",
+       [of](P p, V c, D d) {
+         return fits(static_cast<std::size_t>(of(c).keys_smem_bytes(traits_of(p))), d, of(c).min_blocks);
+       },
+       {"warps", "parts", "key_tiles", "block_m", "stages", "score_buffers", "min_blocks", "dq"}},
+      {"dQ of a tile doesn't divide into the warps",
+       [of](P p, V c, D) {
+         const BackwardConfig config = of(c);
+         if (config.dq != kAtomics) return config.dq_tiles == 1;
+         const int rows = 16 * config.dq_tiles;
+         return config.block_m % rows == 0 && p.head_dim % (16 * config.dq_parts()) == 0 &&
+                config.block_m / rows * config.dq_parts() % config.warps == 0;
+       },
+       {"warps", "block_m", "dq", "dq_tiles"}},
+      {"two buffers are for three stages, and for warps that exchange something",
+       [of](P, V c, D) { return of(c).score_buffers == 1 || (of(c).stages >= 3 && of(c).exchanged() != 0); },
+       {"parts", "stages", "score_buffers", "dq"}},
+      {"half of a block's keys are past the end",
+       [of](P p, V c, D) { return of(c).keys().rows() <= 64 || of(c).keys().rows() / 2 < p.nk; },
+       {"warps", "parts", "key_tiles"}},
+      {"half of a tile's queries are past the end",
+       [of](P p, V c, D) { return of(c).block_m <= 16 || of(c).block_m / 2 < p.nq; },
+       {"block_m"}},
+      {"accumulators and operands of the queries above the registers of a thread",
+       [of](P p, V c, D) {
+         return has_registers(of(c).queries_registers(traits_of(p)), of(c).queries().threads(),
+                              of(c).query_min_blocks);
+       },
+       {"query_warps", "query_tiles", "query_block_n", "query_resident", "query_min_blocks"}},
+      {"shared memory of the queries' blocks above what a multiprocessor has",
+       [of](P p, V c, D d) {
+         return fits(static_cast<std::size_t>(of(c).queries_smem_bytes(traits_of(p))), d,
+                     of(c).query_min_blocks);
+       },
+       {"query_warps", "query_tiles", "query_block_n", "query_stages", "query_min_blocks"}},
+      {"there is no second pass to tune",
+       [of](P p, V c, D) {
+         const BackwardConfig config = of(c), usual;
+         return walks_queries(p, config) ||
+                (config.query_block_n == usual.query_block_n && config.query_stages == usual.query_stages &&
+                 config.query_tiles == usual.query_tiles && config.query_resident == usual.query_resident &&
+                 config.query_min_blocks == usual.query_min_blocks);
+       },
+       {"dq", "query_tiles", "query_block_n", "query_stages", "query_resident", "query_min_blocks"}},
+      // dS of the whole tile stays in registers until all that share the bias have been added.
+      {"gradients of a tile of the bias above the registers of a thread",
+       [of](P p, V c, D) {
+         const PassShape shape = of(c).queries();
+         return !p.bias_gradient || shape.row_tiles * shape.block <= 64;
+       },
+       {"query_tiles", "query_block_n"}},
+  };
+}
+
+std::string backward_unsupported(const Problem& problem) {
+  if (problem.dtype == DType::f32) return "mma's backward pass takes bf16 and f16: simt serves f32";
+  if (problem.l2norm_qk && problem.head_dim / problem.groups % 8 != 0)
+    return "mma's backward pass normalises groups of a multiple of 8 channels: simt serves others";
+  return {};
+}
+
+// As large as registers and shared memory allow, with room for the limits of causal problems and a bias,
+// which take registers that the estimates don't count.
+Configuration backward_baseline(const Problem& problem, const Target& target) {
+  BackwardConfig config;
+  config.dq = problem.deterministic ? kSecondPass : kAtomics;
+  if (problem.head_dim > 64) config.chunk = 16;
+  if (problem.head_dim > 128) {
+    config.parts = 2;
+    config.block_m = 32;
+  }
+  if (walks_queries(problem, config) && problem.bias != Bias::none) config.query_block_n = 32;
+  if (walks_queries(problem, config) && problem.head_dim > 128) config.query_block_n = 32;
+  while (config.block_m > 16 && config.block_m / 2 >= problem.nq) config.block_m /= 2;
+  config.chunk = std::min(config.chunk, config.block_m);
+  while (config.warps > 2 && config.keys().rows() > 64 && config.keys().rows() / 2 >= problem.nk)
+    config.warps /= 2;
+  const auto is_valid = [&] { return valid(problem, config, target); };
+  while (config.stages > 1 && !is_valid()) --config.stages;
+  while (config.block_m > 16 && !is_valid()) {
+    config.block_m /= 2;
+    config.chunk = std::min(config.chunk, config.block_m);
+  }
+  while (config.warps > 2 && !is_valid()) config.warps /= 2;
+  while (config.query_stages > 1 && !is_valid()) --config.query_stages;
+  while (config.query_block_n > 16 && !is_valid()) config.query_block_n /= 2;
+  while (config.query_warps > 2 && !is_valid()) config.query_warps /= 2;
+  if (!is_valid()) config.dq = kSecondPass;
+  return from_struct(fields(), "mma.backward", config);
+}
+
+}  // namespace fcsa::kernels::mma
