@@ -57,7 +57,7 @@ struct BackwardConfig {
     return {warps, parts, key_tiles, block_m, chunk, stages, resident};
   }
   FCSA_HD constexpr PassShape queries() const {
-    const int query_chunk = query_block_n < 32 || query_tiles > 1 ? 16 : 32;
+    const int query_chunk = query_block_n < 64 || query_tiles > 1 ? 16 : 32;
     return {query_warps, 1, query_tiles, query_block_n, query_chunk, query_stages, query_resident};
   }
 

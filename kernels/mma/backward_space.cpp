@@ -113,16 +113,17 @@ std::vector<Constraint> backward_constraints() {
        {"block_m"}},
       {"accumulators and operands of the queries above the registers of a thread",
        [of](P p, V c, D) {
-         return has_registers(of(c).queries_registers(traits_of(p)), of(c).queries().threads(),
-                              of(c).query_min_blocks);
+         return !walks_queries(p, of(c)) || has_registers(of(c).queries_registers(traits_of(p)),
+                                                          of(c).queries().threads(), of(c).query_min_blocks);
        },
-       {"query_warps", "query_tiles", "query_block_n", "query_resident", "query_min_blocks"}},
+       {"dq", "query_warps", "query_tiles", "query_block_n", "query_resident", "query_min_blocks"}},
       {"shared memory of the queries' blocks above what a multiprocessor has",
        [of](P p, V c, D d) {
-         return fits(static_cast<std::size_t>(of(c).queries_smem_bytes(traits_of(p))), d,
+         return !walks_queries(p, of(c)) ||
+                fits(static_cast<std::size_t>(of(c).queries_smem_bytes(traits_of(p))), d,
                      of(c).query_min_blocks);
        },
-       {"query_warps", "query_tiles", "query_block_n", "query_stages", "query_min_blocks"}},
+       {"dq", "query_warps", "query_tiles", "query_block_n", "query_stages", "query_min_blocks"}},
       {"there is no second pass to tune",
        [of](P p, V c, D) {
          const BackwardConfig config = of(c), usual;
@@ -149,33 +150,33 @@ std::string backward_unsupported(const Problem& problem) {
   return {};
 }
 
-// As large as registers and shared memory allow, with room for the limits of causal problems and a bias,
-// which take registers that the estimates don't count.
+// The first that is valid of shapes from large to small. Registers: the limits of causal problems and a bias
+// take some that the estimates don't count.
 Configuration backward_baseline(const Problem& problem, const Target& target) {
+  struct Keys {
+    int warps, parts, block_m, chunk;
+  };
+  struct Queries {
+    int warps, block_n, stages;
+  };
+  const int d = problem.head_dim, chunk = d <= 64 ? 32 : 16;
+  const Keys most_keys[] = {{8, 1, 64, chunk}, {4, 1, 64, chunk}, {8, 2, 32, 16}, {4, 2, 32, 16},
+                            {4, 1, 32, 16},    {4, 1, 16, 16},    {2, 2, 32, 16}, {2, 1, 16, 16}};
+  const Queries most_queries[] = {{4, 64, 2}, {4, 32, 2}, {4, 32, 1}, {4, 16, 1}, {2, 16, 1}};
   BackwardConfig config;
   config.dq = problem.deterministic ? kSecondPass : kAtomics;
-  if (problem.head_dim > 64) config.chunk = 16;
-  if (problem.head_dim > 128) {
-    config.parts = 2;
-    config.block_m = 32;
-  }
-  if (walks_queries(problem, config) && problem.bias != Bias::none) config.query_block_n = 32;
-  if (walks_queries(problem, config) && problem.head_dim > 128) config.query_block_n = 32;
-  while (config.block_m > 16 && config.block_m / 2 >= problem.nq) config.block_m /= 2;
-  config.chunk = std::min(config.chunk, config.block_m);
-  while (config.warps > 2 && config.keys().rows() > 64 && config.keys().rows() / 2 >= problem.nk)
-    config.warps /= 2;
-  const auto is_valid = [&] { return valid(problem, config, target); };
-  while (config.stages > 1 && !is_valid()) --config.stages;
-  while (config.block_m > 16 && !is_valid()) {
-    config.block_m /= 2;
-    config.chunk = std::min(config.chunk, config.block_m);
-  }
-  while (config.warps > 2 && !is_valid()) config.warps /= 2;
-  while (config.query_stages > 1 && !is_valid()) --config.query_stages;
-  while (config.query_block_n > 16 && !is_valid()) config.query_block_n /= 2;
-  while (config.query_warps > 2 && !is_valid()) config.query_warps /= 2;
-  if (!is_valid()) config.dq = kSecondPass;
+  for (const Keys& keys : most_keys)
+    for (const int stages : {2, 1})
+      for (const Queries& queries : most_queries) {
+        config.warps = keys.warps, config.parts = keys.parts, config.block_m = keys.block_m;
+        config.chunk = keys.chunk, config.stages = stages;
+        if (walks_queries(problem, config)) {
+          if (problem.bias != Bias::none && queries.block_n > 32) continue;
+          config.query_warps = queries.warps, config.query_block_n = queries.block_n;
+          config.query_stages = queries.stages;
+        }
+        if (valid(problem, config, target)) return from_struct(fields(), "mma.backward", config);
+      }
   return from_struct(fields(), "mma.backward", config);
 }
 
