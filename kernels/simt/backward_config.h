@@ -48,11 +48,11 @@ struct PassShape {
     return 4 * (own + other + exchange + records);
   }
 
-  // Registers that sums for `gradients` tensors, `tiles` micro-tiles and the operands of one step need at least.
-  FCSA_HD constexpr int register_estimate(int head_dim, int gradients, int tiles) const {
+  // Registers that the sums of `gradients` tensors, a micro-tile and the operands of one step need at least.
+  FCSA_HD constexpr int register_estimate(int head_dim, int gradients) const {
     const int sums = gradients * thread_rows() * channel_chunks(head_dim) * 4;
     const int operands = 4 * (thread_m > thread_rows() ? thread_m : thread_rows()) + 4;
-    return sums + tiles * thread_m * thread_n + operands + 36;
+    return sums + thread_m * thread_n + operands + 36;
   }
 };
 

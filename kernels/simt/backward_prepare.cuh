@@ -88,11 +88,15 @@ template <Traits T, BackwardConfig C>
 __global__ void __launch_bounds__(BackwardConfig::kPrepareThreads) prepare(const __grid_constant__ BackwardArgs args) {
 #if FCSA_KERNEL_CODE
   if constexpr (T.bias != Bias::none) clear_bias_counts<T, C>(args);
-  const unsigned normalising = C.normalise_blocks(T, args);
-  if (blockIdx.x < normalising) {
-    if constexpr (normalises_first(T)) normalise_block<T>(args);
+  if constexpr (normalises_first(T)) {
+    const unsigned normalising = C.normalise_blocks(T, args);
+    if (blockIdx.x < normalising) {
+      normalise_block<T>(args);
+    } else {
+      write_records<T, C>(args, blockIdx.x - normalising);
+    }
   } else {
-    write_records<T, C>(args, blockIdx.x - normalising);
+    write_records<T, C>(args, blockIdx.x);
   }
 #endif
 }

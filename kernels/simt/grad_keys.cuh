@@ -56,11 +56,12 @@ struct GradKeys {
   FCSA_DEVICE void begin() {
     const float4* records = key_records<T, C>(args, batch, kv_head);
     if constexpr (BackwardConfig::normalises(T)) pass.normalise_own(records, first_key, args.nk);
-    if constexpr (!T.key_mask) return;
+    if constexpr (T.key_mask) {
 #pragma unroll
-    for (int i = 0; i < S.thread_m; ++i) {
-      const int key = first_key + pass.own(i);
-      if (key < args.nk && __ldg(&records[key].z) != 0) visible |= 1u << i;
+      for (int i = 0; i < S.thread_m; ++i) {
+        const int key = first_key + pass.own(i);
+        if (key < args.nk && __ldg(&records[key].z) != 0) visible |= 1u << i;
+      }
     }
   }
 
