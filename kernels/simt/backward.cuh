@@ -1,5 +1,5 @@
-// Backward pass on the CUDA cores, in f32 whatever the storage: exact, for every GPU from sm_75 on. Kernels, in
-// order:
+// Backward pass on the CUDA cores, in f32 whatever the storage: exact, for every GPU from sm_75 on. Kernels,
+// in order:
 //   prepare              norms of q and k, sums of dout * o; with groups the normalised q and k
 //   grad_keys            dk, dv            grad_queries             dq
 //   grad_bias_and_scale  dbias, dscale, where they are wanted

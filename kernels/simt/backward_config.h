@@ -6,20 +6,20 @@
 
 namespace fcsa::kernels::simt {
 
-// How the threads of a block share a pass. The block owns block_m() rows, of keys or of queries, and walks over
-// the rows of the other kind, block_n() at a time. Its warps own whole rows, so P and dS pass inside a warp from
-// where they are computed to the products that they are factors of. For the products over channels (S and dP)
-// the 32 lanes form a grid of lanes_m x lanes_n, each with a micro-tile of thread_m x thread_n; for the sums over
-// the other rows (gradients of the owned rows) one of row_lanes() x channel_lanes.
+// How the threads of a block share a pass. The block owns block_m() rows, of keys or of queries, and walks
+// over the rows of the other kind, block_n() at a time. Its warps own whole rows, so P and dS pass inside a
+// warp from where they are computed to the products that they are factors of. For the products over channels
+// (S and dP) the 32 lanes form a grid of lanes_m x lanes_n, each with a micro-tile of thread_m x thread_n;
+// for the sums over the other rows (gradients of the owned rows) one of row_lanes() x channel_lanes.
 struct PassShape {
   int warps = 4;
   int lanes_m = 4;
   int thread_m = 4;
   int thread_n = 4;
   int channel_lanes = 8;
-  int stages = 1;
-  int min_blocks = 1;
-  int unroll = 2;
+  int stages = 1;      // tiles of the other rows in flight
+  int min_blocks = 1;  // that a multiprocessor should hold: caps the registers
+  int unroll = 2;      // of the loops over channels and over rows, in steps of 4
 
   FCSA_HD constexpr int lanes_n() const { return 32 / lanes_m; }
   FCSA_HD constexpr int warp_rows() const { return lanes_m * thread_m; }
@@ -52,7 +52,7 @@ struct PassShape {
   FCSA_HD constexpr int register_estimate(int head_dim, int gradients) const {
     const int sums = gradients * thread_rows() * channel_chunks(head_dim) * 4;
     const int operands = 4 * (thread_m > thread_rows() ? thread_m : thread_rows()) + 4;
-    return sums + thread_m * thread_n + operands + 36;
+    return sums + thread_m * thread_n + operands + 2 * thread_n + 36;
   }
 };
 
@@ -67,6 +67,7 @@ struct BackwardConfig {
   int key_channel_lanes = 8;
   int key_stages = 1;
   int key_min_blocks = 1;
+  int key_unroll = 2;
   int query_warps = 4;
   int query_lanes_m = 4;
   int query_thread_m = 4;
@@ -74,7 +75,7 @@ struct BackwardConfig {
   int query_channel_lanes = 8;
   int query_stages = 1;
   int query_min_blocks = 1;
-  int unroll = 2;  // of the loops over channels and over rows, in steps of 4
+  int query_unroll = 2;
 
   FCSA_HD constexpr PassShape keys() const {
     return {.warps = key_warps,
@@ -84,7 +85,7 @@ struct BackwardConfig {
             .channel_lanes = key_channel_lanes,
             .stages = key_stages,
             .min_blocks = key_min_blocks,
-            .unroll = unroll};
+            .unroll = key_unroll};
   }
   FCSA_HD constexpr PassShape queries() const {
     return {.warps = query_warps,
@@ -94,12 +95,13 @@ struct BackwardConfig {
             .channel_lanes = query_channel_lanes,
             .stages = query_stages,
             .min_blocks = query_min_blocks,
-            .unroll = unroll};
+            .unroll = query_unroll};
   }
-  // Of dbias, a tile at a time: nothing is walked over.
+  // Of dbias, a tile at a time: nothing is walked over. Its sums are a micro-tile too.
   FCSA_HD constexpr PassShape bias() const {
     PassShape shape = queries();
-    shape.stages = 1;
+    shape.thread_m = shape.thread_m < 4 ? shape.thread_m : 4;
+    shape.stages = shape.min_blocks = 1;
     return shape;
   }
 
@@ -108,8 +110,8 @@ struct BackwardConfig {
     return traits.l2norm_qk && !normalises_first(traits);
   }
 
-  // dbias: a tile of it is the sum over the batches and heads that share it. Where tiles are few, these are split
-  // over blocks.
+  // dbias: a tile of it is the sum over the batches and heads that share it. Where tiles are few, these are
+  // split over blocks.
   struct BiasTiles {
     int shared_batches = 0, shared_heads = 0;
     int row_tiles = 0, key_tiles = 0;
@@ -130,9 +132,9 @@ struct BackwardConfig {
     return b;
   }
 
-  // Byte offsets. Records: 4 f32 for every query [batch, heads, nq] and key [batch, kv_heads, nk]. Row sums of
-  // q . dq, over the rows of a block [heads, batch, tiles of queries] f32. Split dbias: a count of finished
-  // parts for each tile, and the parts [tile, split, element of the tile] f32.
+  // Byte offsets. Records: 4 f32 for every query [batch, heads, nq] and key [batch, kv_heads, nk]. Row sums
+  // of q . dq, over the rows of a block [heads, batch, tiles of queries] f32. Split dbias: a count of
+  // finished parts for each tile, and the parts [tile, split, element of the tile] f32.
   struct Workspace {
     long long query_records = 0, key_records = 0, scale_sums = 0, bias_counts = 0, bias_parts = 0, bytes = 0;
   };
@@ -179,20 +181,22 @@ struct BackwardConfig {
     plan.workspace_bytes = workspace(traits, args).bytes;
     Launch& prepare = plan.steps[plan.count++];
     prepare.kernel = 0;
-    prepare.grid_x = normalise_blocks(traits, args) +
-                     static_cast<unsigned>(ceil_div(query_rows(args), kRecordRows) +
-                                           ceil_div(key_rows(args), kRecordRows));
+    prepare.grid_x =
+        normalise_blocks(traits, args) + static_cast<unsigned>(ceil_div(query_rows(args), kRecordRows) +
+                                                               ceil_div(key_rows(args), kRecordRows));
     prepare.threads = kPrepareThreads;
     plan.steps[plan.count++] = pass_launch(1, keys(), traits.head_dim, key_blocks(args));
     plan.steps[plan.count++] = pass_launch(2, queries(), traits.head_dim, query_blocks(args));
     if (!args.wants_dbias && !args.wants_dscale) return plan;
-    const long long blocks = (args.wants_dbias ? bias_tiles(args).blocks() : 0) + (args.wants_dscale ? args.heads : 0);
+    const long long blocks =
+        (args.wants_dbias ? bias_tiles(args).blocks() : 0) + (args.wants_dscale ? args.heads : 0);
     plan.steps[plan.count++] = pass_launch(3, bias(), traits.head_dim, blocks);
     return plan;
   }
 
  private:
-  FCSA_HD static constexpr Launch pass_launch(int kernel, const PassShape& shape, int head_dim, long long blocks) {
+  FCSA_HD static constexpr Launch pass_launch(int kernel, const PassShape& shape, int head_dim,
+                                              long long blocks) {
     Launch launch;
     launch.kernel = kernel;
     launch.grid_x = static_cast<unsigned>(blocks);

@@ -1,4 +1,5 @@
-// What the passes of the backward pass have in common: tiles in shared memory, products, and the walk over tiles.
+// What the passes of the backward pass have in common: tiles in shared memory, products, and the walk over
+// tiles.
 #pragma once
 
 #include "kernels/simt/backward_config.h"
@@ -7,8 +8,9 @@
 
 namespace fcsa::kernels::simt {
 
-// A block owns rows of two tensors, x1 and x2, and walks over rows of y1 and y2. S is of x1 and y1, dP of x2 and
-// y2: a block that owns keys has x1 = K, x2 = V, y1 = Q, y2 = dO, one that owns queries has the other way round.
+// A block owns rows of two tensors, x1 and x2, and walks over rows of y1 and y2. S is of x1 and y1, dP of x2
+// and y2: a block that owns keys has x1 = K, x2 = V, y1 = Q, y2 = dO, one that owns queries has the other way
+// round.
 template <Traits T, PassShape S>
 struct Pass {
   static constexpr int kThreads = S.threads();
@@ -24,10 +26,10 @@ struct Pass {
   // Owned rows sum_row(i), channels channel(c) to channel(c) + 3.
   using Sums = float4[kRows][kChunks];
 
-  float *x1, *x2;       // [block_m][kPitch]
-  float *y1, *y2;       // [stages][block_n][kPitch]
-  float* exchange;      // [block_m][kExchangePitch]: P or dS, of a warp's rows for that warp alone
-  float4* records;      // [stages][block_n], of the other rows
+  float *x1, *x2;   // [block_m][kPitch]
+  float *y1, *y2;   // [stages][block_n][kPitch]
+  float* exchange;  // [block_m][kExchangePitch]: P or dS, of a warp's rows for that warp alone
+  float4* records;  // [stages][block_n], of the other rows
   int lane_m, lane_n, row_lane, channel_lane;  // places in the two grids of lanes
   int warp_row;                                // first row of this warp in the tile
 
@@ -117,9 +119,11 @@ struct Pass {
     }
   }
 
-  // Position of a lane's other(kVector * v) in a row of the exchange; the next kVector - 1 follow, so that a lane
-  // moves them at once. other_at says which row is at a position.
-  FCSA_DEVICE int position(int v) const { return kVector * (S.lanes_n() * v + lane_n); }
+  // Position of a lane's other(kVector * v) in a row of the exchange; the next kVector - 1 follow, so that a
+  // lane moves them at once. other_at says which row is at a position.
+  FCSA_DEVICE int position(int v) const {
+    return kVector * (S.lanes_n() * v + lane_n);
+  }
   FCSA_DEVICE static int other_at(int position) {
     const int vector = position / kVector;
     return vector % S.lanes_n() + S.lanes_n() * (kVector * (vector / S.lanes_n()) + position % kVector);
@@ -187,9 +191,10 @@ struct Pass {
   }
 };
 
-// Loads the owned rows and then, `stages` at a time, the tiles of `steps` steps, and computes one after the other.
-//   load_own(), load(step, stage)  start copies        begin()               once, when the owned rows are there
-//   compute(step, stage)           when its tile is there
+// Loads the owned rows and then, `stages` at a time, the tiles of `steps` steps, and computes one after the
+// other.
+//   load_own(), load(step, stage)  start copies        begin()               once, when the owned rows are
+//   there compute(step, stage)           when its tile is there
 template <int stages, typename Owner>
 FCSA_DEVICE void walk(Owner& owner, int steps) {
   owner.load_own();
@@ -244,7 +249,8 @@ struct HeadBias {
   // In base 2; zero past the ends.
   FCSA_DEVICE float at(int query, int key) const {
     if (query >= nq || key >= nk) return 0;
-    return load_element<kStorage>(element_pointer<kStorage>(row_pointer<kStorage>(rows, query), key)) * kLog2E;
+    return load_element<kStorage>(element_pointer<kStorage>(row_pointer<kStorage>(rows, query), key)) *
+           kLog2E;
   }
 };
 

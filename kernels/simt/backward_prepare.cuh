@@ -1,5 +1,5 @@
-// First kernel of the backward pass: what has to be known of every row before the passes, in one reading of the
-// tensors.
+// First kernel of the backward pass: what has to be known of every row before the passes, in one reading of
+// the tensors.
 #pragma once
 
 #include "kernels/common/normalise.cuh"
@@ -61,7 +61,8 @@ FCSA_DEVICE void write_records(const BackwardArgs& args, long long block) {
   const long long query_blocks = ceil_div(C.query_rows(args), C.kRecordRows);
   const bool is_query = block < query_blocks;
   const long long rows = is_query ? C.query_rows(args) : C.key_rows(args);
-  const long long row = (is_query ? block : block - query_blocks) * C.kRecordRows + threadIdx.x / C.kRecordLanes;
+  const long long row =
+      (is_query ? block : block - query_blocks) * C.kRecordRows + threadIdx.x / C.kRecordLanes;
   // All lanes take part in the sums, those past the end with the last row.
   const long long source = row < rows ? row : rows - 1;
   const int n = is_query ? args.nq : args.nk;
@@ -71,7 +72,8 @@ FCSA_DEVICE void write_records(const BackwardArgs& args, long long block) {
       is_query ? make_query_record<T>(args, head, place) : make_key_record<T>(args, head, place);
   if (row >= rows || threadIdx.x % C.kRecordLanes != 0) return;
   const auto workspace = C.workspace(T, args);
-  char* to = static_cast<char*>(args.workspace) + (is_query ? workspace.query_records : workspace.key_records);
+  char* to =
+      static_cast<char*>(args.workspace) + (is_query ? workspace.query_records : workspace.key_records);
   reinterpret_cast<float4*>(to)[row] = record;
 }
 
@@ -81,11 +83,13 @@ FCSA_DEVICE void clear_bias_counts(const BackwardArgs& args) {
   unsigned* counts =
       reinterpret_cast<unsigned*>(static_cast<char*>(args.workspace) + C.workspace(T, args).bias_counts);
   const unsigned tiles = static_cast<unsigned>(C.bias_tiles(args).tiles);
-  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < tiles; i += gridDim.x * blockDim.x) counts[i] = 0;
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < tiles; i += gridDim.x * blockDim.x)
+    counts[i] = 0;
 }
 
 template <Traits T, BackwardConfig C>
-__global__ void __launch_bounds__(BackwardConfig::kPrepareThreads) prepare(const __grid_constant__ BackwardArgs args) {
+__global__ void __launch_bounds__(BackwardConfig::kPrepareThreads)
+    prepare(const __grid_constant__ BackwardArgs args) {
 #if FCSA_KERNEL_CODE
   if constexpr (T.bias != Bias::none) clear_bias_counts<T, C>(args);
   if constexpr (normalises_first(T)) {

@@ -49,8 +49,8 @@ struct Projection {
       if (pass.has_channel(c)) store_4<T.dtype>(place(row, pass.channel(c)), multiply(sums[c], factor));
   }
 
-  // Sums B = dS y of the normalised x^ in x1: dx = scale / |x| (B - x^ (x^ . B)). Returns the sum of x^ . B over
-  // the rows of this lane, the same for all lanes of a row.
+  // Sums B = dS y of the normalised x^ in x1: dx = scale / |x| (B - x^ (x^ . B)). Returns the sum of x^ . B
+  // over the rows of this lane, the same for all lanes of a row.
   FCSA_DEVICE float write_projected(typename P::Sums& sums, const Origin& origin, float scale) const {
     float total = 0;
 #pragma unroll
@@ -93,7 +93,8 @@ struct Projection {
       if (pass.has_channel(c)) add_product(sums[c], -along, own_piece(i, c));
   }
 
-  // Groups may be of any size: sums go through x2, of which a warp has its own rows, and a lane takes a group.
+  // Groups may be of any size: sums go through x2, of which a warp has its own rows, and a lane takes a
+  // group.
   FCSA_DEVICE void put_aside(int i, const float4 (&sums)[P::kChunks]) const {
 #pragma unroll
     for (int c = 0; c < P::kChunks; ++c)

@@ -43,9 +43,8 @@ FCSA_DEVICE HeadRows key_head(const BackwardArgs& args, int batch, int kv_head) 
 // Records. Of a row past the end all is zero.
 //   inverse_norm   1 / max(norm, eps); 1 where S is made of rows that are not raw, or not normalised
 //   projected      the same, but 0 for a norm under eps: its gradient stops there
-//   lse            queries: of the forward pass, in base 2; infinite for a row that sees no key, whose P is 0 then
-//   delta          queries: sum of dout * o
-//   visible        keys: 1, or 0 for a key that the mask hides
+//   lse            queries: of the forward pass, in base 2; infinite for a row that sees no key, whose P is 0
+//   then delta          queries: sum of dout * o visible        keys: 1, or 0 for a key that the mask hides
 struct QueryRecord {
   float inverse_norm, projected, lse, delta;
 };

@@ -38,9 +38,10 @@ bool fits_shared_memory(const PassShape& shape, const Problem& problem, const Ta
   return static_cast<std::size_t>(shape.min_blocks) * block <= target.smem_per_block_bytes + 1024;
 }
 
-bool fits_registers(const PassShape& shape, const Problem& problem, int gradients) {
+// With `spare` registers left.
+bool fits_registers(const PassShape& shape, const Problem& problem, int gradients, int spare = 0) {
   const int registers = std::min(255, 65536 / (shape.min_blocks * shape.threads()));
-  return shape.register_estimate(problem.head_dim, gradients) <= registers;
+  return shape.register_estimate(problem.head_dim, gradients) + spare <= registers;
 }
 
 std::vector<Constraint> constraints_of(const PassOf& pass) {
@@ -81,8 +82,8 @@ double pair_cost(const PassShape& shape, int head_dim, int gradients) {
   return (2 * products + gradients * sums) / (shape.warp_rows() * shape.block_n());
 }
 
-// What a pass over `rows` rows of each of `heads` heads takes, for each row of the other kind. More warps hide
-// more of each other's latency.
+// What a pass over `rows` rows of each of `heads` heads takes, for each row of the other kind. More warps
+// hide more of each other's latency.
 double estimate(const PassShape& shape, const Problem& problem, const Target& target, const PassOf& pass) {
   const bool keys = &pass == &kKeys;
   const double blocks = static_cast<double>(ceil_div(keys ? problem.nk : problem.nq, shape.block_m())) *
@@ -91,15 +92,15 @@ double estimate(const PassShape& shape, const Problem& problem, const Target& ta
   const double resident = std::min<double>(shape.min_blocks, std::ceil(blocks / target.multiprocessors));
   const double warps = shape.warps * resident;
   return waves * resident * shape.block_m() * pair_cost(shape, problem.head_dim, pass.gradients) *
-         (1 + 3 / warps);
+         (1 + 3 / warps) * (shape.unroll > 1 ? 1 : 1.05);
 }
 
-// Registers that the compiler wants on top of the estimate before it spills.
-constexpr int kSpareRegisters = 20;
-
-bool is_safe(const PassShape& shape, const Problem& problem, int gradients) {
-  const int registers = 65536 / (shape.min_blocks * shape.threads());
-  return registers >= 255 || shape.register_estimate(problem.head_dim, gradients) + kSpareRegisters <= registers;
+// Registers on top of the estimate with which nothing spills. Loads of the bias are all under way at once.
+int spare_registers(const PassShape& shape, const Problem& problem) {
+  const int unrolled = shape.unroll > 1 ? 20 : 8;
+  const int bias = problem.bias == Bias::none ? 0 : 8 + shape.thread_m * shape.thread_n / 2;
+  const int idle_lanes = problem.head_dim % (4 * shape.channel_lanes) == 0 ? 0 : 8;
+  return unrolled + bias + idle_lanes;
 }
 
 template <typename Visit>
@@ -109,11 +110,13 @@ void for_each_shape(const Visit& visit) {
       for (const int thread_n : {1, 2, 4, 8})
         for (const int channel_lanes : {4, 8, 16, 32})
           for (const int min_blocks : {1, 2, 3, 4})
-            visit(PassShape{.warps = warps,
-                            .thread_m = thread_m,
-                            .thread_n = thread_n,
-                            .channel_lanes = channel_lanes,
-                            .min_blocks = min_blocks});
+            for (const int unroll : {1, 2})
+              visit(PassShape{.warps = warps,
+                              .thread_m = thread_m,
+                              .thread_n = thread_n,
+                              .channel_lanes = channel_lanes,
+                              .min_blocks = min_blocks,
+                              .unroll = unroll});
 }
 
 // The shape that ought to be the fastest.
@@ -122,8 +125,8 @@ PassShape best_shape(const Problem& problem, const Target& target, const PassOf&
   double least = std::numeric_limits<double>::infinity();
   for_each_shape([&](const PassShape& shape) {
     if (!divides_into_lanes(shape) || 4 * shape.channel_lanes > problem.head_dim || shape.block_m() < 8 ||
-        !fits_shared_memory(shape, problem, target) || !fits_registers(shape, problem, pass.gradients) ||
-        !is_safe(shape, problem, pass.gradients))
+        !fits_shared_memory(shape, problem, target) ||
+        !fits_registers(shape, problem, pass.gradients, spare_registers(shape, problem)))
       return;
     const double time = estimate(shape, problem, target, pass);
     if (time >= least) return;
@@ -144,7 +147,11 @@ const std::vector<ConfigField<BackwardConfig>>& backward_fields() {
       {&C::key_thread_n, "key_thread_n", {1, 2, 4, 8}, "queries per lane"},
       {&C::key_channel_lanes, "key_channel_lanes", {4, 8, 16, 32}, "lanes over channels of dk and dv"},
       {&C::key_stages, "key_stages", {1, 2}, "Q and dO tiles in flight"},
-      {&C::key_min_blocks, "key_min_blocks", {1, 2, 3, 4}, "blocks per multiprocessor to leave registers for"},
+      {&C::key_min_blocks,
+       "key_min_blocks",
+       {1, 2, 3, 4},
+       "blocks per multiprocessor to leave registers for"},
+      {&C::key_unroll, "key_unroll", {1, 2, 4}, "unrolling of the inner loops, in steps of 4"},
       {&C::query_warps, "query_warps", {2, 4, 8}, "pass that owns queries: warps of a block"},
       {&C::query_lanes_m, "query_lanes_m", {2, 4, 8}, "lanes over queries of a tile; the others over keys"},
       {&C::query_thread_m, "query_thread_m", {1, 2, 4, 6, 8}, "queries per lane"},
@@ -152,7 +159,7 @@ const std::vector<ConfigField<BackwardConfig>>& backward_fields() {
       {&C::query_channel_lanes, "query_channel_lanes", {4, 8, 16, 32}, "lanes over channels of dq"},
       {&C::query_stages, "query_stages", {1, 2}, "K and V tiles in flight"},
       {&C::query_min_blocks, "query_min_blocks", {1, 2, 3, 4}, "blocks per multiprocessor, as above"},
-      {&C::unroll, "unroll", {1, 2, 4}, "unrolling of the inner loops, in steps of 4"},
+      {&C::query_unroll, "query_unroll", {1, 2, 4}, "unrolling of the inner loops, in steps of 4"},
   };
   return fields;
 }
@@ -171,6 +178,7 @@ BackwardConfig backward_baseline(const Problem& problem, const Target& target) {
   config.key_thread_n = keys.thread_n, config.query_thread_n = queries.thread_n;
   config.key_channel_lanes = keys.channel_lanes, config.query_channel_lanes = queries.channel_lanes;
   config.key_min_blocks = keys.min_blocks, config.query_min_blocks = queries.min_blocks;
+  config.key_unroll = keys.unroll, config.query_unroll = queries.unroll;
   return config;
 }
 

@@ -65,14 +65,16 @@ struct GradBias : OwnedQueries<T, C, C.bias()> {
       for (int j = 0; j < S.thread_n; ++j) {
         const int key = first_key + pass.other(j);
         if (query < args.nq && key < args.nk)
-          store_element<kStorage>(head_base + (query * strides.row + key) * element_bytes(kStorage), sums[i][j]);
+          store_element<kStorage>(head_base + (query * strides.row + key) * element_bytes(kStorage),
+                                  sums[i][j]);
       }
     }
   }
 
   // Elements of this thread in a part: neighbouring threads are neighbours.
   FCSA_DEVICE float* part_of(int index) const {
-    float* parts = reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, args).bias_parts);
+    float* parts =
+        reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, args).bias_parts);
     return parts + (1LL * tile * tiles.splits + index) * (S.block_m() * S.block_n()) + threadIdx.x;
   }
 

@@ -42,8 +42,8 @@ struct GradKeys {
   FCSA_DEVICE int query_at(int step) const { return (first_tile + step % head_tiles) * S.block_n(); }
 
   FCSA_DEVICE void load_own() {
-    pass.load_own(key_head<T>(args, batch, kv_head), head_rows<T.dtype>(args.v, args.v_strides, batch, kv_head),
-                  first_key, args.nk);
+    pass.load_own(key_head<T>(args, batch, kv_head),
+                  head_rows<T.dtype>(args.v, args.v_strides, batch, kv_head), first_key, args.nk);
   }
 
   FCSA_DEVICE void load(int step, int stage) {
@@ -65,8 +65,8 @@ struct GradKeys {
     }
   }
 
-  // Whether a tile has pairs that must not be seen. Queries past the end need no mask: their rows and records are
-  // zero, and so is what they add.
+  // Whether a tile has pairs that must not be seen. Queries past the end need no mask: their rows and records
+  // are zero, and so is what they add.
   FCSA_DEVICE bool needs_mask(int first_query) const {
     return T.key_mask || (T.causal && first_key + S.block_m() > first_query + 1 + args.nk - args.nq);
   }

@@ -34,7 +34,8 @@ struct GradQueries : OwnedQueries<T, C, C.queries()> {
     head = flat_head % args.heads;
     first_query = tile * S.block_m();
     keys_end = args.nk;
-    if (T.causal) keys_end = min(args.nk, max(0, min(first_query + S.block_m(), args.nq) + args.nk - args.nq));
+    if (T.causal)
+      keys_end = min(args.nk, max(0, min(first_query + S.block_m(), args.nq) + args.nk - args.nq));
   }
 
   FCSA_DEVICE void load(int step, int stage) { this->load_keys(stage, step * S.block_n()); }
@@ -76,7 +77,8 @@ struct GradQueries : OwnedQueries<T, C, C.queries()> {
     if (threadIdx.x != 0) return;
     float sum = 0;
     for (int warp = 0; warp < S.warps; ++warp) sum += pass.exchange[warp * kWarpPitch];
-    float* sums = reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, args).scale_sums);
+    float* sums =
+        reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, args).scale_sums);
     sums[(1LL * head * args.batch + batch) * tiles() + tile] = sum;
   }
 };

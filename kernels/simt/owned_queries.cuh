@@ -20,8 +20,8 @@ struct OwnedQueries {
   FCSA_DEVICE int kv_head() const { return head / (args.heads / args.kv_heads); }
 
   FCSA_DEVICE void load_own() {
-    pass.load_own(query_head<T>(args, batch, head), head_rows<T.dtype>(args.dout, args.dout_strides, batch, head),
-                  first_query, args.nq);
+    pass.load_own(query_head<T>(args, batch, head),
+                  head_rows<T.dtype>(args.dout, args.dout_strides, batch, head), first_query, args.nq);
   }
 
   FCSA_DEVICE void load_keys(int stage, int first_key) {
@@ -57,7 +57,8 @@ struct OwnedQueries {
           T.key_mask ? key_record(pass.records_of(stage)[pass.other(j)]).visible == 0 : key >= args.nk;
 #pragma unroll
       for (int i = 0; i < S.thread_m; ++i)
-        if (hidden || (T.causal && key > first_query + pass.own(i) + args.nk - args.nq)) s[i][j] = minus_infinity();
+        if (hidden || (T.causal && key > first_query + pass.own(i) + args.nk - args.nq))
+          s[i][j] = minus_infinity();
     }
   }
 
