@@ -101,7 +101,7 @@ struct BackwardConfig {
   FCSA_HD constexpr PassShape bias() const {
     PassShape shape = queries();
     shape.thread_m = shape.thread_m < 4 ? shape.thread_m : 4;
-    shape.stages = shape.min_blocks = 1;
+    shape.stages = shape.min_blocks = shape.unroll = 1;
     return shape;
   }
 
