@@ -1,11 +1,13 @@
 // The simt family: search space, constraints, baseline.
 #include "kernels/config_fields.h"
 #include "kernels/families.h"
+#include "kernels/simt/backward_space.h"
 #include "kernels/simt/config.h"
 
 namespace fcsa::kernels {
 namespace {
 
+using simt::BackwardConfig;
 using simt::ForwardConfig;
 
 const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
@@ -30,21 +32,27 @@ ForwardConfig config_of(const Configuration& configuration) {
   return to_struct(forward_fields(), configuration);
 }
 
+BackwardConfig backward_config_of(const Configuration& configuration) {
+  return to_struct(simt::backward_fields(), configuration);
+}
+
 class SimtFamily final : public Family {
  public:
   std::string name() const override { return "simt"; }
   DeviceKind device_kind() const override { return DeviceKind::cuda; }
 
-  std::string unsupported(const Problem& problem, const Target& target) const override {
+  std::string unsupported(const Problem&, const Target& target) const override {
     if (target.kind != DeviceKind::cuda) return "simt runs on CUDA devices";
     if (target.compute_capability < 75) return "simt needs compute capability 7.5 or later";
-    if (problem.op != Op::forward) return "simt has no backward pass yet";
     return {};
   }
 
-  std::vector<Parameter> parameters(Op) const override { return parameters_of(forward_fields()); }
+  std::vector<Parameter> parameters(Op op) const override {
+    return op == Op::forward ? parameters_of(forward_fields()) : parameters_of(simt::backward_fields());
+  }
 
-  std::vector<Constraint> constraints(Op) const override {
+  std::vector<Constraint> constraints(Op op) const override {
+    if (op == Op::backward) return simt::backward_constraints();
     using P = const Problem&;
     using V = const Configuration&;
     using D = const Target&;
@@ -83,6 +91,9 @@ class SimtFamily final : public Family {
   // Rows of O in registers limit the micro-tile (8 rows of 80 channels spill on sm_100), shared memory the
   // stages, then rows and keys of the tile.
   Configuration baseline(const Problem& problem, const Target& target) const override {
+    if (problem.op == Op::backward)
+      return from_struct(simt::backward_fields(), kernel_name(*this, problem.op),
+                         simt::backward_baseline(problem, target));
     ForwardConfig config;
     if (target.compute_capability < 80) config.stages = 1;
     if (problem.head_dim > 192) config.unroll = 1;
@@ -95,7 +106,12 @@ class SimtFamily final : public Family {
     return from_struct(forward_fields(), kernel_name(*this, problem.op), config);
   }
 
-  KernelTemplate kernel_template(Op) const override {
+  KernelTemplate kernel_template(Op op) const override {
+    if (op == Op::backward)
+      return {"kernels/simt/backward.cuh",
+              "fcsa::kernels::simt::BackwardConfig",
+              {"fcsa::kernels::simt::prepare", "fcsa::kernels::simt::grad_keys",
+               "fcsa::kernels::simt::grad_queries", "fcsa::kernels::simt::grad_bias_and_scale"}};
     return {"kernels/simt/forward.cuh",
             "fcsa::kernels::simt::ForwardConfig",
             {"fcsa::kernels::simt::forward", "fcsa::kernels::simt::key_norms", "fcsa::kernels::normalise"}};
@@ -103,15 +119,24 @@ class SimtFamily final : public Family {
 
   LaunchPlan plan(const Traits& traits, const Configuration& configuration,
                   const BackwardArgs& args) const override {
+    if (is_backward(configuration)) return backward_config_of(configuration).plan(traits, args);
     return config_of(configuration).plan(traits, args);
   }
 
   Tile tile(const Configuration& configuration) const override {
+    if (is_backward(configuration)) {
+      const BackwardConfig config = backward_config_of(configuration);
+      return {.rows = config.queries().block_m(), .keys = config.keys().block_m()};
+    }
     const ForwardConfig config = config_of(configuration);
     return {.rows = config.block_m(), .keys = config.block_n()};
   }
 
  private:
+  bool is_backward(const Configuration& configuration) const {
+    return configuration.kernel == kernel_name(*this, Op::backward);
+  }
+
   bool valid(const Problem& problem, const ForwardConfig& config, const Target& target) const {
     const auto configuration = from_struct(forward_fields(), kernel_name(*this, problem.op), config);
     return invalid_reason(*this, problem, configuration, target).empty();

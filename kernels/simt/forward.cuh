@@ -10,13 +10,6 @@
 
 namespace fcsa::kernels::simt {
 
-constexpr float kLog2E = 1.4426950408889634f;
-constexpr float kLn2 = 0.6931471805599453f;
-
-FCSA_DEVICE float minus_infinity() {
-  return __uint_as_float(0xff800000u);
-}
-
 template <Traits T, ForwardConfig C>
 struct Forward {
   static constexpr int kThreads = C.threads();

@@ -7,6 +7,13 @@
 
 namespace fcsa::kernels::simt {
 
+constexpr float kLog2E = 1.4426950408889634f;
+constexpr float kLn2 = 0.6931471805599453f;
+
+FCSA_DEVICE float minus_infinity() {
+  return __uint_as_float(0xff800000u);
+}
+
 FCSA_DEVICE float4 multiply(float4 a, float b) {
   return {a.x * b, a.y * b, a.z * b, a.w * b};
 }
@@ -62,6 +69,15 @@ FCSA_DEVICE void load_tile(float* tile, int pitch, const char* base, long long r
       *reinterpret_cast<float4*>(to) = {x.at[0], x.at[1], x.at[2], x.at[3]};
       *reinterpret_cast<float4*>(to + 4) = {x.at[4], x.at[5], x.at[6], x.at[7]};
     }
+  }
+}
+
+template <DType dtype>
+FCSA_DEVICE void store_element(char* to, float value) {
+  if constexpr (dtype == DType::f32) {
+    *reinterpret_cast<float*>(to) = value;
+  } else {
+    *reinterpret_cast<unsigned short*>(to) = static_cast<unsigned short>(ptx::pack<dtype>(value, 0.0f));
   }
 }
 

@@ -59,6 +59,31 @@ TEST(CompileNvrtc, CompilesABaselineForTwoArchitecturesWithoutADevice) {
   }
 }
 
+// Plain and with every feature, from the smallest shared memory to the largest.
+TEST(CompileNvrtc, CompilesSimtBackwardBaselinesWithoutSpills) {
+  const TemporaryDirectory directory;
+  const auto& family = kernels::family_named("simt");
+  kernels::Problem full;
+  full.op = kernels::Op::backward;
+  full.heads = full.kv_heads = 16, full.nq = full.nk = 4096;
+  kernels::Problem masked = full;
+  masked.dtype = kernels::DType::bf16, masked.head_dim = 128, masked.groups = 4, masked.kv_heads = 4;
+  masked.causal = masked.key_mask = masked.head_scale = masked.scale_gradient = masked.bias_gradient = true;
+  masked.bias = kernels::Bias::f32;
+  std::vector<CompileJob> jobs;
+  for (const char* arch : {"sm_75", "sm_90a"}) {
+    const auto target = kernels::target_for_arch(arch);
+    for (const auto& problem : {full, masked})
+      jobs.push_back({{problem, &family, family.baseline(problem, target)}, target});
+  }
+  const auto results = compile_all(
+      jobs, {.executable = FCSA_WORKER_PROGRAM, .compile_jobs = 2, .cache_directory = directory.path()}, {});
+  for (std::size_t i = 0; i < jobs.size(); ++i)
+    EXPECT_EQ(results[i].status, Status::ok)
+        << jobs[i].target.arch << " " << kernels::to_text(jobs[i].candidate.problem) << ": "
+        << results[i].message;
+}
+
 // Those kinds of kernel that differ most in what they keep in registers. A spill, or products that wait for
 // each other, makes a candidate pruned.
 TEST(CompileNvrtc, CompilesWgmmaBaselinesWithoutSpillsOrSerialisedProducts) {

@@ -1,0 +1,108 @@
+// First kernel of the backward pass: what has to be known of every row before the passes, in one reading of
+// the tensors.
+#pragma once
+
+#include "kernels/common/normalise.cuh"
+#include "kernels/simt/backward_records.cuh"
+
+namespace fcsa::kernels::simt {
+
+// sum of a * b over a row that kRecordLanes neighbouring lanes share; the same for all of them.
+template <Traits T>
+FCSA_DEVICE float row_product(const char* a, const char* b) {
+  constexpr int kPieces = T.head_dim * element_bytes(T.dtype) / 16, kLanes = BackwardConfig::kRecordLanes;
+  const uint4 *a_pieces = reinterpret_cast<const uint4*>(a), *b_pieces = reinterpret_cast<const uint4*>(b);
+  float sum = 0;
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x) % kLanes; i < kPieces; i += kLanes) {
+    const auto x = unpack_piece<T.dtype>(__ldg(a_pieces + i)), y = unpack_piece<T.dtype>(__ldg(b_pieces + i));
+#pragma unroll
+    for (int e = 0; e < x.kElements; ++e) sum = fmaf(x.at[e], y.at[e], sum);
+  }
+#pragma unroll
+  for (int lane = 1; lane < kLanes; lane *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, lane);
+  return sum;
+}
+
+struct NormFactors {
+  float inverse_norm, projected;
+};
+
+template <Traits T>
+FCSA_DEVICE NormFactors norm_factors(const char* row, float eps) {
+  if constexpr (!BackwardConfig::normalises(T)) return {1.0f, 1.0f};
+  const float squares = row_product<T>(row, row), inverse = inverse_norm(squares, eps);
+  return {inverse, under_eps(squares, eps) ? 0.0f : inverse};
+}
+
+template <Traits T>
+FCSA_DEVICE float4 make_query_record(const BackwardArgs& args, long long head, int row) {
+  const int b = static_cast<int>(head / args.heads), h = static_cast<int>(head % args.heads);
+  const char* q = row_pointer<T.dtype>(head_rows<T.dtype>(args.q, args.q_strides, b, h), row);
+  const char* o = row_pointer<T.dtype>(head_rows<T.dtype>(args.o, args.o_strides, b, h), row);
+  const char* dout = row_pointer<T.dtype>(head_rows<T.dtype>(args.dout, args.dout_strides, b, h), row);
+  const float delta = row_product<T>(dout, o), lse = args.lse[head * args.nq + row];
+  const auto [inverse, projected] = norm_factors<T>(q, args.eps);
+  return {inverse, projected, lse == minus_infinity() ? -lse : lse * kLog2E, delta};
+}
+
+template <Traits T>
+FCSA_DEVICE float4 make_key_record(const BackwardArgs& args, long long head, int row) {
+  const int b = static_cast<int>(head / args.kv_heads), h = static_cast<int>(head % args.kv_heads);
+  const char* k = row_pointer<T.dtype>(head_rows<T.dtype>(args.k, args.k_strides, b, h), row);
+  const auto [inverse, projected] = norm_factors<T>(k, args.eps);
+  const bool visible = !T.key_mask || args.key_mask[b * args.key_mask_stride + row] != 0;
+  return {inverse, projected, visible ? 1.0f : 0.0f, 0.0f};
+}
+
+// Record of row `block * kRecordRows + ...` of all queries, or of all keys.
+template <Traits T, BackwardConfig C>
+FCSA_DEVICE void write_records(const BackwardArgs& args, long long block) {
+  const long long query_blocks = ceil_div(C.query_rows(args), C.kRecordRows);
+  const bool is_query = block < query_blocks;
+  const long long rows = is_query ? C.query_rows(args) : C.key_rows(args);
+  const long long row =
+      (is_query ? block : block - query_blocks) * C.kRecordRows + threadIdx.x / C.kRecordLanes;
+  // All lanes take part in the sums, those past the end with the last row.
+  const long long source = row < rows ? row : rows - 1;
+  const int n = is_query ? args.nq : args.nk;
+  const long long head = source / n;
+  const int place = static_cast<int>(source - head * n);
+  const float4 record =
+      is_query ? make_query_record<T>(args, head, place) : make_key_record<T>(args, head, place);
+  if (row >= rows || threadIdx.x % C.kRecordLanes != 0) return;
+  const auto workspace = C.workspace(T, args);
+  char* to =
+      static_cast<char*>(args.workspace) + (is_query ? workspace.query_records : workspace.key_records);
+  reinterpret_cast<float4*>(to)[row] = record;
+}
+
+template <Traits T, BackwardConfig C>
+FCSA_DEVICE void clear_bias_counts(const BackwardArgs& args) {
+  if (!args.wants_dbias || C.bias_tiles(args).splits == 1) return;
+  unsigned* counts =
+      reinterpret_cast<unsigned*>(static_cast<char*>(args.workspace) + C.workspace(T, args).bias_counts);
+  const unsigned tiles = static_cast<unsigned>(C.bias_tiles(args).tiles);
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < tiles; i += gridDim.x * blockDim.x)
+    counts[i] = 0;
+}
+
+template <Traits T, BackwardConfig C>
+__global__ void __launch_bounds__(BackwardConfig::kPrepareThreads)
+    prepare(const __grid_constant__ BackwardArgs args) {
+#if FCSA_KERNEL_CODE
+  if constexpr (T.bias != Bias::none) clear_bias_counts<T, C>(args);
+  if constexpr (normalises_first(T)) {
+    const unsigned normalising = C.normalise_blocks(T, args);
+    if (blockIdx.x < normalising) {
+      normalise_block<T>(args);
+    } else {
+      write_records<T, C>(args, blockIdx.x - normalising);
+    }
+  } else {
+    write_records<T, C>(args, blockIdx.x);
+  }
+#endif
+}
+
+}  // namespace fcsa::kernels::simt
