@@ -141,7 +141,7 @@ json shape_json(const Emission& emission, const EmittedShape& shape) {
   const EmitPlan& plan = emission.plan;
   const EmittedVariant& variant = plan.variants[shape.variant];
   const kernels::Problem& p = shape.problem;
-  const kernels::Args args = kernels::shape_args(p);
+  const kernels::BackwardArgs args = kernels::shape_args(p);
   const kernels::LaunchPlan launch = variant.family->plan(variant.traits, variant.configuration, args);
   json maps = json::array(), corrections = json::array();
   for (const float correction : shape.corrections)

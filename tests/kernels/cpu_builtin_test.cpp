@@ -18,7 +18,8 @@ void check(const Problem& problem) {
   for (const auto& set : runnable_instruction_sets()) {
     SCOPED_TRACE(set);
     const auto builtin = cpu::builtin_forward(traits_of(problem), set);
-    cpu_cases::check_all(problem, builtin.functions, [&](const Args& args) { return builtin.plan(args); });
+    cpu_cases::check_all(problem, builtin.functions,
+                         [&](const BackwardArgs& args) { return builtin.plan(args); });
   }
 }
 
@@ -66,7 +67,7 @@ TEST(CpuBuiltin, HasThePlanOfTheBaseline) {
   for (const auto& set : runnable_instruction_sets()) {
     Problem problem;
     problem.head_dim = 80, problem.dtype = DType::bf16, problem.nq = 333, problem.nk = 77, problem.heads = 3;
-    const Args args = shape_args(problem);
+    const BackwardArgs args = shape_args(problem);
     const LaunchPlan ours = cpu::builtin_forward(traits_of(problem), set).plan(args);
     const LaunchPlan baseline =
         family->plan(traits_of(problem), family->baseline(problem, target_for_arch(set)), args);

@@ -79,7 +79,7 @@ class Case {
 
   // Runs the functions with the plan and compares every row of o and lse.
   void check(const LaunchPlan& plan, const std::vector<cpu::TaskFunction>& functions) {
-    Args args = shape_args(problem_);
+    BackwardArgs args = shape_args(problem_);
     args.q = q_.data(), args.k = k_.data(), args.v = v_.data();
     args.key_mask = problem_.key_mask ? mask_.data() : nullptr;
     args.bias = problem_.bias != Bias::none ? bias_.data() : nullptr;
@@ -125,7 +125,7 @@ class Case {
 
   // Not a number where no query can see the key: such a pair must not matter.
   void fill_bias(std::mt19937& random, const Values& values) {
-    const Args args = shape_args(problem_);
+    const BackwardArgs args = shape_args(problem_);
     const DType dtype = problem_.bias == Bias::same ? problem_.dtype : DType::f32;
     const long long nq = problem_.nq, nk = problem_.nk;
     const long long count = nq * nk * args.bias_batch * args.bias_heads;
@@ -142,7 +142,7 @@ class Case {
   }
 
   void copy_query_to_last_key() {
-    const Args args = shape_args(problem_);
+    const BackwardArgs args = shape_args(problem_);
     const int bytes = element_bytes(problem_.dtype), row_bytes = problem_.head_dim * bytes;
     for (int b = 0; b < problem_.batch; ++b)
       for (int h = 0; h < problem_.kv_heads; ++h) {

@@ -54,7 +54,7 @@ void check(const Family& family, const Problem& problem, const Configuration& co
   ASSERT_EQ(invalid_reason(family, problem, configuration, target), "");
   const Compiled compiled(family.source(problem, configuration), target.arch);
   ASSERT_EQ(compiled.functions().size(), 2u) << "the rendered source doesn't compile or load";
-  cpu_cases::check_all(problem, compiled.functions(), [&](const Args& args) {
+  cpu_cases::check_all(problem, compiled.functions(), [&](const BackwardArgs& args) {
     return family.plan(traits_of(problem), configuration, args);
   });
 }

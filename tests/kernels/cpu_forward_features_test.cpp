@@ -119,7 +119,7 @@ void run_with_fenced_bias(int nq, int nk) {
   const auto n = static_cast<std::size_t>(nq), m = static_cast<std::size_t>(nk);
   std::vector<float> q(n * 16, 1.0f), k(m * 16, 1.0f), v(m * 16), o(n * 16), lse(n);
   const Fenced bias(n * m * (T.bias == Bias::same ? element_bytes(T.dtype) : 4));
-  Args args = shape_args(problem);
+  BackwardArgs args = shape_args(problem);
   args.q = q.data(), args.k = k.data(), args.v = v.data(), args.o = o.data(), args.lse = lse.data();
   args.bias = bias.data();
   run<T>(args);

@@ -82,7 +82,7 @@ TEST(CpuForward, RaisesTheMaximumWhenLogitsGrowWithTheKeys) {
       k[j * 16 + d] = static_cast<float>(j) / 10, v[j * 16 + d] = static_cast<float>(j);
   Problem problem = problem_of(16, 1, n);
   problem.scale = 1.0f, problem.l2norm_qk = false;
-  Args args = shape_args(problem);
+  BackwardArgs args = shape_args(problem);
   args.q = q.data(), args.k = k.data(), args.v = v.data(), args.o = o.data(), args.lse = lse.data();
   run<kTraits>(args);
   double total = 0, weighted = 0;
@@ -118,7 +118,7 @@ TEST(CpuForward, ClampsNormsToEps) {
   std::vector<float> q(16, 1e-4f), k(2 * 16, 1e-4f), v(2 * 16), o(16), lse(1);
   std::fill(k.begin() + 16, k.end(), -1e-4f);
   Problem problem = problem_of(16, 1, 2);
-  Args args = shape_args(problem);
+  BackwardArgs args = shape_args(problem);
   args.eps = 1e-3f;
   args.q = q.data(), args.k = k.data(), args.v = v.data(), args.o = o.data(), args.lse = lse.data();
   run<kTraits>(args);

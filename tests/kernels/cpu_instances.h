@@ -38,7 +38,7 @@ void check() {
   const Problem problem = problem_with(T);
   ASSERT_TRUE(traits_of(problem) == T);
   check_all(problem, {cpu::native::prepare<T, C>, cpu::native::forward<T, C>},
-            [](const Args& args) { return C.plan(T, args); });
+            [](const BackwardArgs& args) { return C.plan(T, args); });
 }
 
 inline constexpr cpu::ForwardConfig kSmall{.vector_floats = 4,

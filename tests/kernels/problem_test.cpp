@@ -145,13 +145,13 @@ TEST(Flops, CountOnlyVisiblePairsWhenCausal) {
 TEST(ShapeArgs, StridesFollowTheLayout) {
   Problem p;
   p.batch = 2, p.heads = 4, p.kv_heads = 2, p.nq = 10, p.nk = 20;
-  const Args bhnd = shape_args(p);
+  const BackwardArgs bhnd = shape_args(p);
   EXPECT_EQ(bhnd.q_strides.batch, 4 * 10 * 64);
   EXPECT_EQ(bhnd.q_strides.head, 10 * 64);
   EXPECT_EQ(bhnd.q_strides.row, 64);
   EXPECT_EQ(bhnd.k_strides.batch, 2 * 20 * 64);
   p.layout = Layout::bnhd;
-  const Args bnhd = shape_args(p);
+  const BackwardArgs bnhd = shape_args(p);
   EXPECT_EQ(bnhd.v_strides.row, 2 * 64);
   EXPECT_EQ(bnhd.v_strides.head, 64);
   EXPECT_EQ(bnhd.o_strides.row, 4 * 64);

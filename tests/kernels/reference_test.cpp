@@ -35,8 +35,8 @@ struct Tensors {
     return data;
   }
 
-  Args args() const {
-    Args a = shape_args(problem);
+  BackwardArgs args() const {
+    BackwardArgs a = shape_args(problem);
     a.q = q.data();
     a.k = k.data();
     a.v = v.data();
@@ -227,7 +227,7 @@ TEST(Reference, AddsTheBiasOfTheBatchModuloItsOwn) {
   Tensors t(p);
   std::vector<float> bias(2 * 2 * 3);
   for (std::size_t i = 0; i < bias.size(); ++i) bias[i] = static_cast<float>(i);
-  Args args = t.args();
+  BackwardArgs args = t.args();
   args.bias = bias.data();
   args.bias_batch = 2;
   args.bias_strides = {6, 0, 3};

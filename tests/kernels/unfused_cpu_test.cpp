@@ -44,8 +44,8 @@ struct Tensors {
     return data;
   }
 
-  Args args() {
-    Args a = shape_args(problem);
+  BackwardArgs args() {
+    BackwardArgs a = shape_args(problem);
     a.q = q.data();
     a.k = k.data();
     a.v = v.data();
@@ -71,7 +71,7 @@ Errors run(const Problem& problem, const std::vector<Kernel>& kernels) {
   Tensors t(problem);
   const LaunchPlan plan = family->plan(traits, family->baseline(problem, {}), t.args());
   t.workspace.assign(static_cast<std::size_t>(plan.workspace_bytes), 0xff);
-  const Args args = t.args();
+  const BackwardArgs args = t.args();
   for (int step = 0; step < plan.count; ++step) {
     std::vector<float> scratch(plan.steps[step].smem_bytes / sizeof(float), std::nanf(""));
     for (unsigned task = 0; task < plan.steps[step].grid_x; ++task)

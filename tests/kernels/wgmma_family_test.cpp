@@ -179,7 +179,7 @@ TEST(WgmmaFamily, LaunchesTheForwardKernelLast) {
 
 TEST(WgmmaFamily, ClearsTheCountsByWhichBlocksShareNorms) {
   Problem p = full();
-  const Args args = shape_args(p);
+  const BackwardArgs args = shape_args(p);
   wgmma::ForwardConfig config;
   config.key_norms = wgmma::kTogether;
   const Traits traits = traits_of(p);
@@ -286,7 +286,7 @@ TEST(WgmmaFamily, PacksNoHeadsWhereATileWouldNotHoldWholeQueries) {
   for (const auto& [heads, kv_heads] : {std::pair{6, 2}, {128, 1}, {8, 8}}) {
     p.heads = heads, p.kv_heads = kv_heads;
     const Traits traits = traits_of(p);
-    const Args args = shape_args(p);
+    const BackwardArgs args = shape_args(p);
     const TensorMap q = packing.plan(traits, args).maps[0];
     EXPECT_EQ(first(q.box, 5), (Numbers{64, 1, wgmma::ForwardConfig::kRows, 1, 1})) << heads;
     EXPECT_EQ(first(q.size, 5), (Numbers{p.head_dim, 1, p.nq, heads, p.batch})) << heads;

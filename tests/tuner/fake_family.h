@@ -38,7 +38,7 @@ class ToyFamily : public kernels::Family {
   }
   kernels::KernelTemplate kernel_template(kernels::Op) const override { return {}; }
   kernels::LaunchPlan plan(const kernels::Traits&, const kernels::Configuration&,
-                           const kernels::Args&) const override {
+                           const kernels::BackwardArgs&) const override {
     return {};
   }
   kernels::Tile tile(const kernels::Configuration&) const override { return {}; }
