@@ -33,13 +33,16 @@ FCSA_CPU_INLINE float through_normalisation(const char* raw, float* gradient, fl
   load_row<T, W>(raw, row);
   float total = 0.0f;
   for (int g = 0; g < D; g += kWidth) {
-    const float inverse = T.l2norm_qk ? inverse_norm<kWidth, W>(row + g, eps) : 1.0f;
-    float along = 0.0f;
-    for (int d = g; d < g + kWidth; ++d) along += row[d] * inverse * gradient[d];
+    float inverse = 1.0f;
+    if constexpr (T.l2norm_qk) {
+      inverse = inverse_norm<kWidth, W>(row + g, eps);
+      multiply_row<kWidth, W>(row + g, inverse);
+    }
+    const float along = dot<kWidth, W>(row + g, gradient + g);
     total += along;
     if constexpr (T.l2norm_qk) {
       const float factor = inverse * eps < 1.0f ? inverse : 0.0f;
-      for (int d = g; d < g + kWidth; ++d) gradient[d] = factor * (gradient[d] - row[d] * inverse * along);
+      for (int d = g; d < g + kWidth; ++d) gradient[d] = factor * (gradient[d] - row[d] * along);
     }
   }
   return total;
@@ -64,7 +67,6 @@ void prepare_gradients(const BackwardArgs& args, long long task, void* scratch) 
   constexpr int W = C.vector_floats;
   constexpr int D = T.head_dim;
   constexpr int kWidth = D / T.groups;
-  using Vector = typename VectorTypes<W>::Vector;
   const long long blocks = C.row_blocks(args);
   const long long flat_head = task / blocks;
   const int batch = static_cast<int>(flat_head / args.heads), head = static_cast<int>(flat_head % args.heads);
@@ -73,14 +75,11 @@ void prepare_gradients(const BackwardArgs& args, long long task, void* scratch) 
   float* const delta = in_workspace<float>(args, workspace.delta) + flat_head * args.nq;
   float* const inverse = in_workspace<float>(args, workspace.inverse) + flat_head * args.nq * T.groups;
   float* const row = static_cast<float*>(scratch);
+  float* const dout = row + D;
   for (long long i = first; i < args.nq && i < first + C.block_rows(); ++i) {
-    const char* const o = row_of<T>(args.o, args.o_strides, batch, head, i);
-    const char* const dout = row_of<T>(args.dout, args.dout_strides, batch, head, i);
-    Vector sum = {};
-    for (int d = 0; d < D; d += W)
-      sum += load_elements<T.dtype, W>(o + d * element_bytes(T.dtype)) *
-             load_elements<T.dtype, W>(dout + d * element_bytes(T.dtype));
-    delta[i] = sum_of<W>(sum);
+    load_row<T, W>(row_of<T>(args.o, args.o_strides, batch, head, i), row);
+    load_row<T, W>(row_of<T>(args.dout, args.dout_strides, batch, head, i), dout);
+    delta[i] = dot<D, W>(row, dout);
     if constexpr (T.l2norm_qk) {
       load_row<T, W>(row_of<T>(args.q, args.q_strides, batch, head, i), row);
       for (int g = 0; g < T.groups; ++g)
@@ -166,12 +165,12 @@ void key_gradients(const BackwardArgs& args, long long task, void* scratch) {
       for (long long rows = first_row > 0 ? first_row / C.block_rows() : 0; rows < row_blocks; ++rows) {
         stage_rows<T, C>(args, batch, head, rows, b);
         locate_bias<T>(args, batch, head, b);
-        score_block<T, C>(b);
-        add_key_sums<T, C>(b, b.p, b.dout, b.dv);
-        add_key_sums<T, C>(b, b.ds, b.q, b.dk);
+        score_block<pair_traits(T), C>(b);
+        add_key_sums<pair_traits(T), C>(b, b.p, b.dout, b.dv);
+        add_key_sums<pair_traits(T), C>(b, b.ds, b.q, b.dk);
         if constexpr (C.key_splits > 0) {
           clear_rows<T, C>(b.dq, C.padded_rows());
-          add_query_sums<T, C>(b);
+          add_query_sums<pair_traits(T), C>(b);
           add_to_query_sums<T, C>(query_sums<T, C>(args, split, batch, head), b);
         }
       }
@@ -204,8 +203,8 @@ FCSA_CPU_INLINE void walk_over_keys(const BackwardArgs& args, int batch, int hea
   for (long long block = 0; block < C.key_blocks(args) && block * C.block_keys() < key_end; ++block) {
     if (!stage_keys<T, C>(args, batch, kv_head, block, b)) continue;
     locate_bias<T>(args, batch, head, b);
-    score_block<T, C>(b);
-    add_query_sums<T, C>(b);
+    score_block<pair_traits(T), C>(b);
+    add_query_sums<pair_traits(T), C>(b);
   }
 }
 
@@ -260,7 +259,7 @@ FCSA_CPU_INLINE void bias_gradient(const BackwardArgs& args, long long task, voi
       if (!stage_keys<T, C>(args, batch, head / (args.heads / args.kv_heads), task % key_blocks, b)) continue;
       if (b.key_end(b.rows - 1) == 0) continue;
       locate_bias<T>(args, batch, head, b);
-      score_block<T, C>(b);
+      score_block<pair_traits(T), C>(b);
       for (int i = 0; i < b.rows; ++i)
         for (int j = 0; j < b.keys; j += W) {
           float* const to = sums + i * C.pitch() + j;
@@ -272,10 +271,10 @@ FCSA_CPU_INLINE void bias_gradient(const BackwardArgs& args, long long task, voi
       char whole[W * kBytes];
       store_elements<kType, W>(whole, load<Vector>(sums + i * C.pitch() + j));
       const int count = b.keys - j < W ? b.keys - j : W;
-      char* const to = static_cast<char*>(args.dbias) +
-                       bias_offset<T>(args, args.dbias_strides, static_cast<int>(shared / args.bias_heads),
-                                      bias_head, b) +
-                       (i * args.dbias_strides.row + j) * kBytes;
+      char* const to =
+          static_cast<char*>(args.dbias) +
+          bias_offset<T>(args, args.dbias_strides, static_cast<int>(shared / args.bias_heads), bias_head, b) +
+          (i * args.dbias_strides.row + j) * kBytes;
       __builtin_memcpy(to, whole, static_cast<unsigned long>(count * kBytes));
     }
 }

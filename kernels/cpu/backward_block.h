@@ -18,24 +18,24 @@ FCSA_CPU_INLINE constexpr DType bias_dtype_of(const Traits& traits) {
 // A block, and the scratch of the task that works on it.
 struct PairBlock {
   long long first_row, first_key;
-  int rows, keys;           // that exist
-  long long shift;          // row i of the tensor sees the keys up to i + shift
-  bool all_shown;           // the mask hides none of the keys
-  const char* bias;         // of the first row and key
-  long long bias_pitch;     // bytes from one row to the next
-  float* q;                 // [padded_rows][head_dim], times scale * log2(e) / |q|
-  float* dout;              // [padded_rows][head_dim]
-  float* lse;               // [padded_rows], base 2, infinite: the row sees no key
-  float* delta;             // [padded_rows]
-  float* k;                 // [padded_keys][head_dim], over |k|
-  float* transposed_k;      // [key_steps][head_dim][key_step], over |k|
-  float* transposed_v;      // [key_steps][head_dim][key_step]
-  float* p;                 // [padded_rows][pitch]
-  float* ds;                // [padded_rows][pitch]
-  float* dq;                // [padded_rows][head_dim]
-  float* dk;                // [padded_keys][head_dim]
-  float* dv;                // [padded_keys][head_dim]
-  int* visible;             // [block_keys], all ones: the mask shows the key
+  int rows, keys;        // that exist
+  long long shift;       // row i of the tensor sees the keys up to i + shift
+  bool all_shown;        // the mask hides none of the keys
+  const char* bias;      // of the first row and key
+  long long bias_pitch;  // bytes from one row to the next
+  float* q;              // [padded_rows][head_dim], times scale * log2(e) / |q|
+  float* dout;           // [padded_rows][head_dim]
+  float* lse;            // [padded_rows], base 2, infinite: the row sees no key
+  float* delta;          // [padded_rows]
+  float* k;              // [padded_keys][head_dim], over |k|
+  float* transposed_k;   // [key_steps][head_dim][key_step], over |k|
+  float* transposed_v;   // [key_steps][head_dim][key_step]
+  float* p;              // [padded_rows][pitch]
+  float* ds;             // [padded_rows][pitch]
+  float* dq;             // [padded_rows][head_dim]
+  float* dk;             // [padded_keys][head_dim]
+  float* dv;             // [padded_keys][head_dim]
+  int* visible;          // [block_keys], all ones: the mask shows the key
 
   // First key of the block that this row of it doesn't see, masks aside; can be negative.
   FCSA_CPU_INLINE int key_end(int row) const {

@@ -13,10 +13,12 @@ namespace fcsa::kernels::cpu {
 // A task stays with one block of keys after the other, whose operands it normalises and transposes once and
 // whose dK and dV it keeps, and walks over the query rows of all heads that share the keys. How dQ, which all
 // keys add to, comes about is a matter of how many tasks it takes to occupy the cores:
-//   key_splits >= 1  Five products. The blocks of keys of a head are dealt out to so many tasks, and each adds
+//   key_splits >= 1  Five products. The blocks of keys of a head are dealt out to so many tasks, and each
+//   adds
 //                    up its own dQ, f32: in dq itself where that has f32 and there is one task, else in the
 //                    workspace. The finishing step adds them together.
-//   key_splits == 0  Seven products. Every block of keys is a task of its own, and dQ comes from a second walk
+//   key_splits == 0  Seven products. Every block of keys is a task of its own, and dQ comes from a second
+//   walk
 //                    with a task for every block of query rows, which computes S and dP again.
 struct BackwardConfig {
   int vector_floats = 16;

@@ -10,6 +10,15 @@
 
 namespace fcsa::kernels::cpu::FCSA_CPU_ISA {
 
+// What the products depend on: all operands are floats by then, but for the bias, so that kernels of several
+// types can share them.
+constexpr Traits pair_traits(const Traits& traits) {
+  return {.dtype = traits.bias == Bias::same ? traits.dtype : DType::f32,
+          .head_dim = traits.head_dim,
+          .key_mask = traits.key_mask,
+          .bias = traits.bias};
+}
+
 // A register tile of rows x vectors, and where its operands are: a[row * a_row + step * a_step] and the
 // vectors from b[step * b_step] on.
 struct ProductTile {
@@ -118,7 +127,7 @@ FCSA_CPU_INLINE void score_pairs(const PairBlock& b, int row, int column) {
 
 // P and dS of a block; zeros in register tiles that are not visible.
 template <Traits T, BackwardConfig C>
-FCSA_CPU_INLINE void score_block(const PairBlock& b) {
+void score_block(const PairBlock& b) {
   using Vector = typename VectorTypes<C.vector_floats>::Vector;
   for (int column = 0; column < b.keys; column += C.key_step()) {
     for (int row = 0; row < b.rows; row += C.score_rows) {
@@ -169,7 +178,7 @@ FCSA_CPU_INLINE void add_sums(const float* a, const float* b, int steps, float* 
 
 // dV += P^T dO, or dK += dS^T Q.
 template <Traits T, BackwardConfig C>
-FCSA_CPU_INLINE void add_key_sums(const PairBlock& b, const float* weights, const float* rows, float* to) {
+void add_key_sums(const PairBlock& b, const float* weights, const float* rows, float* to) {
   for (int key = 0; key < b.keys; key += C.sum_rows) {
     const int begin = b.row_begin(key);
     add_sums<T, C, 1, C.pitch()>(weights + begin * C.pitch() + key, rows + begin * T.head_dim, b.rows - begin,
@@ -179,7 +188,7 @@ FCSA_CPU_INLINE void add_key_sums(const PairBlock& b, const float* weights, cons
 
 // dQ += dS K.
 template <Traits T, BackwardConfig C>
-FCSA_CPU_INLINE void add_query_sums(const PairBlock& b) {
+void add_query_sums(const PairBlock& b) {
   for (int row = 0; row < b.rows; row += C.sum_rows)
     add_sums<T, C, C.pitch(), 1>(b.ds + row * C.pitch(), b.k, b.key_end(row + C.sum_rows - 1),
                                  b.dq + row * T.head_dim);

@@ -10,22 +10,25 @@
 
 namespace fcsa::kernels::cpu::FCSA_CPU_ISA {
 
+template <int Count, int W>
+FCSA_CPU_INLINE float dot(const float* a, const float* b) {
+  float sum = 0.0f;
+  if constexpr (Count % W == 0) {
+    using Vector = typename VectorTypes<W>::Vector;
+    Vector products = {};
+    for (int d = 0; d < Count; d += W) products += load<Vector>(a + d) * load<Vector>(b + d);
+    sum = sum_of<W>(products);
+  } else {
+    for (int d = 0; d < Count; ++d) sum += a[d] * b[d];
+  }
+  return sum;
+}
+
 // 1 / max(|part|, eps) of `Count` floats. The squares of very large and very small ones leave the range of
 // f32.
 template <int Count, int W>
 FCSA_CPU_INLINE float inverse_norm(const float* part, float eps) {
-  using Vector = typename VectorTypes<W>::Vector;
-  float sum = 0.0f;
-  if constexpr (Count % W == 0) {
-    Vector squares = {};
-    for (int d = 0; d < Count; d += W) {
-      const Vector x = load<Vector>(part + d);
-      squares += x * x;
-    }
-    sum = sum_of<W>(squares);
-  } else {
-    for (int d = 0; d < Count; ++d) sum += part[d] * part[d];
-  }
+  const float sum = dot<Count, W>(part, part);
   if (sum > 1e-20f && sum < 1e37f) [[likely]] {
     const float norm = __builtin_sqrtf(sum);
     return 1.0f / (norm > eps ? norm : eps);
