@@ -57,11 +57,6 @@ double logit_range(const HostInputs& inputs, const RowResults& reference) {
   return largest;
 }
 
-// Half the spacing of numbers in [1, 2): of what products take as operands, for f32 that is TF32.
-double unit_roundoff(DType dtype) {
-  return dtype == DType::bf16 ? 0x1p-8 : 0x1p-11;
-}
-
 struct Floors {
   double o = 0, lse = 0;
 };
@@ -115,13 +110,12 @@ Worst worst_lse(const RowResults& actual, const RowResults& reference) {
   });
 }
 
-std::vector<RowIndex> rows_to_check(const Problem& p, double flops, std::uint64_t seed) {
+std::vector<RowIndex> rows_to_check(const RowSpace& space, double flops, std::uint64_t seed) {
   std::vector<RowIndex> rows;
-  const double per_row = 4.0 * p.nk * p.head_dim;
-  const bool all = per_row * p.nq * p.heads * p.batch <= flops;
-  for (int batch = 0; batch < p.batch; ++batch)
-    for (int head = 0; head < p.heads; ++head)
-      for (int row = 0; row < p.nq; row += all ? 1 : std::max(1, p.nq - 1))
+  const bool all = space.flops() <= flops;
+  for (int batch = 0; batch < space.batch; ++batch)
+    for (int head = 0; head < space.heads; ++head)
+      for (int row = 0; row < space.rows; row += all ? 1 : std::max(1, space.rows - 1))
         rows.push_back({batch, head, row});
   if (all) return rows;
 
@@ -129,14 +123,15 @@ std::vector<RowIndex> rows_to_check(const Problem& p, double flops, std::uint64_
   const auto below = [&random](int n) { return static_cast<int>(random() % static_cast<std::uint64_t>(n)); };
   constexpr auto kTiles = std::to_array({16, 32, 48, 64, 80, 96, 128, 160, 192, 256});
   for (const int tile : kTiles) {
-    const int tiles = p.nq / tile;
+    const int tiles = space.rows / tile;
     if (tiles == 0) continue;
     for (const int edge : {(1 + below(tiles)) * tile, tiles * tile})
       for (const int row : {edge - 1, edge})
-        if (row < p.nq) rows.push_back({below(p.batch), below(p.heads), row});
+        if (row < space.rows) rows.push_back({below(space.batch), below(space.heads), row});
   }
-  const auto affordable = static_cast<std::size_t>(flops / per_row);
-  while (rows.size() < affordable) rows.push_back({below(p.batch), below(p.heads), below(p.nq)});
+  const auto affordable = static_cast<std::size_t>(flops / space.flops_per_row);
+  while (rows.size() < affordable)
+    rows.push_back({below(space.batch), below(space.heads), below(space.rows)});
 
   const auto key = [](const RowIndex& r) { return std::tie(r.batch, r.head, r.row); };
   std::sort(rows.begin(), rows.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
@@ -144,6 +139,14 @@ std::vector<RowIndex> rows_to_check(const Problem& p, double flops, std::uint64_
       std::unique(rows.begin(), rows.end(), [&](const auto& a, const auto& b) { return key(a) == key(b); }),
       rows.end());
   return rows;
+}
+
+std::vector<RowIndex> rows_to_check(const Problem& p, double flops, std::uint64_t seed) {
+  return rows_to_check(RowSpace{p.batch, p.heads, p.nq, 4.0 * p.nk * p.head_dim}, flops, seed);
+}
+
+double unit_roundoff(DType dtype) {
+  return dtype == DType::bf16 ? 0x1p-8 : 0x1p-11;
 }
 
 Expectation expect_rows(const HostInputs& inputs, std::vector<RowIndex> rows) {

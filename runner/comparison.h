@@ -29,14 +29,27 @@ struct Expectation {
   double lse_tolerance = 0;
 };
 
-// All rows when that costs at most `flops` in the reference; otherwise the first and last row of every head,
-// rows on both sides of tile boundaries, and random ones, for about that cost.
+// Rows of a tensor, and what one costs in the reference.
+struct RowSpace {
+  int batch = 1, heads = 1, rows = 1;
+  double flops_per_row = 1;
+
+  double flops() const { return flops_per_row * rows * heads * batch; }
+};
+
+// All rows when that costs at most `flops`; otherwise the first and last row of every head, rows on both
+// sides of tile boundaries, and random ones, for about that cost.
+std::vector<kernels::RowIndex> rows_to_check(const RowSpace& space, double flops, std::uint64_t seed);
+// Of o.
 std::vector<kernels::RowIndex> rows_to_check(const kernels::Problem& problem, double flops,
                                              std::uint64_t seed);
 
 // The reference, and a tolerance of twice the error of the plain implementation on the same rows, but no less
 // than what approximate instructions and another order of summation cost (comparison.cpp says how much).
 Expectation expect_rows(const HostInputs& inputs, std::vector<kernels::RowIndex> rows);
+
+// Half the spacing of numbers in [1, 2): of what products take as operands, for f32 that is TF32.
+double unit_roundoff(kernels::DType dtype);
 
 // Index into [batch, heads, nq] of an output row's place in lse.
 inline std::size_t lse_index(const kernels::Problem& p, const kernels::RowIndex& row) {

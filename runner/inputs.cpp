@@ -8,6 +8,7 @@
 
 #include "kernels/reference/elements.h"
 #include "kernels/reference/parallel_for.h"
+#include "runner/forward_results.h"
 
 namespace fcsa::runner {
 namespace {
@@ -44,7 +45,18 @@ class Bits {
   std::uint64_t key_;
 };
 
-enum Stream : std::uint64_t { kQ = 1, kK, kV, kMask, kBias, kHeadScale, kRowKind, kDominant, kBiasEntry };
+enum Stream : std::uint64_t {
+  kQ = 1,
+  kK,
+  kV,
+  kMask,
+  kBias,
+  kHeadScale,
+  kRowKind,
+  kDominant,
+  kBiasEntry,
+  kDout
+};
 
 std::size_t storage_bytes(DType dtype, std::size_t elements) {
   return elements * static_cast<std::size_t>(kernels::element_bytes(dtype));
@@ -265,6 +277,17 @@ void repeat_keys(HostInputs& inputs) {
   }
 }
 
+// What the backward pass gets from the forward pass, and from what comes after it.
+void add_backward_inputs(HostInputs& inputs, Values values, std::uint64_t seed) {
+  const Problem& p = inputs.problem;
+  inputs.dout = draw_rows(p.dtype, query_rows(p), p.head_dim, Bits(seed, kDout),
+                          [](std::size_t, std::vector<float>&) {});
+  Problem forward = p;
+  forward.op = kernels::Op::forward;
+  const bool large = values == Values::normal && kernels::flops(forward) > kExactForwardFlops;
+  add_forward_results(inputs, large ? ForwardPrecision::estimated : ForwardPrecision::exact);
+}
+
 }  // namespace
 
 std::string_view to_text(Values values) {
@@ -305,6 +328,7 @@ HostInputs make_inputs(const Problem& problem, Values values, std::uint64_t seed
   if (values == Values::dominant_key) add_dominant_keys(inputs, seed);
   if (values == Values::opposed) oppose_keys(inputs);
   if (values == Values::repeated_keys) repeat_keys(inputs);
+  if (problem.op == kernels::Op::backward) add_backward_inputs(inputs, values, seed);
   return inputs;
 }
 
@@ -316,6 +340,11 @@ kernels::BackwardArgs HostInputs::args() const {
   if (!key_mask.empty()) args.key_mask = key_mask.data();
   if (!bias.empty()) args.bias = bias.data();
   if (!head_scale.empty()) args.head_scale = head_scale.data();
+  if (problem.op == kernels::Op::forward) return args;
+  args.dout = dout.data();
+  // Outputs of the forward pass, so Args has them as such.
+  args.o = const_cast<unsigned char*>(o.data());
+  args.lse = const_cast<float*>(lse.data());
   return args;
 }
 

@@ -37,15 +37,28 @@ struct HostInputs {
   kernels::Problem problem;
   std::vector<unsigned char> q, k, v, key_mask, bias;
   std::vector<float> head_scale;
+  std::vector<unsigned char> dout, o;  // backward: as q
+  std::vector<float> lse;              // backward: [batch, heads, nq]
 
-  // Arguments that point into these vectors; o, lse and workspace null. Valid while this object lives and is
-  // not moved.
+  // Arguments that point into these vectors, which kernels don't write to; outputs and workspace null. Valid
+  // while this object lives and is not moved.
   kernels::BackwardArgs args() const;
 };
 
+// A forward pass of more is not computed in full for the inputs of a backward pass.
+inline constexpr double kExactForwardFlops = 2e10;
+
 // Equal problem, values and seed give equal bytes on every machine. The key mask leaves about 3/4 of the keys
 // visible, at least one per batch. Without large_bias a bias is standard normal.
+// For a backward problem also dout, standard normal, and o and lse of the forward pass: in fp64, then rounded
+// (equal on every machine whose C library has the same exp and log). Of normal values above
+// kExactForwardFlops they are estimates (forward_results.h): such problems are there to be timed, and to be
+// compared with gradients that follow from the same o and lse.
 HostInputs make_inputs(const kernels::Problem& problem, Values values, std::uint64_t seed);
+
+// What kernels write: o and lse in the forward pass, the others in the backward pass.
+enum class Output { o, lse, dq, dk, dv, dbias, dscale };
+std::string_view to_text(Output output);
 
 // Inputs and outputs of a problem on a device. Every buffer has a guard region on both sides.
 class DeviceTensors {
@@ -58,11 +71,12 @@ class DeviceTensors {
   kernels::BackwardArgs args(std::size_t workspace_bytes);
   // Pointers to the workspace from earlier calls of args() dangle.
   void release_workspace();
-  // Fills o, lse and workspace with a NaN pattern.
+  // Those that the problem has: dbias and dscale where they are wanted.
+  std::vector<Output> outputs() const;
+  // Fills the outputs and the workspace with a NaN pattern.
   void poison_outputs();
-  // Host copies, dense in the problem's layout.
-  std::vector<unsigned char> download_o() const;
-  std::vector<float> download_lse() const;
+  // A host copy, dense in the problem's layout. Precondition: one of outputs().
+  std::vector<unsigned char> download(Output output) const;
   // Name of the first buffer whose guard was written to ("o", "lse", "workspace", "q", ...); empty when
   // intact.
   std::string damaged_guard() const;

@@ -19,6 +19,7 @@ struct Check {
   Values values = Values::normal;
   std::uint64_t seed = 1;
   double reference_flops = kFullReferenceFlops;  // what the rows compared may cost
+  int launches = 1;                              // more: all have to give the same bits
 };
 
 // Small adversarial problems with the traits of `problem` (so that one binary serves them all): lengths at
@@ -32,9 +33,11 @@ Check full_check(const kernels::Family& family, const kernels::Problem& problem,
 
 struct CheckResult {
   bool ok = false;
-  double error = 0;      // max over rows of ||out - ref|| / max(||ref||, rms row norm)
-  double tolerance = 0;  // twice the error of a plain implementation with the same roundings, and a floor
-  std::string message;   // which problem, which output, where and by how much; empty when ok
+  // Forward: max over rows of ||o - ref|| / max(||ref||, rms row norm). Backward: that of the gradient which
+  // comes closest to its tolerance, relative to the terms of its rows (gradient_comparison.h).
+  double error = 0;
+  double tolerance = 0;      // twice the error of a plain implementation with the same roundings, and a floor
+  std::string message = {};  // which problem, which output, where and by how much; empty when ok
 };
 
 // Runs checks on one device. Keeps the expensive parts (inputs on the device, the fp64 reference, the
@@ -46,7 +49,8 @@ class Verifier {
 
   // Poisons the outputs, runs the plan, checks guards, finiteness of every output, and rows against fp64: all
   // rows where the reference costs under `reference_flops`, else a seeded sample that includes the first
-  // and the last rows of every head and the tile boundaries. NaN never passes.
+  // and the last rows of every head and the tile boundaries. NaN never passes. Then launches again as often
+  // as the check says, and compares all outputs bit by bit.
   CheckResult run(const Module& module, const Check& check);
   // The tensors of the latest large problem, for measuring on what was verified.
   DeviceTensors& tensors(const Check& check);

@@ -218,7 +218,8 @@ std::vector<RowRange> split(std::span<const RowIndex> rows, const Args& args) {
 }
 
 template <typename Real>
-RowResults solve_rows(const Traits& traits, const Args& args, std::span<const RowIndex> rows) {
+RowResults solve_rows(const Traits& traits, const Args& args, std::span<const RowIndex> rows,
+                      std::size_t threads) {
   std::vector<std::size_t> order(rows.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
@@ -232,7 +233,7 @@ RowResults solve_rows(const Traits& traits, const Args& args, std::span<const Ro
   const auto dim = static_cast<std::size_t>(traits.head_dim);
   RowResults results{std::vector<double>(rows.size() * dim), std::vector<double>(rows.size())};
   const std::vector<RowRange> ranges = split(sorted, args);
-  parallel_for(ranges.size(), [&](std::size_t i) {
+  const auto solve = [&](std::size_t i) {
     const auto [first, count] = ranges[i];
     Unit<Real> unit(traits, args, std::span(sorted).subspan(first, count));
     unit.solve([&, first = first](std::size_t r, const Real* o, Real lse) {
@@ -240,18 +241,20 @@ RowResults solve_rows(const Traits& traits, const Args& args, std::span<const Ro
       std::copy(o, o + dim, &results.o[place * dim]);
       results.lse[place] = lse;
     });
-  });
+  };
+  parallel_for(ranges.size(), solve, threads != 0 ? threads : core_count());
   return results;
 }
 
 }  // namespace
 
-RowResults reference_rows(const Traits& traits, const Args& args, std::span<const RowIndex> rows) {
-  return solve_rows<double>(traits, args, rows);
+RowResults reference_rows(const Traits& traits, const Args& args, std::span<const RowIndex> rows,
+                          std::size_t threads) {
+  return solve_rows<double>(traits, args, rows, threads);
 }
 
 RowResults plain_rows(const Traits& traits, const Args& args, std::span<const RowIndex> rows) {
-  return solve_rows<float>(traits, args, rows);
+  return solve_rows<float>(traits, args, rows, core_count());
 }
 
 float load_element(DType dtype, const void* data, long long index) {

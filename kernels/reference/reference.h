@@ -20,8 +20,10 @@ struct RowResults {
 };
 
 // Rows of O = softmax(scale * l2norm(q) l2norm(k)^T + bias) V over the visible keys, in fp64, and lse. A row
-// that sees no key gives 0 and -inf. `args` holds host pointers; memory O(nk) per thread; runs on all cores.
-RowResults reference_rows(const Traits& traits, const Args& args, std::span<const RowIndex> rows);
+// that sees no key gives 0 and -inf. `args` holds host pointers; memory O(nk) per thread; runs on all cores,
+// or on at most `threads` threads where that is not 0.
+RowResults reference_rows(const Traits& traits, const Args& args, std::span<const RowIndex> rows,
+                          std::size_t threads = 0);
 
 // The same rows as an unfused implementation in the tensors' dtype would give them: normalised q and k, P and
 // O rounded to the dtype, products accumulated in f32. What it gets wrong is what a kernel may get wrong,

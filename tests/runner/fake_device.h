@@ -26,8 +26,8 @@ class FakeBuffer final : public Buffer {
 
 class FakeDevice final : public Device {
  public:
-  using Kernel = std::function<void(const kernels::LaunchPlan&, const kernels::Args&)>;
-  Kernel kernel = [](const kernels::LaunchPlan&, const kernels::Args&) {};
+  using Kernel = std::function<void(const kernels::LaunchPlan&, const kernels::BackwardArgs&)>;
+  Kernel kernel = [](const kernels::LaunchPlan&, const kernels::BackwardArgs&) {};
   std::size_t allocations = 0;
   int launches = 0;
 

@@ -260,9 +260,11 @@ TEST(DeviceTensors, PoisonedOutputsAreNaN) {
   FakeDevice device;
   DeviceTensors tensors(device, make_inputs(small_problem(), Values::normal, 1));
   tensors.poison_outputs();
-  for (const float x : tensors.download_lse()) EXPECT_TRUE(std::isnan(x));
-  const std::vector<unsigned char> o = tensors.download_o();
-  EXPECT_TRUE(std::isnan(kernels::load_element(DType::f32, o.data(), 17)));
+  EXPECT_EQ(tensors.outputs(), (std::vector{Output::o, Output::lse}));
+  for (const Output output : tensors.outputs()) {
+    const std::vector<unsigned char> data = tensors.download(output);
+    EXPECT_TRUE(std::isnan(kernels::load_element(DType::f32, data.data(), 17)));
+  }
 }
 
 TEST(DeviceTensors, NoticeWritesRightBeforeAndRightBehindABuffer) {

@@ -301,15 +301,15 @@ TEST(Verifier, JudgesALargeProblemByASampleAndComputesItsReferenceOnce) {
   Verifier verifier(device);
   const CheckResult right = verifier.run(Module{}, check);
   EXPECT_TRUE(right.ok) << right.message;
-  const std::vector<unsigned char> o = verifier.tensors(check).download_o();
-  const std::vector<float> lse = verifier.tensors(check).download_lse();
+  const std::vector<unsigned char> o = verifier.tensors(check).download(Output::o),
+                                   lse = verifier.tensors(check).download(Output::lse);
   const std::size_t allocations = device.allocations;
 
-  const std::size_t last_row = lse.size() - 1;
+  const std::size_t last_row = lse.size() / sizeof(float) - 1;
   const auto with_fault = [&](std::size_t row, float value) {
     device.kernel = [&, row, value](const LaunchPlan&, const Args& args) {
       std::copy(o.begin(), o.end(), static_cast<unsigned char*>(args.o));
-      std::copy(lse.begin(), lse.end(), args.lse);
+      std::copy(lse.begin(), lse.end(), reinterpret_cast<unsigned char*>(args.lse));
       static_cast<float*>(args.o)[row * 16] = value;
     };
     return verifier.run(Module{}, check);

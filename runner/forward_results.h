@@ -1,0 +1,18 @@
+// What a forward pass leaves to the backward pass: o and lse of inputs.
+#pragma once
+
+#include "runner/inputs.h"
+
+namespace fcsa::runner {
+
+enum class ForwardPrecision {
+  exact,      // fp64, rounded to what is stored
+  estimated,  // rows that see more than 256 keys: from 256 of them at equal distances, the others exactly
+};
+
+// Sets o and lse of `inputs`, whose other tensors are known. An estimate scales the sum of a sample up to all
+// visible keys. The backward pass is defined by any o and lse, so that it is right or wrong on an estimate as
+// on exact results; and logits of normal values differ little enough for P to stay near what it should be.
+void add_forward_results(HostInputs& inputs, ForwardPrecision precision);
+
+}  // namespace fcsa::runner

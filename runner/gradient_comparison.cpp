@@ -1,0 +1,146 @@
+#include "runner/gradient_comparison.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace fcsa::runner {
+namespace {
+
+using kernels::DType;
+using kernels::Gradients;
+using kernels::Problem;
+using kernels::RowIndex;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// Norms of a row of what is expected and of what it is off by.
+struct RowNorms {
+  double expected = 0, off = 0;
+};
+
+RowNorms norms_of_row(std::span<const double> actual, const ExpectedGradient& e, std::size_t row) {
+  const std::size_t width = e.width(), groups = e.norms.empty() ? 1 : e.norms.size() / e.rows.size();
+  RowNorms squares;
+  for (std::size_t i = 0; i < width; ++i) {
+    const double expected = e.values[row * width + i], off = actual[row * width + i] - expected;
+    const double norm = e.norms.empty() ? 1.0 : e.norms[row * groups + i / (width / groups)];
+    if (norm == 0 && off != 0) return {0, kInfinity};
+    squares.expected += std::pow(norm * expected, 2);
+    squares.off += std::pow(norm * off, 2);
+  }
+  return {std::sqrt(squares.expected), std::sqrt(squares.off)};
+}
+
+// Largest product of q and k there can be, times the scale, or largest lse. Logits of raw rows are sums of
+// larger terms than they are.
+double largest_exponent(const HostInputs& inputs) {
+  double largest = 0;
+  for (const float lse : inputs.lse)
+    if (std::isfinite(lse)) largest = std::max(largest, std::fabs(double{lse}));
+  const Problem& p = inputs.problem;
+  return p.l2norm_qk ? std::max(largest, double{std::fabs(p.scale)} * p.groups) : 2 * largest;
+}
+
+// Relative to a row's size, so to terms that add up at right angles.
+// f32: S, S log2(e) and lse log2(e) are rounded before exp2 takes their difference, and S by the order of its
+// product or an approximate reciprocal square root: four times 2^-24 of the largest is on P. ex2.approx adds
+// 2^-22, and so do the orders of the products dP and delta and the square roots on dS. Sums over n terms that
+// are added one after the other are off by about sqrt(n) times 2^-25.
+// 16 bits: P and dS are rounded before their products, and then the gradient is: two units, where the plain
+// implementation can be exact. Where q^ and k^ are rounded, that moves logits by u / sqrt(D) of their range,
+// and P as much, and where few rows are compared the plain implementation may have been lucky.
+// dscale is one number rather than the norm of a vector of them, so more often far from its typical error.
+double floor_of(Output output, const HostInputs& inputs) {
+  const Problem& p = inputs.problem;
+  const bool over_queries = output == Output::dk || output == Output::dv || output == Output::dscale;
+  const double terms = output == Output::dbias ? p.batch : over_queries ? double(p.nq) * p.heads : p.nk;
+  const double f32 = 3e-6 + 0x1p-22 * largest_exponent(inputs) + 0x1p-25 * std::sqrt(terms);
+  const double statistic = output == Output::dscale ? 2 : 1;
+  if (p.dtype == DType::f32 && !p.allow_tf32) return statistic * f32;
+  const double range = p.l2norm_qk ? double{std::fabs(p.scale)} * p.groups : 0;
+  return statistic * (unit_roundoff(p.dtype) * (2 + range / std::sqrt(p.head_dim)) + f32);
+}
+
+std::vector<RowIndex> heads_as_rows(const Problem& p) {
+  std::vector<RowIndex> rows;
+  for (int head = 0; head < p.heads; ++head) rows.push_back({0, head, 0});
+  return rows;
+}
+
+std::vector<ExpectedGradient> expectations(kernels::GradientRows rows, Gradients g, const Problem& p) {
+  std::vector<ExpectedGradient> list;
+  list.push_back({Output::dk, rows.keys, std::move(g.dk), std::move(g.dk_size), std::move(g.key_norms)});
+  list.push_back({Output::dv, std::move(rows.keys), std::move(g.dv), std::move(g.dv_size), {}});
+  list.push_back(
+      {Output::dq, std::move(rows.queries), std::move(g.dq), std::move(g.dq_size), std::move(g.query_norms)});
+  if (p.bias_gradient)
+    list.push_back({Output::dbias, std::move(rows.bias), std::move(g.dbias), std::move(g.dbias_size), {}});
+  if (rows.scale)
+    list.push_back({Output::dscale, heads_as_rows(p), std::move(g.dscale), std::move(g.dscale_size), {}});
+  return list;
+}
+
+const std::vector<double>& values_of(const Gradients& g, Output output) {
+  switch (output) {
+    case Output::dk:
+      return g.dk;
+    case Output::dv:
+      return g.dv;
+    case Output::dbias:
+      return g.dbias;
+    case Output::dscale:
+      return g.dscale;
+    default:
+      return g.dq;
+  }
+}
+
+}  // namespace
+
+Worst worst_gradient(std::span<const double> actual, const ExpectedGradient& expected) {
+  Worst worst;
+  for (std::size_t row = 0; row < expected.rows.size(); ++row) {
+    const RowNorms norms = norms_of_row(actual, expected, row);
+    const double size = std::max(norms.expected, expected.sizes[row]);
+    const double error = norms.off == 0 ? 0.0 : size == 0 ? kInfinity : norms.off / size;
+    if (error <= worst.error) continue;
+    worst = {std::isfinite(error) ? error : kInfinity, row};
+    if (!std::isfinite(error)) break;
+  }
+  return worst;
+}
+
+kernels::GradientRows gradient_rows_to_check(const Problem& p, double flops, std::uint64_t seed) {
+  const kernels::BackwardArgs shape = kernels::shape_args(p);
+  const double group = p.heads / p.kv_heads,
+               sharing = double(p.batch) * p.heads / shape.bias_batch / shape.bias_heads;
+  // Products of one pair: S and dP, and what is added to dq; to dk and dv; to nothing.
+  const RowSpace queries{p.batch, p.heads, p.nq, 6.0 * p.nk * p.head_dim};
+  const RowSpace keys{p.batch, p.kv_heads, p.nk, 8.0 * group * p.nq * p.head_dim};
+  const RowSpace bias{shape.bias_batch, shape.bias_heads, p.nq, 6.0 * sharing * p.nk * p.head_dim};
+  const double all = queries.flops() + keys.flops() + (p.bias_gradient ? bias.flops() : 0);
+  const auto share = [&](const RowSpace& space) {
+    return all <= flops ? flops : flops * space.flops() / all;
+  };
+  kernels::GradientRows rows;
+  rows.queries = rows_to_check(queries, share(queries), seed);
+  rows.keys = rows_to_check(keys, share(keys), seed + 1);
+  if (p.bias_gradient) rows.bias = rows_to_check(bias, share(bias), seed + 2);
+  rows.scale = p.scale_gradient && all <= flops;
+  return rows;
+}
+
+std::vector<ExpectedGradient> expect_gradients(const HostInputs& inputs, kernels::GradientRows rows) {
+  const kernels::Traits traits = kernels::traits_of(inputs.problem);
+  const kernels::BackwardArgs args = inputs.args();
+  const Gradients plain = kernels::plain_gradients(traits, args, rows);
+  Gradients reference = kernels::reference_gradients(traits, args, kernels::given_sums(traits, args), rows);
+  std::vector<ExpectedGradient> list = expectations(std::move(rows), std::move(reference), inputs.problem);
+  for (ExpectedGradient& expected : list)
+    expected.tolerance = std::max(2 * worst_gradient(values_of(plain, expected.output), expected).error,
+                                  floor_of(expected.output, inputs));
+  return list;
+}
+
+}  // namespace fcsa::runner
