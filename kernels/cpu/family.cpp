@@ -1,5 +1,6 @@
 // The cpu family: search space, constraints, baseline.
 #include "kernels/config_fields.h"
+#include "kernels/cpu/backward_space.h"
 #include "kernels/cpu/baseline.h"
 #include "kernels/families.h"
 
@@ -41,15 +42,58 @@ class CpuFamily final : public Family {
   std::string name() const override { return "cpu"; }
   DeviceKind device_kind() const override { return DeviceKind::cpu; }
 
-  std::string unsupported(const Problem& problem, const Target& target) const override {
-    if (target.kind != DeviceKind::cpu) return "cpu runs on CPUs";
-    if (problem.op != Op::forward) return "cpu has no backward pass yet";
-    return {};
+  std::string unsupported(const Problem&, const Target& target) const override {
+    return target.kind == DeviceKind::cpu ? "" : "cpu runs on CPUs";
   }
 
-  std::vector<Parameter> parameters(Op) const override { return parameters_of(forward_fields()); }
+  std::vector<Parameter> parameters(Op op) const override {
+    return op == Op::backward ? cpu::backward_parameters() : parameters_of(forward_fields());
+  }
 
-  std::vector<Constraint> constraints(Op) const override {
+  std::vector<Constraint> constraints(Op op) const override {
+    return op == Op::backward ? cpu::backward_constraints() : forward_constraints();
+  }
+
+  Configuration baseline(const Problem& problem, const Target& target) const override {
+    const std::string kernel = kernel_name(*this, problem.op);
+    if (problem.op == Op::backward) return cpu::backward_baseline(kernel, problem, target);
+    return from_struct(forward_fields(), kernel, cpu::baseline_config(target.arch, problem.head_dim));
+  }
+
+  KernelTemplate kernel_template(Op op) const override {
+    const std::string space = "fcsa::kernels::cpu::native::";
+    if (op == Op::backward) {
+      return {"kernels/cpu/backward.h",
+              "fcsa::kernels::cpu::BackwardConfig",
+              {space + "prepare_gradients", space + "key_gradients", space + "query_gradients",
+               space + "shared_gradients"}};
+    }
+    return {
+        "kernels/cpu/forward.h", "fcsa::kernels::cpu::ForwardConfig", {space + "prepare", space + "forward"}};
+  }
+
+  LaunchPlan plan(const Traits& traits, const Configuration& configuration,
+                  const BackwardArgs& args) const override {
+    if (is_backward(configuration)) return cpu::backward_config_of(configuration).plan(traits, args);
+    return config_of(configuration).plan(traits, args);
+  }
+
+  Tile tile(const Configuration& configuration) const override {
+    if (is_backward(configuration)) return tile_of(cpu::backward_config_of(configuration));
+    return tile_of(config_of(configuration));
+  }
+
+ private:
+  bool is_backward(const Configuration& configuration) const {
+    return configuration.kernel == kernel_name(*this, Op::backward);
+  }
+
+  template <typename Config>
+  static Tile tile_of(const Config& config) {
+    return {.rows = config.block_rows(), .keys = config.block_keys()};
+  }
+
+  static std::vector<Constraint> forward_constraints() {
     using P = const Problem&;
     using V = const Configuration&;
     using D = const Target&;
@@ -84,27 +128,6 @@ class CpuFamily final : public Family {
         {"f16 and bf16 are always packed",
          [](P p, V c, D) { return p.dtype == DType::f32 || config_of(c).pack_v; }},
     };
-  }
-
-  Configuration baseline(const Problem& problem, const Target& target) const override {
-    return from_struct(forward_fields(), kernel_name(*this, problem.op),
-                       cpu::baseline_config(target.arch, problem.head_dim));
-  }
-
-  KernelTemplate kernel_template(Op) const override {
-    return {"kernels/cpu/forward.h",
-            "fcsa::kernels::cpu::ForwardConfig",
-            {"fcsa::kernels::cpu::native::prepare", "fcsa::kernels::cpu::native::forward"}};
-  }
-
-  LaunchPlan plan(const Traits& traits, const Configuration& configuration,
-                  const BackwardArgs& args) const override {
-    return config_of(configuration).plan(traits, args);
-  }
-
-  Tile tile(const Configuration& configuration) const override {
-    const ForwardConfig config = config_of(configuration);
-    return {.rows = config.block_rows(), .keys = config.block_keys()};
   }
 };
 

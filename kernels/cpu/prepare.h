@@ -3,6 +3,7 @@
 
 #include "kernels/common/interface.h"
 #include "kernels/cpu/config.h"
+#include "kernels/cpu/rows.h"
 #include "kernels/cpu/vectors.h"
 
 #pragma GCC diagnostic push
@@ -10,67 +11,6 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace fcsa::kernels::cpu::FCSA_CPU_ISA {
-
-// 1 / max(|part|, eps) of `Count` floats. The squares of very large and very small ones leave the range of
-// f32.
-template <int Count, int W>
-FCSA_CPU_INLINE float inverse_norm(const float* part, float eps) {
-  using Vector = typename VectorTypes<W>::Vector;
-  float sum = 0.0f;
-  if constexpr (Count % W == 0) {
-    Vector squares = {};
-    for (int d = 0; d < Count; d += W) {
-      const Vector x = load<Vector>(part + d);
-      squares += x * x;
-    }
-    sum = sum_of<W>(squares);
-  } else {
-    for (int d = 0; d < Count; ++d) sum += part[d] * part[d];
-  }
-  if (sum > 1e-20f && sum < 1e37f) [[likely]] {
-    const float norm = __builtin_sqrtf(sum);
-    return 1.0f / (norm > eps ? norm : eps);
-  }
-  double exact = 0;
-  for (int d = 0; d < Count; ++d) exact += static_cast<double>(part[d]) * static_cast<double>(part[d]);
-  const double norm = __builtin_sqrt(exact);
-  return static_cast<float>(1.0 / (norm > static_cast<double>(eps) ? norm : static_cast<double>(eps)));
-}
-
-// Multiplies a row of q or k by `factor` and, where the problem normalises, each of its groups by its
-// inverse norm.
-template <Traits T, int W>
-FCSA_CPU_INLINE void scale_row(float* row, float factor, float eps) {
-  using Vector = typename VectorTypes<W>::Vector;
-  constexpr int kWidth = T.l2norm_qk ? T.head_dim / T.groups : T.head_dim;
-  for (float* group = row; group < row + T.head_dim; group += kWidth) {
-    float scale = factor;
-    if constexpr (T.l2norm_qk) scale *= inverse_norm<kWidth, W>(group, eps);
-    if constexpr (kWidth % W == 0) {
-      for (int d = 0; d < kWidth; d += W) store(group + d, load<Vector>(group + d) * scale);
-    } else {
-      for (int d = 0; d < kWidth; ++d) group[d] *= scale;
-    }
-  }
-}
-
-template <Traits T, int W>
-FCSA_CPU_INLINE void load_row(const char* from, float* to) {
-  for (int d = 0; d < T.head_dim; d += W)
-    store(to + d, load_elements<T.dtype, W>(from + d * element_bytes(T.dtype)));
-}
-
-template <Traits T, int W>
-FCSA_CPU_INLINE void clear_row(float* row) {
-  for (int d = 0; d < T.head_dim; d += W) store(row + d, typename VectorTypes<W>::Vector{});
-}
-
-template <Traits T>
-FCSA_CPU_INLINE const char* row_of(const void* tensor, const Strides& strides, int batch, int head,
-                                   long long row) {
-  const long long element = batch * strides.batch + head * strides.head + row * strides.row;
-  return static_cast<const char*>(tensor) + element * element_bytes(T.dtype);
-}
 
 // Packs pack_keys() keys of one key/value head: K, normalised, transposed within each key_step, V as f32
 // rows. Keys past the end are zero.

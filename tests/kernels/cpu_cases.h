@@ -79,11 +79,7 @@ class Case {
 
   // Runs the functions with the plan and compares every row of o and lse.
   void check(const LaunchPlan& plan, const std::vector<cpu::TaskFunction>& functions) {
-    BackwardArgs args = shape_args(problem_);
-    args.q = q_.data(), args.k = k_.data(), args.v = v_.data();
-    args.key_mask = problem_.key_mask ? mask_.data() : nullptr;
-    args.bias = problem_.bias != Bias::none ? bias_.data() : nullptr;
-    args.head_scale = problem_.head_scale ? head_scale_.data() : nullptr;
+    BackwardArgs args = inputs();
     Storage o(bytes_of(problem_.heads, problem_.nq)), lse(rows(problem_.heads, problem_.nq) * 4);
     Storage workspace(static_cast<std::size_t>(plan.workspace_bytes));
     args.o = o.data(), args.lse = static_cast<float*>(lse.data()), args.workspace = workspace.data();
@@ -95,14 +91,23 @@ class Case {
     compare(args);
   }
 
- private:
+ protected:
+  BackwardArgs inputs() {
+    BackwardArgs args = shape_args(problem_);
+    args.q = q_.data(), args.k = k_.data(), args.v = v_.data();
+    args.key_mask = problem_.key_mask ? mask_.data() : nullptr;
+    args.bias = problem_.bias != Bias::none ? bias_.data() : nullptr;
+    args.head_scale = problem_.head_scale ? head_scale_.data() : nullptr;
+    return args;
+  }
+
   std::size_t rows(int heads, int n) const { return static_cast<std::size_t>(problem_.batch) * heads * n; }
   std::size_t bytes_of(int heads, int n) const {
     return rows(heads, n) * problem_.head_dim * element_bytes(problem_.dtype);
   }
 
   void fill(std::vector<unsigned char>& tensor, std::size_t row_count, std::mt19937& random,
-            const Values& values) {
+            const Values& values) const {
     std::normal_distribution<float> normal;
     for (std::size_t row = 0; row < row_count; ++row) {
       const float factor = values.zero_rows && row % 5 == 2 ? 0.0f : values.magnitude;
@@ -112,6 +117,9 @@ class Case {
     }
   }
 
+  Problem problem_;
+
+ private:
   void align(float multiple) {
     const auto elements = [&](int heads, int n) {
       return static_cast<long long>(rows(heads, n)) * problem_.head_dim;
@@ -205,7 +213,6 @@ class Case {
     return worst;
   }
 
-  Problem problem_;
   std::vector<unsigned char> q_, k_, v_, mask_, bias_;
   std::vector<float> head_scale_;
 };
