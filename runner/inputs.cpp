@@ -277,11 +277,20 @@ void repeat_keys(HostInputs& inputs) {
   }
 }
 
+// Gradients of normalised rows grow with the scale and with 1/|q|, beyond what f16 holds where rows are tiny.
+float dout_factor(const Problem& p, Values values) {
+  if (p.dtype != DType::f16 || !p.l2norm_qk) return 1.0f;
+  return (std::fabs(p.scale) > 16 ? 1.0f / 16 : 1.0f) * (values == Values::tiny_rows ? 1.0f / 32 : 1.0f);
+}
+
 // What the backward pass gets from the forward pass, and from what comes after it.
 void add_backward_inputs(HostInputs& inputs, Values values, std::uint64_t seed) {
   const Problem& p = inputs.problem;
+  const float factor = dout_factor(p, values);
   inputs.dout = draw_rows(p.dtype, query_rows(p), p.head_dim, Bits(seed, kDout),
-                          [](std::size_t, std::vector<float>&) {});
+                          [factor](std::size_t, std::vector<float>& row) {
+                            for (float& x : row) x *= factor;
+                          });
   Problem forward = p;
   forward.op = kernels::Op::forward;
   const bool large = values == Values::normal && kernels::flops(forward) > kExactForwardFlops;

@@ -41,6 +41,12 @@ bool has_registers(int estimate, int threads, int blocks) {
   return estimate <= std::min(255, 65536 / (threads * blocks));
 }
 
+// Whether the channels, and their groups, divide into parts.
+bool divides(const Problem& problem, int parts) {
+  return problem.head_dim % (16 * parts) == 0 &&
+         (!problem.l2norm_qk || problem.groups == 1 || problem.groups % parts == 0);
+}
+
 // Whether the queries' shape serves a pass over the keys, or only the conversion of dQ.
 bool walks_queries(const Problem& problem, const BackwardConfig& config) {
   return config.dq == kSecondPass || problem.bias_gradient;
@@ -77,11 +83,7 @@ std::vector<Constraint> backward_constraints() {
        [of](P, V c, D) { return of(c).chunk * of(c).parts <= of(c).block_m; },
        {"parts", "block_m", "chunk"}},
       {"channels or their groups don't divide into the parts",
-       [of](P p, V c, D) {
-         const int parts = of(c).parts;
-         return of(c).warps % parts == 0 && p.head_dim % (16 * parts) == 0 &&
-                (!p.l2norm_qk || p.groups == 1 || p.groups % parts == 0);
-       },
+       [of](P p, V c, D) { return of(c).warps % of(c).parts == 0 && divides(p, of(c).parts); },
        {"warps", "parts"}},
       {"accumulators and operands of the keys above the registers of a thread",
        [of](P p, V c, D) {
@@ -109,7 +111,7 @@ std::vector<Constraint> backward_constraints() {
        [of](P p, V c, D) { return of(c).keys().rows() <= 64 || of(c).keys().rows() / 2 < p.nk; },
        {"warps", "parts", "key_tiles"}},
       {"half of a tile's queries are past the end",
-       [of](P p, V c, D) { return of(c).block_m <= 16 || of(c).block_m / 2 < p.nq; },
+       [of](P p, V c, D) { return of(c).block_m <= 32 || of(c).block_m / 2 < p.nq; },
        {"block_m"}},
       {"accumulators and operands of the queries above the registers of a thread",
        [of](P p, V c, D) {
@@ -147,6 +149,10 @@ std::string backward_unsupported(const Problem& problem) {
   if (problem.dtype == DType::f32) return "mma's backward pass takes bf16 and f16: simt serves f32";
   if (problem.l2norm_qk && problem.head_dim / problem.groups % 8 != 0)
     return "mma's backward pass normalises groups of a multiple of 8 channels: simt serves others";
+  if (problem.head_dim > 176 && !divides(problem, 2))
+    return "mma's backward pass serves more than 176 channels where they, and their groups, divide into two: "
+           "simt "
+           "serves others";
   return {};
 }
 
@@ -161,11 +167,13 @@ Configuration backward_baseline(const Problem& problem, const Target& target) {
   };
   const int d = problem.head_dim, chunk = d <= 64 ? 32 : 16;
   const Keys most_keys[] = {{8, 1, 64, chunk}, {4, 1, 64, chunk}, {8, 2, 32, 16}, {4, 2, 32, 16},
-                            {4, 1, 32, 16},    {4, 1, 16, 16},    {2, 2, 32, 16}, {2, 1, 16, 16}};
+                            {4, 1, 32, 16},    {2, 2, 32, 16},    {2, 1, 32, 16}};
   const Queries most_queries[] = {{4, 64, 2}, {4, 32, 2}, {4, 32, 1}, {4, 16, 1}, {2, 16, 1}};
   BackwardConfig config;
   config.dq = problem.deterministic ? kSecondPass : kAtomics;
-  for (const Keys& keys : most_keys)
+  for (const Keys& keys : most_keys) {
+    if (d > 128 && keys.parts == 1 && divides(problem, 2))
+      continue;  // half of the channels fit the registers
     for (const int stages : {2, 1})
       for (const Queries& queries : most_queries) {
         config.warps = keys.warps, config.parts = keys.parts, config.block_m = keys.block_m;
@@ -177,6 +185,7 @@ Configuration backward_baseline(const Problem& problem, const Target& target) {
         }
         if (valid(problem, config, target)) return from_struct(fields(), "mma.backward", config);
       }
+  }
   return from_struct(fields(), "mma.backward", config);
 }
 
