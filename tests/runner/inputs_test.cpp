@@ -327,6 +327,23 @@ TEST(Inputs, AreExactInRowsThatSeeFewKeysThoughTheOthersAreEstimated) {
   EXPECT_GT(off(p, exact, estimate, 256, 700), 0);
 }
 
+TEST(Inputs, AreEstimatesWhereNormalValuesAreManyAndTheirLogitsAlike) {
+  Problem large = backward_problem();
+  large.head_dim = 64;
+  large.nq = large.nk = 8192;
+  EXPECT_EQ(precision_for(large, Values::normal), ForwardPrecision::estimated);
+  EXPECT_EQ(precision_for(large, Values::dominant_key), ForwardPrecision::exact);
+  EXPECT_EQ(precision_for(backward_problem(), Values::normal), ForwardPrecision::exact);
+  Problem wide = large;
+  wide.scale = 100;
+  EXPECT_EQ(precision_for(wide, Values::normal), ForwardPrecision::exact);
+  Problem raw = large;
+  raw.l2norm_qk = false;
+  EXPECT_EQ(precision_for(raw, Values::normal), ForwardPrecision::exact);
+  raw.scale = 0.125f;
+  EXPECT_EQ(precision_for(raw, Values::normal), ForwardPrecision::estimated);
+}
+
 TEST(DeviceTensors, OfTheBackwardPassHaveItsInputsAndOutputs) {
   FakeDevice device;
   Problem p = backward_problem();
