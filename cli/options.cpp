@@ -219,6 +219,7 @@ void ProblemOptions::add_grid_to(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--scale-gradient", scale_gradient, "Backward: gradient of the scale: yes, no or both")
       ->capture_default_str();
+  app.add_flag("--deterministic", deterministic, "Backward: the same bits from every run");
 }
 
 std::vector<std::pair<int, int>> ProblemOptions::lengths(bool gpu) const {
@@ -258,6 +259,10 @@ void ProblemOptions::add_features(std::vector<kernels::Problem>& list) const {
                  [&](const Problem& p) { return is_backward(p) && has_bias(p); });
   multiply_where(list, "--scale-gradient", scale_gradient, &Problem::scale_gradient,
                  "a gradient: add bwd to --op", is_backward);
+  if (deterministic && std::none_of(list.begin(), list.end(), is_backward))
+    throw UsageError(
+        "--deterministic is about the backward pass: add bwd to --op (the forward pass always is)");
+  for (Problem& p : list) p.deterministic = deterministic && is_backward(p);
 }
 
 std::vector<kernels::Op> ProblemOptions::ops() const {

@@ -56,6 +56,7 @@ struct ProblemOptions {
   bool tf32 = false;                  // of the problems in f32
   std::string bias_gradient = "no";   // of the backward problems with a bias
   std::string scale_gradient = "no";  // of the backward problems
+  bool deterministic = false;         // the backward problems
 
   void add_to(CLI::App& app);  // all of them
   void add_op_to(CLI::App& app);

@@ -115,7 +115,7 @@ struct BackwardConfig {
   FCSA_HD static constexpr int pass_registers(const Traits& t, const PassShape& p, int accumulators) {
     const int owned = p.resident ? p.row_tiles * t.head_dim / 2 : 8;
     return accumulators * p.row_tiles * t.head_dim / 2 / p.parts + p.row_tiles * (p.chunk + p.chunk / 2) +
-           owned + 24;
+           owned + 8;
   }
   FCSA_HD constexpr int keys_registers(const Traits& t) const { return pass_registers(t, keys(), 2); }
   FCSA_HD constexpr int queries_registers(const Traits& t) const { return pass_registers(t, queries(), 1); }
