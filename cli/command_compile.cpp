@@ -16,16 +16,18 @@ namespace {
 
 struct CompileOptions {
   std::string arch = "sm_75,sm_80,sm_86,sm_89,sm_90a,sm_100a,sm_120a";
-  std::string family, dtype = "f32,bf16,f16", head_dim = "16,32,64,80,96,128,192,256";
+  std::string op = "fwd,bwd", family, dtype = "f32,bf16,f16", head_dim = "16,32,64,80,96,128,192,256";
   int jobs = 0, sample = 0;
   std::uint64_t seed = 1;
   bool all = false, variants = false, pairs = false, json = false;
 };
 
 // The kinds of kernel that differ in code: causal with the fixed bound, everything at once with the running
-// maximum, raw rows, groups with a scale per head, one query against a long cache.
-std::vector<kernels::Problem> variants(kernels::DType dtype, bool tf32, int head_dim) {
+// maximum, raw rows, groups with a scale per head, one query against a long cache. Backward with the
+// gradients of the bias and of the scale where there are these.
+std::vector<kernels::Problem> variants(kernels::Op op, kernels::DType dtype, bool tf32, int head_dim) {
   kernels::Problem full;
+  full.op = op;
   full.dtype = dtype, full.allow_tf32 = tf32, full.head_dim = head_dim;
   full.batch = 2, full.heads = full.kv_heads = 16, full.nq = full.nk = 4096;
   kernels::Problem causal = full;
@@ -33,11 +35,13 @@ std::vector<kernels::Problem> variants(kernels::DType dtype, bool tf32, int head
   kernels::Problem everything = causal;
   everything.key_mask = true;
   everything.bias = kernels::Bias::same;
+  everything.bias_gradient = op == kernels::Op::backward;
   kernels::Problem raw = full;
   raw.l2norm_qk = false;
   kernels::Problem grouped = full;
   grouped.groups = 4;
   grouped.head_scale = true;
+  grouped.scale_gradient = op == kernels::Op::backward;
   kernels::Problem decoding = full;
   decoding.batch = 1, decoding.heads = 32, decoding.kv_heads = 8, decoding.nq = 1, decoding.nk = 8192;
   return {causal, everything, raw, grouped, decoding};
@@ -45,12 +49,13 @@ std::vector<kernels::Problem> variants(kernels::DType dtype, bool tf32, int head
 
 // One kind for every dtype (TF32 is one) and head dim, by turns that begin elsewhere for every architecture:
 // each kind meets each dtype and each head dim, and on the default architectures both at once. Or all kinds.
-std::vector<kernels::Problem> problems_of(const CompileOptions& options, const kernels::Family& family,
-                                          const kernels::Target& target, std::size_t turn) {
+std::vector<kernels::Problem> problems_of(const CompileOptions& options, kernels::Op op,
+                                          const kernels::Family& family, const kernels::Target& target,
+                                          std::size_t turn) {
   std::vector<kernels::Problem> list;
   if (options.pairs) {
     const auto serves = [&](const kernels::Problem& p) { return family.unsupported(p, target).empty(); };
-    for (const auto& feature_case : runner::feature_pairs(options.seed, serves))
+    for (const auto& feature_case : runner::feature_pairs(options.seed, serves, op))
       list.push_back(feature_case.problem);
     return list;
   }
@@ -60,7 +65,7 @@ std::vector<kernels::Problem> problems_of(const CompileOptions& options, const k
       if (tf32 && dtype != kernels::DType::f32) continue;
       std::size_t kind = turn++;
       for (const int head_dim : parse_sizes("--head-dim", options.head_dim)) {
-        const auto kinds = variants(dtype, tf32, head_dim);
+        const auto kinds = variants(op, dtype, tf32, head_dim);
         if (options.variants)
           list.insert(list.end(), kinds.begin(), kinds.end());
         else
@@ -93,16 +98,19 @@ std::vector<runner::CompileJob> make_jobs(const CompileOptions& options) {
       if (family->device_kind() != target.kind ||
           (!options.family.empty() && family->name() != options.family))
         continue;
-      for (const auto& problem : problems_of(options, *family, target, turn)) {
-        if (!family->unsupported(problem, target).empty()) continue;
-        for (auto& configuration : configurations(options, *family, problem, target))
-          jobs.push_back({{problem, family.get(), std::move(configuration)}, target});
-      }
+      for (const auto& op : parse_words("--op", options.op))
+        for (const auto& problem : problems_of(options, kernels::op_from_text(op), *family, target, turn)) {
+          if (!family->unsupported(problem, target).empty()) continue;
+          for (auto& configuration : configurations(options, *family, problem, target))
+            jobs.push_back({{problem, family.get(), std::move(configuration)}, target});
+        }
     }
     ++turn;
   }
   if (jobs.empty())
-    throw UsageError("nothing to compile: no family serves these architectures, dtypes and head dims");
+    throw UsageError(fmt::format(
+        "nothing to compile: no family serves {} on these architectures, with these dtypes and head dims",
+        options.op));
   return jobs;
 }
 
@@ -154,6 +162,7 @@ void add_compile(CLI::App& app, Context& context) {
   auto options = std::make_shared<CompileOptions>();
   command->add_option("--arch", options->arch, "Architectures")->capture_default_str();
   command->add_option("--family", options->family, "Only this kernel family");
+  command->add_option("--op", options->op, "Operations: fwd, bwd")->capture_default_str();
   command->add_option("--dtype", options->dtype, "Storage types")->capture_default_str();
   command->add_option("--head-dim", options->head_dim, "Head dimensions")->capture_default_str();
   command->add_option("--sample", options->sample,

@@ -69,8 +69,9 @@ std::vector<kernels::Configuration> parse_suggestions(const std::vector<std::str
   std::vector<kernels::Configuration> parsed;
   for (const auto& text : texts) {
     const auto& family = kernels::family_of_kernel(text);
-    parsed.push_back(kernels::configuration_from_text(text, text.substr(0, text.find('{')),
-                                                      family.parameters(kernels::Op::forward)));
+    const kernels::Op op = kernels::op_of_kernel(text);
+    parsed.push_back(
+        kernels::configuration_from_text(text, kernels::kernel_name(family, op), family.parameters(op)));
   }
   return parsed;
 }

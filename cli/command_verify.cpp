@@ -1,7 +1,9 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <map>
 #include <optional>
+#include <set>
 
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -17,7 +19,7 @@ namespace {
 struct VerifyOptions {
   ProblemOptions problems;
   std::string device = "auto", configuration, db;
-  int jobs = 0;
+  int jobs = 0, launches = 1;
   std::uint64_t seed = 1;
   bool pairs = false, json = false;
 };
@@ -44,39 +46,58 @@ std::vector<Work> winners(const std::string& file, const kernels::DeviceInfo& de
   return work;
 }
 
+void require_work(const std::vector<Work>& work, const std::set<std::string>& reasons) {
+  if (!work.empty()) return;
+  throw UsageError(
+      fmt::format("no kernel serves these problems on this device: {}", fmt::join(reasons, "; ")));
+}
+
 // Every family's baseline, or the one configuration that was asked for, on every problem of the grid.
 std::vector<Work> from_grid(const VerifyOptions& options, const kernels::Target& target) {
   std::vector<Work> work;
+  std::set<std::string> reasons;
   for (const auto& problem : options.problems.problems(target.kind)) {
     if (!options.configuration.empty()) {
       work.push_back({tuner::candidate_of(problem, options.configuration)});
       continue;
     }
-    for (const auto& family : kernels::families())
-      if (family->device_kind() == target.kind && family->unsupported(problem, target).empty())
+    for (const auto& family : kernels::families()) {
+      if (family->device_kind() != target.kind) continue;
+      const std::string reason = family->unsupported(problem, target);
+      if (reason.empty())
         work.push_back({{problem, family.get(), family->baseline(problem, target)}});
+      else
+        reasons.insert(reason);
+    }
   }
-  if (work.empty()) throw UsageError("no kernel serves these problems on this device");
+  require_work(work, reasons);
   return work;
 }
 
 // Every family's baseline on problems that together have all pairs of the features that it serves.
-std::vector<Work> from_pairs(std::uint64_t seed, const kernels::Target& target) {
+std::vector<Work> from_pairs(const VerifyOptions& options, const kernels::Target& target) {
   std::vector<Work> work;
-  for (const auto& family : kernels::families()) {
-    if (family->device_kind() != target.kind) continue;
-    const auto serves = [&](const kernels::Problem& p) { return family->unsupported(p, target).empty(); };
-    for (const auto& [problem, values] : runner::feature_pairs(seed, serves))
-      work.push_back({{problem, family.get(), family->baseline(problem, target)}, values});
-  }
+  std::set<std::string> reasons;
+  for (const kernels::Op op : options.problems.ops())
+    for (const auto& family : kernels::families()) {
+      if (family->device_kind() != target.kind) continue;
+      const auto serves = [&](const kernels::Problem& p) {
+        const std::string reason = family->unsupported(p, target);
+        if (!reason.empty()) reasons.insert(reason);
+        return reason.empty();
+      };
+      for (const auto& [problem, values] : runner::feature_pairs(options.seed, serves, op))
+        work.push_back({{problem, family.get(), family->baseline(problem, target)}, values});
+    }
+  require_work(work, reasons);
   return work;
 }
 
-tuner::Evaluation verified(runner::ProcessEvaluator& evaluator, const Work& work) {
+tuner::Evaluation verified(runner::ProcessEvaluator& evaluator, const Work& work, int launches) {
   // Many problems, of which most are small enough for all of their rows.
   constexpr double kReferenceFlops = 2e8;
-  if (work.values) return evaluator.verify(work.candidate, *work.values, kReferenceFlops);
-  return evaluator.verify(work.candidate);
+  if (work.values) return evaluator.verify(work.candidate, *work.values, kReferenceFlops, launches);
+  return evaluator.verify(work.candidate, launches);
 }
 
 std::vector<std::string> row_of(const Work& work, const tuner::Evaluation& result) {
@@ -105,7 +126,7 @@ void verify(const VerifyOptions& options, Context& context) {
   runner::ProcessEvaluator evaluator(evaluator_options);
   const kernels::DeviceInfo& device = evaluator.device();
   std::map<std::string, FamilyCount> counts;
-  const auto works = options.pairs        ? from_pairs(options.seed, device.target)
+  const auto works = options.pairs        ? from_pairs(options, device.target)
                      : options.db.empty() ? from_grid(options, device.target)
                                           : winners(options.db, device);
   std::vector<tuner::Candidate> candidates;
@@ -115,7 +136,7 @@ void verify(const VerifyOptions& options, Context& context) {
   std::size_t failed = 0;
   for (const auto& work : works) {
     if (*context.stop) break;
-    const tuner::Evaluation result = verified(evaluator, work);
+    const tuner::Evaluation result = verified(evaluator, work, options.launches);
     const bool wrong = result.status != tuner::Status::ok;
     failed += wrong;
     ++counts[work.candidate.family->name()].verified;
@@ -125,7 +146,9 @@ void verify(const VerifyOptions& options, Context& context) {
   print(table, options.json);
   if (!options.json) {
     if (options.pairs) print_counts(counts);
-    fmt::print("{} verified on {}, {} failed\n", table.rows.size(), device.name, failed);
+    const std::string repeated =
+        options.launches > 1 ? fmt::format(", each with the same bits in {} launches", options.launches) : "";
+    fmt::print("{} verified on {}{}, {} failed\n", table.rows.size(), device.name, repeated, failed);
   }
   if (failed > 0 || *context.stop) context.exit_status = 1;
 }
@@ -138,8 +161,9 @@ void add_verify(CLI::App& app, Context& context) {
       "Checks kernels against fp64: baselines, one configuration, winners, or all pairs of features");
   auto options = std::make_shared<VerifyOptions>();
   command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  options->problems.add_op_to(*command);
   auto* grid = command->add_option_group("Problems");
-  options->problems.add_to(*grid);
+  options->problems.add_grid_to(*grid);
   auto* configuration = command->add_option("--config", options->configuration,
                                             "Only this configuration: 'simt.forward{warps=8}'");
   auto* db = command->add_option("--db", options->db, "The winners in this database instead of the grid");
@@ -147,6 +171,11 @@ void add_verify(CLI::App& app, Context& context) {
                                   "Problems that have every pair of features, and adversarial values");
   pairs->excludes(configuration)->excludes(db);
   grid->excludes(pairs);
+  command
+      ->add_option("--repeat", options->launches,
+                   "Launch so often on the problem itself, and require the same bits in every output")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_option("--seed", options->seed, "Of the inputs and of --pairs")->capture_default_str();
   command->add_option("--jobs", options->jobs, "Compile processes [one per core]")
       ->check(CLI::NonNegativeNumber);

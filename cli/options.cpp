@@ -84,6 +84,20 @@ void multiply_bias_size(std::vector<kernels::Problem>& problems, const std::vect
       [&](kernels::Problem& problem, int size) { problem.*field = size == problem.*full ? 0 : size; });
 }
 
+// A switch of the problems that `has` is true of. Wrong usage where it is on and that is none.
+template <typename Has>
+void multiply_where(std::vector<kernels::Problem>& problems, const std::string& option,
+                    const std::string& text, bool kernels::Problem::*field, const char* about,
+                    const Has& has) {
+  const std::vector<bool> values = parse_switch(option, text);
+  if (values.back() && std::none_of(problems.begin(), problems.end(), has))
+    throw UsageError(fmt::format("{} is about {}", option, about));
+  multiply(
+      problems,
+      [&](const kernels::Problem& problem) { return has(problem) ? values : std::vector<bool>{false}; },
+      [&](kernels::Problem& problem, bool value) { problem.*field = value; });
+}
+
 std::pair<const char*, const char*> rank_variables() {
   const std::pair<const char*, const char*> known[] = {{"RANK", "WORLD_SIZE"},
                                                        {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
@@ -169,7 +183,15 @@ Shard parse_shard(const std::string& text) {
 }
 
 void ProblemOptions::add_to(CLI::App& app) {
+  add_op_to(app);
+  add_grid_to(app);
+}
+
+void ProblemOptions::add_op_to(CLI::App& app) {
   app.add_option("--op", op, "Operations: fwd, bwd")->capture_default_str();
+}
+
+void ProblemOptions::add_grid_to(CLI::App& app) {
   app.add_option("--dtype", dtype, "Storage types: f32, bf16, f16")->capture_default_str();
   app.add_option("--head-dim", head_dim, "Head dimensions")->capture_default_str();
   app.add_option("--seq", seq, "Lengths, nq = nk: 512,1024 or 512:16384 (doubling)");
@@ -193,6 +215,10 @@ void ProblemOptions::add_to(CLI::App& app) {
   app.add_option("--bias-heads", bias_heads, "Heads of the bias: 1 for one that all share [all]");
   app.add_option("--head-scale", head_scale, "Scale per query head: yes, no or both")->capture_default_str();
   app.add_flag("--tf32", tf32, "Products of f32 tensors may be rounded to TF32");
+  app.add_option("--bias-gradient", bias_gradient, "Backward: gradient of the bias: yes, no or both")
+      ->capture_default_str();
+  app.add_option("--scale-gradient", scale_gradient, "Backward: gradient of the scale: yes, no or both")
+      ->capture_default_str();
 }
 
 std::vector<std::pair<int, int>> ProblemOptions::lengths(bool gpu) const {
@@ -226,6 +252,16 @@ void ProblemOptions::add_features(std::vector<kernels::Problem>& list) const {
   if (tf32 && std::none_of(list.begin(), list.end(), is_f32))
     throw UsageError("--tf32 is about products of f32 tensors: add f32 to --dtype");
   for (Problem& p : list) p.allow_tf32 = tf32 && is_f32(p);
+  const auto is_backward = [](const Problem& p) { return p.op == kernels::Op::backward; };
+  multiply_where(list, "--bias-gradient", bias_gradient, &Problem::bias_gradient,
+                 "gradients of a bias: add bwd to --op, and --bias same or --bias f32",
+                 [&](const Problem& p) { return is_backward(p) && has_bias(p); });
+  multiply_where(list, "--scale-gradient", scale_gradient, &Problem::scale_gradient,
+                 "a gradient: add bwd to --op", is_backward);
+}
+
+std::vector<kernels::Op> ProblemOptions::ops() const {
+  return parse_each("--op", op, kernels::op_from_text);
 }
 
 std::vector<kernels::Problem> ProblemOptions::problems(kernels::DeviceKind kind) const {
@@ -241,7 +277,7 @@ std::vector<kernels::Problem> ProblemOptions::problems(kernels::DeviceKind kind)
   first.l2norm_qk = !raw;
   first.logit_bound = logit_bound;
   std::vector<Problem> list{first};
-  multiply_field(list, parse_each("--op", op, kernels::op_from_text), &Problem::op);
+  multiply_field(list, ops(), &Problem::op);
   multiply_field(list, parse_each("--dtype", dtype, kernels::dtype_from_text), &Problem::dtype);
   multiply_field(list, parse_sizes("--head-dim", head_dim), &Problem::head_dim);
   multiply_field(list, parse_switch("--causal", causal), &Problem::causal);

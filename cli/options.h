@@ -53,12 +53,17 @@ struct ProblemOptions {
   std::string bias = "none";
   std::string bias_batch, bias_heads;
   std::string head_scale = "no";
-  bool tf32 = false;  // of the problems in f32
+  bool tf32 = false;                  // of the problems in f32
+  std::string bias_gradient = "no";   // of the backward problems with a bias
+  std::string scale_gradient = "no";  // of the backward problems
 
-  void add_to(CLI::App& app);
+  void add_to(CLI::App& app);  // all of them
+  void add_op_to(CLI::App& app);
+  void add_grid_to(CLI::App& app);  // all but --op
   // Throws UsageError naming the option. Without --batch and --heads: 16,384 tokens and heads x dim = 2048 on
   // a GPU, 4,096 tokens and heads x dim = 512 on a CPU.
   std::vector<kernels::Problem> problems(kernels::DeviceKind kind) const;
+  std::vector<kernels::Op> ops() const;
 
  private:
   std::vector<std::pair<int, int>> lengths(bool gpu) const;  // nq, nk

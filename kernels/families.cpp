@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace fcsa::kernels {
@@ -36,6 +37,11 @@ const Family& family_named(std::string_view name) {
 
 const Family& family_of_kernel(std::string_view kernel) {
   return family_named(kernel.substr(0, kernel.find('.')));
+}
+
+Op op_of_kernel(std::string_view kernel) {
+  const std::string_view name = kernel.substr(0, kernel.find('{'));
+  return op_from_text(name.substr(std::min(name.size(), name.find('.') + 1)));
 }
 
 }  // namespace fcsa::kernels

@@ -89,5 +89,6 @@ const std::vector<std::unique_ptr<Family>>& families();
 // Throws std::invalid_argument listing the names there are.
 const Family& family_named(std::string_view name);
 const Family& family_of_kernel(std::string_view kernel);  // "simt.forward" or "simt.forward{...}"
+Op op_of_kernel(std::string_view kernel);
 
 }  // namespace fcsa::kernels

@@ -252,9 +252,11 @@ std::vector<FigureRow> make_figures(const Section& section, const std::vector<De
     return quantity_row(section, devices, [quantity](DeviceKind) { return quantity; });
   };
   const auto speed = [&](DeviceKind kind) { return speed_quantity(speed_unit(section, devices, kind)); };
+  Quantity over_unfused = speedup_quantity(Role::unfused);
+  if (!section.has_yardstick()) over_unfused.missing = "there is no unfused backward pass";
   return {quantity_row(section, devices, speed),
           same_for_all(speedup_quantity(Role::baseline)),
-          same_for_all(speedup_quantity(Role::unfused)),
+          same_for_all(over_unfused),
           roofline_figures(section, devices, peaks),
           same_for_all(time_quantity()),
           same_for_all(memory_quantity("Peak memory", &Measurement::peak_memory_bytes,

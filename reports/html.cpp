@@ -56,7 +56,8 @@ std::string reading_html() {
   return details_html(
       "How to read this",
       "<p><b>tuned</b> is the fastest configuration found, <b>baseline</b> the configuration that its kernel "
-      "family has before any tuning, <b>unfused</b> plain attention that writes all N x N scores to memory. "
+      "family has before any tuning, <b>unfused</b> plain attention that writes all N x N scores to memory "
+      "(forward only). "
       "Every configuration passed verification against fp64 before it was timed.</p>"
       "<p>Times are medians; intervals and error bars are 95% confidence intervals of the median from order "
       "statistics. Speed-ups compare only configurations measured interleaved in one confirmation race; "
@@ -151,6 +152,8 @@ std::string section_html(const Page& page, std::size_t index, std::size_t first_
       fmt::format("<section id=\"{}\"><h2>{}</h2>\n<p class=\"sub\">{} (<code>{}</code>)</p>\n", section.id,
                   html_escape(section.title), html_escape(fmt::format("{}", fmt::join(section.shape, "; "))),
                   html_escape(section.class_text));
+  if (const std::string note = speedup_note(section); !note.empty())
+    html += "<p class=\"note\">" + html_escape(note) + "</p>\n";
   html += figures_html(page, page.figures[index], first_figure);
   for (std::size_t d = 0; d < page.devices.size(); ++d) {
     const std::string name = page.devices[d].label;

@@ -82,6 +82,8 @@ std::string title_of(const Problem& p) {
   if (p.head_scale) title += ", scale per head";
   if (!p.l2norm_qk) title += ", not normalised";
   if (p.groups != 1) title += fmt::format(", {} groups", p.groups);
+  if (p.bias_gradient) title += ", gradient of the bias";
+  if (p.scale_gradient) title += ", gradient of the scale";
   if (fixed_queries(p) != 0) title += ", " + count_text(static_cast<std::size_t>(p.nq), "query", "queries");
   return title;
 }
@@ -120,6 +122,7 @@ Section make_section(const std::vector<DeviceResults>& devices, const Family& fa
   section.title = title_of(example.problem);
   section.shape = shape_words(example, curve);
   section.class_text = std::get<0>(family);
+  section.op = example.problem.op;
   return section;
 }
 
@@ -142,6 +145,11 @@ void make_titles_unique(std::vector<Section>& sections) {
 }
 
 }  // namespace
+
+std::string speedup_note(const Section& section) {
+  if (section.has_yardstick()) return {};
+  return "Speed-ups are over the baseline of the kernel's family: there is no unfused backward pass.";
+}
 
 std::vector<Section> make_sections(const std::vector<DeviceResults>& devices) {
   std::map<Family, Shapes> families;

@@ -71,7 +71,8 @@ std::string grid_means(const DeviceResults& results) {
   return text;
 }
 
-OverviewRow overview_row(const std::vector<const Point*>& points, const SpeedUnit& unit) {
+OverviewRow overview_row(const Section& section, const std::vector<const Point*>& points,
+                         const SpeedUnit& unit) {
   OverviewRow row;
   row.problems = points.size();
   row.lengths = length_text(points.front()->problem.nk);
@@ -89,7 +90,7 @@ OverviewRow overview_row(const std::vector<const Point*>& points, const SpeedUni
                                  length_text(point->problem.nk));
   }
   row.over_baseline = mean_text(points, Role::baseline);
-  row.over_unfused = mean_text(points, Role::unfused);
+  row.over_unfused = section.has_yardstick() ? mean_text(points, Role::unfused) : "there is none";
   return row;
 }
 
@@ -190,9 +191,9 @@ Table overview_markdown(const std::vector<Section>& sections, const std::vector<
 
 Table winners_table(const Section& section, const std::vector<DeviceResults>& devices, std::size_t device) {
   const SpeedUnit unit = speed_unit(section, devices, devices[device].device.target.kind);
-  Table table{{"N", "configuration", "median, ms", "95% interval, ms", unit.name, "over baseline",
-               "over unfused", "peak memory", "remarks"},
-              {}};
+  Table table{{"N", "configuration", "median, ms", "95% interval, ms", unit.name, "over baseline"}, {}};
+  if (section.has_yardstick()) table.header.emplace_back("over unfused");
+  table.header.insert(table.header.end(), {"peak memory", "remarks"});
   for (const Point* point : section.by_device[device]) {
     const Entry& tuned = point->of(Role::tuned);
     std::vector<std::string> row{fmt::format("{}", point->problem.nk),
@@ -207,7 +208,7 @@ Table winners_table(const Section& section, const std::vector<DeviceResults>& de
       row.insert(row.end(), {"", "", ""});
     }
     row.push_back(ratio_text(*point, Role::baseline));
-    row.push_back(ratio_text(*point, Role::unfused));
+    if (section.has_yardstick()) row.push_back(ratio_text(*point, Role::unfused));
     row.push_back(tuned.memory != nullptr ? bytes_text(static_cast<double>(tuned.memory->peak_memory_bytes))
                                           : "");
     row.push_back(remarks(*point));
@@ -256,7 +257,8 @@ std::vector<OverviewRow> overview(const std::vector<Section>& sections,
     for (std::size_t d = 0; d < devices.size(); ++d) {
       const auto& points = sections[s].by_device[d];
       if (points.empty()) continue;
-      OverviewRow row = overview_row(points, speed_unit(sections[s], devices, devices[d].device.target.kind));
+      OverviewRow row =
+          overview_row(sections[s], points, speed_unit(sections[s], devices, devices[d].device.target.kind));
       row.section = s;
       row.device = d;
       rows.push_back(std::move(row));
@@ -291,6 +293,7 @@ std::string summary_markdown(const std::vector<Section>& sections, const std::ve
   for (const Section& section : sections) {
     text += fmt::format("\n## {}\n\n{} (`{}`)\n", section.title, fmt::join(section.shape, "; "),
                         section.class_text);
+    if (const std::string note = speedup_note(section); !note.empty()) text += "\n" + note + "\n";
     for (std::size_t d = 0; d < devices.size(); ++d) {
       if (section.by_device[d].empty()) continue;
       text += fmt::format("\n### {}\n\n", markdown_escape(devices[d].label));

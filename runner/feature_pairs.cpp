@@ -32,8 +32,14 @@ enum Feature {
   kNq,
   kNk,
   kValues,
+  kBiasGradient,  // from here on of the backward pass only
+  kScaleGradient,
   kFeatures
 };
+
+int features_of(kernels::Op op) {
+  return op == kernels::Op::forward ? kBiasGradient : kFeatures;
+}
 
 struct Arithmetic {
   DType dtype;
@@ -86,7 +92,7 @@ constexpr int kOpen = -1;
 // Whether a row can still become a problem with values that apply to it.
 bool allowed(const Row& row) {
   const bool no_bias = row[kBias] != kOpen && kBiases[row[kBias]] == Bias::none;
-  if (no_bias && row[kBiasSize] > kFull) return false;
+  if (no_bias && (row[kBiasSize] > kFull || row[kBiasGradient] == 1)) return false;
   if (row[kValues] == kOpen) return true;
   const Values values = kAllValues[row[kValues]];
   return !(no_bias && values == Values::large_bias) &&
@@ -106,10 +112,10 @@ struct Pair {
   }
 };
 
-std::vector<Pair> all_pairs() {
+std::vector<Pair> all_pairs(kernels::Op op) {
   std::vector<Pair> pairs;
-  for (int a = 0; a < kFeatures; ++a)
-    for (int b = a + 1; b < kFeatures; ++b)
+  for (int a = 0; a < features_of(op); ++a)
+    for (int b = a + 1; b < features_of(op); ++b)
       for (int i = 0; i < count(Feature(a)); ++i)
         for (int j = 0; j < count(Feature(b)); ++j)
           if (const Pair pair{a, i, b, j}; allowed(pair.row())) pairs.push_back(pair);
@@ -122,9 +128,9 @@ long covered(const std::vector<Pair>& pairs, const Row& row) {
 
 // A row around a pair: the other features in random order, each with the value that covers most of what is
 // missing.
-Row draw_row(const Pair& around, const std::vector<Pair>& missing, std::mt19937_64& random) {
+Row draw_row(kernels::Op op, const Pair& around, const std::vector<Pair>& missing, std::mt19937_64& random) {
   Row row = around.row();
-  std::array<int, kFeatures> order;
+  std::vector<int> order(static_cast<std::size_t>(features_of(op)));
   std::iota(order.begin(), order.end(), 0);
   std::shuffle(order.begin(), order.end(), random);
   for (const int feature : order) {
@@ -165,8 +171,9 @@ void set_sizes(Problem& p, const Row& row) {
   p.bias_heads = size == kSharedByHeads || size == kSharedByAll ? 1 : 0;
 }
 
-FeatureCase make_case(const Row& row) {
+FeatureCase make_case(kernels::Op op, const Row& row) {
   Problem p;
+  p.op = op;
   std::tie(p.dtype, p.allow_tf32) =
       std::pair(kArithmetics[row[kArithmetic]].dtype, kArithmetics[row[kArithmetic]].tf32);
   p.head_dim = kHeadDims[row[kHeadDim]];
@@ -177,6 +184,8 @@ FeatureCase make_case(const Row& row) {
   p.groups = kGroupCounts[row[kGroups]];
   p.l2norm_qk = row[kNormalised] != 0;
   p.layout = row[kLayout] != 0 ? Layout::bnhd : Layout::bhnd;
+  p.bias_gradient = row[kBiasGradient] == 1;
+  p.scale_gradient = row[kScaleGradient] == 1;
   set_scale(p, row[kScale]);
   set_sizes(p, row);
   return {p, kAllValues[row[kValues]]};
@@ -186,37 +195,38 @@ using Serves = std::function<bool(const Problem&)>;
 
 // A row around a pair, the other features at random, whose problem is served; none where many draws found
 // none.
-std::optional<Row> served_row(const Pair& pair, const Serves& serves, std::mt19937_64& random) {
+std::optional<Row> served_row(kernels::Op op, const Pair& pair, const Serves& serves,
+                              std::mt19937_64& random) {
   constexpr int kDraws = 500;
   for (int i = 0; i < kDraws; ++i)
-    if (const Row row = draw_row(pair, {}, random); serves(make_case(row).problem)) return row;
+    if (const Row row = draw_row(op, pair, {}, random); serves(make_case(op, row).problem)) return row;
   return std::nullopt;
 }
 
 }  // namespace
 
-std::vector<FeatureCase> feature_pairs(std::uint64_t seed, const Serves& serves) {
+std::vector<FeatureCase> feature_pairs(std::uint64_t seed, const Serves& serves, kernels::Op op) {
   constexpr int kTries = 16;
   std::mt19937_64 random(seed);
-  std::vector<Pair> missing = all_pairs();
+  std::vector<Pair> missing = all_pairs(op);
   if (serves) {
     std::mt19937_64 other(seed);  // so that families that serve everything have the same cases
-    std::erase_if(missing, [&](const Pair& pair) { return !served_row(pair, serves, other); });
+    std::erase_if(missing, [&](const Pair& pair) { return !served_row(op, pair, serves, other); });
   }
   std::vector<FeatureCase> cases;
   while (!missing.empty()) {
     const auto draw = [&]() -> std::optional<Row> {
-      const Row row = draw_row(missing[random() % missing.size()], missing, random);
-      return !serves || serves(make_case(row).problem) ? std::optional(row) : std::nullopt;
+      const Row row = draw_row(op, missing[random() % missing.size()], missing, random);
+      return !serves || serves(make_case(op, row).problem) ? std::optional(row) : std::nullopt;
     };
     std::optional<Row> best;
     for (int i = 0; i < kTries; ++i)
       if (const auto row = draw(); row && (!best || covered(missing, *row) > covered(missing, *best)))
         best = row;
-    if (!best) best = served_row(missing[random() % missing.size()], serves, random);
+    if (!best) best = served_row(op, missing[random() % missing.size()], serves, random);
     if (!best) continue;
     std::erase_if(missing, [&](const Pair& pair) { return pair.in(*best); });
-    cases.push_back(make_case(*best));
+    cases.push_back(make_case(op, *best));
   }
   return cases;
 }

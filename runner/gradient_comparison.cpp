@@ -32,14 +32,15 @@ RowNorms norms_of_row(std::span<const double> actual, const ExpectedGradient& e,
   return {std::sqrt(squares.expected), std::sqrt(squares.off)};
 }
 
-// Largest product of q and k there can be, times the scale, or largest lse. Logits of raw rows are sums of
-// larger terms than they are.
+// Largest product of q and k there can be, times the scale, or largest lse. Raw logits are sums of larger
+// terms than they are, and the more terms the more their order matters.
 double largest_exponent(const HostInputs& inputs) {
   double largest = 0;
   for (const float lse : inputs.lse)
     if (std::isfinite(lse)) largest = std::max(largest, std::fabs(double{lse}));
   const Problem& p = inputs.problem;
-  return p.l2norm_qk ? std::max(largest, double{std::fabs(p.scale)} * p.groups) : 2 * largest;
+  return p.l2norm_qk ? std::max(largest, double{std::fabs(p.scale)} * p.groups)
+                     : (2 + std::sqrt(p.head_dim) / 8) * largest;
 }
 
 // Relative to a row's size, so to terms that add up at right angles.

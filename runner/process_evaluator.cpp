@@ -201,15 +201,18 @@ std::vector<Evaluation> ProcessEvaluator::race(std::span<const Candidate> candid
   return impl_->run(candidates, impl_->full_job());
 }
 
-Evaluation ProcessEvaluator::verify(const Candidate& candidate) {
-  return impl_->run({&candidate, 1}, {.candidates = {}, .measurement = {}, .measure = false}).front();
+Evaluation ProcessEvaluator::verify(const Candidate& candidate, int launches) {
+  const auto repeat = [&](CandidateJob& job) { job.target.launches = launches; };
+  return impl_->run({&candidate, 1}, {.candidates = {}, .measurement = {}, .measure = false}, repeat).front();
 }
 
-Evaluation ProcessEvaluator::verify(const Candidate& candidate, Values values, double reference_flops) {
+Evaluation ProcessEvaluator::verify(const Candidate& candidate, Values values, double reference_flops,
+                                    int launches) {
   const auto one_check = [&](CandidateJob& job) {
     job.checks.clear();
     job.target.values = values;
     job.target.reference_flops = reference_flops;
+    job.target.launches = launches;
   };
   return impl_->run({&candidate, 1}, {.candidates = {}, .measurement = {}, .measure = false}, one_check)
       .front();

@@ -38,11 +38,13 @@ class ProcessEvaluator final : public tuner::Evaluator {
   void prefetch(std::span<const tuner::Candidate> candidates) override;
   tuner::Evaluation evaluate(const tuner::Candidate& candidate) override;
   std::vector<tuner::Evaluation> race(std::span<const tuner::Candidate> candidates) override;
-  // Compile and verify, no timing: `fcsa verify`.
-  tuner::Evaluation verify(const tuner::Candidate& candidate);
+  // Compile and verify, no timing: `fcsa verify`. With more than one launch of the problem itself, all have
+  // to give the same bits.
+  tuner::Evaluation verify(const tuner::Candidate& candidate, int launches = 1);
   // The same with one check only: the candidate's problem with these values, by a sample of rows that costs
   // at most `reference_flops` in the reference.
-  tuner::Evaluation verify(const tuner::Candidate& candidate, Values values, double reference_flops);
+  tuner::Evaluation verify(const tuner::Candidate& candidate, Values values, double reference_flops,
+                           int launches = 1);
   // At least `launches` more launches of a candidate that has passed evaluate() or verify(), in batches of
   // Measurement::launches_per_sample; fewer where `limit` ends them. `fcsa bench`.
   tuner::Evaluation measure(const tuner::Candidate& candidate, int launches,

@@ -95,6 +95,19 @@ TEST(Problems, TakeEveryFeatureFromItsOption) {
             "head_scale bound=12 scale=8");
 }
 
+TEST(Problems, OfTheBackwardPassWantTheGradientsThatAreAskedFor) {
+  ProblemOptions options;
+  options.seq = "64", options.causal = "no", options.batch = "4", options.heads = "2";
+  options.op = "fwd,bwd", options.bias = "none,same";
+  options.bias_gradient = "both", options.scale_gradient = "yes";
+  const auto list = options.problems(kernels::DeviceKind::cpu);
+  ASSERT_EQ(list.size(), 2u + 3u);
+  EXPECT_EQ(kernels::to_text(list[1]), "forward f32 d64 b4 h2 kv2 nq64 nk64 bhnd bias scale=8");
+  EXPECT_EQ(kernels::to_text(list[2]), "backward f32 d64 b4 h2 kv2 nq64 nk64 bhnd dscale scale=8");
+  EXPECT_EQ(kernels::to_text(list[3]), "backward f32 d64 b4 h2 kv2 nq64 nk64 bhnd bias dscale scale=8");
+  EXPECT_EQ(kernels::to_text(list[4]), "backward f32 d64 b4 h2 kv2 nq64 nk64 bhnd bias dbias dscale scale=8");
+}
+
 TEST(Problems, WithABiasOfFullSizeHaveOneText) {
   ProblemOptions options;
   options.seq = "64", options.causal = "no", options.batch = "4", options.heads = "2", options.bias = "same";
@@ -124,6 +137,10 @@ TEST(Problems, ThatMakeNoSenseAreWrongUsage) {
             "bias_batch is 3: it must divide batch, which is 4");
   EXPECT_EQ(with([](auto& o) { o.tf32 = true, o.dtype = "f16"; }),
             "--tf32 is about products of f32 tensors: add f32 to --dtype");
+  EXPECT_EQ(with([](auto& o) { o.op = "bwd", o.bias_gradient = "yes"; }),
+            "--bias-gradient is about gradients of a bias: add bwd to --op, and --bias same or --bias f32");
+  EXPECT_EQ(with([](auto& o) { o.scale_gradient = "both"; }),
+            "--scale-gradient is about a gradient: add bwd to --op");
   EXPECT_EQ(with([](auto& o) { o.logit_bound = -1.0f; }),
             "logit_bound is -1: it must be finite and not negative");
 }

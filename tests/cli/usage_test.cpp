@@ -35,7 +35,7 @@ TEST(Usage, UnknownDtypeHeadDimAndDeviceAreNamed) {
   expect_usage_error({"tune", "--device", "cpu", "--head-dim", "63"}, "head_dim is 63");
   expect_usage_error({"tune", "--device", "tpu"}, "'tpu' is not auto, cpu, cuda or cuda:N");
   expect_usage_error({"tune", "--device", "cuda:x"}, "'x' is not a whole number");
-  expect_usage_error({"tune", "--device", "cpu", "--op", "bwd"}, "no kernel serves");
+  expect_usage_error({"tune", "--device", "cpu", "--family", "simt"}, "no kernel serves");
 }
 
 TEST(Usage, MalformedListsAndEmptyRangesAreNamed) {
@@ -49,6 +49,8 @@ TEST(Usage, PairsExcludeTheGridAConfigurationAndADatabase) {
   expect_usage_error({"verify", "--device", "cpu", "--pairs", "--seq", "64"}, "--pairs");
   expect_usage_error({"verify", "--device", "cpu", "--pairs", "--db", "t.db"}, "--pairs");
   expect_usage_error({"verify", "--device", "cpu", "--pairs", "--config", "cpu.forward{}"}, "--pairs");
+  expect_usage_error({"verify", "--device", "cpu", "--pairs", "--op", "sideways"},
+                     "'sideways' is not an operation");
 }
 
 TEST(Usage, UnknownStrategiesFamiliesAndFormatsAreNamed) {

@@ -121,6 +121,24 @@ TEST_F(Report, GivesTheGeometricMeanOverAllProblemsOfADevice) {
       << summary();
 }
 
+TEST_F(Report, OfTheBackwardPassSaysWhatItsSpeedUpsAreRelativeTo) {
+  kernels::Problem backward = problem(1024);
+  backward.op = kernels::Op::backward;
+  Database database(gpu());
+  database.tuned(problem(1024)).search(backward, "simt.backward{warps=8}", took(2.5));
+  const std::string html = page(database.trials());
+  const std::string note =
+      "Speed-ups are over the baseline of the kernel&#39;s family: there is no unfused backward";
+  EXPECT_EQ(occurrences(html, note), 1U) << html;
+  EXPECT_TRUE(contains(html, "there is no unfused backward pass): Speed-up over unfused"));
+  EXPECT_EQ(occurrences(summary(), "there is no unfused backward pass"), 1U);
+  EXPECT_EQ(occurrences(summary(), "| over unfused |"), 2U) << "of the overview and of the forward section";
+  const Rows rows = csv("speed.csv");
+  EXPECT_EQ(rows.back().at("op"), "forward");
+  EXPECT_EQ(rows.front().at("op"), "backward");
+  EXPECT_NEAR(std::stod(rows.front().at("tflops")), 2.5 * kernels::flops(problem(1024)) / 2.5 / 1e9, 1e-3);
+}
+
 TEST_F(Report, WritesMeasuredMemory) {
   page(Database(gpu()).tuned(problem(1024)).trials());
   const Rows rows = csv("memory.csv");

@@ -78,6 +78,29 @@ TEST(Sections, AlignDevices) {
   EXPECT_EQ(lengths(sections[0], 1), (std::vector<int>{1024}));
 }
 
+TEST(Sections, KeepOperationsAndTheGradientsThatAreWantedApart) {
+  Database database(gpu());
+  kernels::Problem backward = problem(512);
+  backward.op = kernels::Op::backward;
+  kernels::Problem scale = backward;
+  scale.scale_gradient = true;
+  kernels::Problem both = scale;
+  both.bias = kernels::Bias::same;
+  both.bias_gradient = true;
+  for (const auto& p : {problem(512), backward, scale, both})
+    database.search(p, "text.kernel{}", fabricated::took(1));
+  const auto devices = collect(database.trials());
+  const auto sections = make_sections(devices);
+  ASSERT_EQ(sections.size(), 4U);
+  EXPECT_EQ(sections[0].title, "Forward, f32, head dim 64, full");
+  EXPECT_EQ(sections[1].title,
+            "Backward, f32, head dim 64, full, bias, gradient of the bias, gradient of the scale");
+  EXPECT_EQ(sections[2].title, "Backward, f32, head dim 64, full, gradient of the scale");
+  EXPECT_EQ(sections[3].title, "Backward, f32, head dim 64, full");
+  EXPECT_EQ(speedup_note(sections[0]), "");
+  EXPECT_NE(speedup_note(sections[3]).find("baseline of the kernel's family"), std::string::npos);
+}
+
 TEST(Sections, OfOneTitleAreToldApartByWhatDiffers) {
   Database database(gpu());
   for (const int batch : {1, 2})

@@ -10,6 +10,7 @@ namespace fcsa::runner {
 namespace {
 
 using kernels::Bias;
+using kernels::Op;
 using kernels::Problem;
 
 // The features of a case as words, read off the problem itself.
@@ -31,7 +32,9 @@ std::map<std::string, std::string> features(const FeatureCase& c) {
           {"layout", std::string(kernels::to_text(p.layout))},
           {"nq", std::to_string(p.nq)},
           {"nk", std::to_string(p.nk)},
-          {"values", std::string(to_text(c.values))}};
+          {"values", std::string(to_text(c.values))},
+          {"bias gradient", std::to_string(p.bias_gradient)},
+          {"scale gradient", std::to_string(p.scale_gradient)}};
 }
 
 bool cannot_meet(const std::string& a, const std::string& b) {
@@ -39,7 +42,7 @@ bool cannot_meet(const std::string& a, const std::string& b) {
     return (a == x && b == y) || (a == y && b == x);
   };
   return are("mask 0", "values one visible key") || are("bias none", "values large bias") ||
-         are("bias none", "bias size every batch shared by heads") ||
+         are("bias none", "bias gradient 1") || are("bias none", "bias size every batch shared by heads") ||
          are("bias none", "bias size shared by batches every head") ||
          are("bias none", "bias size shared by batches shared by heads");
 }
@@ -63,11 +66,29 @@ TEST(FeaturePairs, HaveEveryValueOfEveryFeature) {
     EXPECT_EQ(values[either].size(), 2u) << either;
 }
 
-TEST(FeaturePairs, HaveEveryPairOfValuesThatCanMeet) {
+TEST(FeaturePairs, OfTheBackwardPassWantGradientsOfTheBiasAndOfTheScale) {
+  std::map<std::string, std::set<std::string>> forward, backward;
+  for (const FeatureCase& c : feature_pairs(1)) {
+    EXPECT_EQ(c.problem.op, Op::forward);
+    for (const auto& [feature, value] : features(c)) forward[feature].insert(value);
+  }
+  for (const FeatureCase& c : feature_pairs(1, {}, Op::backward)) {
+    EXPECT_EQ(c.problem.op, Op::backward);
+    for (const auto& [feature, value] : features(c)) backward[feature].insert(value);
+  }
+  for (const char* gradient : {"bias gradient", "scale gradient"}) {
+    EXPECT_EQ(forward[gradient], std::set<std::string>{"0"});
+    EXPECT_EQ(backward[gradient], (std::set<std::string>{"0", "1"}));
+    forward[gradient] = backward[gradient];
+  }
+  EXPECT_EQ(forward, backward);
+}
+
+void expect_every_pair(Op op) {
   std::set<std::string> known;
   std::map<std::string, std::set<std::string>> values;
   const auto pair_text = [](const std::string& a, const std::string& b) { return a + " with " + b; };
-  for (const FeatureCase& c : feature_pairs(1))
+  for (const FeatureCase& c : feature_pairs(1, {}, op))
     for (const auto& [a, of_a] : features(c)) {
       values[a].insert(of_a);
       for (const auto& [b, of_b] : features(c)) known.insert(pair_text(a + " " + of_a, b + " " + of_b));
@@ -82,6 +103,11 @@ TEST(FeaturePairs, HaveEveryPairOfValuesThatCanMeet) {
               << pair_text(first, second);
         }
     }
+}
+
+TEST(FeaturePairs, HaveEveryPairOfValuesThatCanMeet) {
+  expect_every_pair(Op::forward);
+  expect_every_pair(Op::backward);
 }
 
 TEST(FeaturePairs, AreOfServedProblemsAndHaveEveryPairThatThoseCanHave) {
@@ -107,8 +133,9 @@ TEST(FeaturePairs, AreTheSameForAllThatServeEverything) {
 }
 
 TEST(FeaturePairs, AreValidProblemsWithValuesThatApplyAndFew) {
-  for (const std::uint64_t seed : {1, 2}) {
-    const auto cases = feature_pairs(seed);
+  for (const auto& [seed, op] :
+       {std::pair(1, Op::forward), std::pair(2, Op::forward), std::pair(1, Op::backward)}) {
+    const auto cases = feature_pairs(static_cast<std::uint64_t>(seed), {}, op);
     EXPECT_LT(cases.size(), 110u);
     for (const FeatureCase& c : cases) {
       EXPECT_NO_THROW(kernels::validate(c.problem)) << kernels::to_text(c.problem);

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "kernels/reference/reference.h"
+#include "runner/forward_results.h"
 #include "tests/runner/fake_device.h"
 
 namespace fcsa::runner {
@@ -230,6 +231,157 @@ TEST(Inputs, OfRawQueriesAndKeysKeepThePromisedBound) {
     EXPECT_LE(p.scale * q * k, *p.logit_bound);
     EXPECT_GT(p.scale * q * k, 0.5f * *p.logit_bound);
   }
+}
+
+Problem backward_problem() {
+  Problem p = small_problem();
+  p.op = kernels::Op::backward;
+  return p;
+}
+
+kernels::RowResults forward_results_of(const HostInputs& inputs) {
+  const Problem& p = inputs.problem;
+  const kernels::Strides s = kernels::shape_args(p).o_strides;
+  kernels::RowResults results;
+  results.lse.assign(inputs.lse.begin(), inputs.lse.end());
+  for (int batch = 0; batch < p.batch; ++batch)
+    for (int head = 0; head < p.heads; ++head)
+      for (int row = 0; row < p.nq; ++row)
+        for (int d = 0; d < p.head_dim; ++d)
+          results.o.push_back(kernels::load_element(p.dtype, inputs.o.data(),
+                                                    batch * s.batch + head * s.head + row * s.row + d));
+  return results;
+}
+
+TEST(Inputs, OfTheBackwardPassHaveWhatTheForwardPassGives) {
+  for (const auto layout : {kernels::Layout::bhnd, kernels::Layout::bnhd}) {
+    Problem p = backward_problem();
+    p.layout = layout;
+    p.causal = true;
+    p.key_mask = true;
+    const HostInputs inputs = make_inputs(p, Values::dominant_key, 5);
+    const kernels::RowResults exact = attend(inputs), given = forward_results_of(inputs);
+    ASSERT_EQ(exact.o.size(), given.o.size());
+    for (std::size_t i = 0; i < exact.o.size(); ++i) EXPECT_EQ(static_cast<float>(exact.o[i]), given.o[i]);
+    for (std::size_t i = 0; i < exact.lse.size(); ++i)
+      EXPECT_EQ(static_cast<float>(exact.lse[i]), given.lse[i]);
+  }
+}
+
+TEST(Inputs, OfTheBackwardPassAreThoseOfTheForwardPassAndAGradientOfTheOutput) {
+  const HostInputs forward = make_inputs(small_problem(), Values::normal, 5),
+                   backward = make_inputs(backward_problem(), Values::normal, 5);
+  EXPECT_EQ(forward.q, backward.q);
+  EXPECT_EQ(forward.k, backward.k);
+  EXPECT_EQ(forward.v, backward.v);
+  EXPECT_TRUE(forward.dout.empty() && forward.o.empty() && forward.lse.empty());
+  double squares = 0;
+  const auto* dout = reinterpret_cast<const float*>(backward.dout.data());
+  for (std::size_t i = 0; i < backward.dout.size() / sizeof(float); ++i) squares += double{dout[i]} * dout[i];
+  EXPECT_NEAR(squares / (static_cast<double>(backward.dout.size()) / sizeof(float)), 1, 0.05);
+  EXPECT_NE(backward.dout, backward.q);
+  EXPECT_EQ(backward.o, make_inputs(backward_problem(), Values::normal, 5).o);
+}
+
+// Of rows from one number to another: how far apart outputs are, relative to the larger of both.
+double off(const Problem& p, const kernels::RowResults& a, const kernels::RowResults& b, int first,
+           int last) {
+  double squares = 0, difference = 0;
+  for (int row = 0; row < p.batch * p.heads * p.nq; ++row) {
+    if (row % p.nq < first || row % p.nq >= last) continue;
+    for (int d = 0; d < p.head_dim; ++d) {
+      const auto i = static_cast<std::size_t>(row * p.head_dim + d);
+      squares += std::pow(a.o[i], 2) + std::pow(b.o[i], 2);
+      difference += std::pow(a.o[i] - b.o[i], 2);
+    }
+  }
+  return std::sqrt(2 * difference / squares);
+}
+
+TEST(Inputs, OfLongBackwardProblemsAreEstimatedFromASampleOfTheKeys) {
+  Problem p = backward_problem();
+  p.nq = 300;
+  p.nk = 1200;
+  p.causal = p.key_mask = p.head_scale = true;
+  p.bias = kernels::Bias::f32;
+  p.bias_heads = 1;
+  HostInputs inputs = make_inputs(p, Values::normal, 5);
+  const kernels::RowResults exact = forward_results_of(inputs);
+  add_forward_results(inputs, ForwardPrecision::estimated);
+  const kernels::RowResults estimate = forward_results_of(inputs);
+  for (std::size_t i = 0; i < exact.lse.size(); ++i) EXPECT_NEAR(estimate.lse[i], exact.lse[i], 1.5);
+  // About a third of the visible keys is in the sample: outputs are alike, but not close.
+  EXPECT_LT(off(p, exact, estimate, 0, 300), 1.2);
+  EXPECT_GT(off(p, exact, estimate, 0, 300), 0.1);
+}
+
+TEST(Inputs, AreExactInRowsThatSeeFewKeysThoughTheOthersAreEstimated) {
+  Problem p = backward_problem();
+  p.nq = p.nk = 700;
+  p.causal = true;
+  HostInputs inputs = make_inputs(p, Values::normal, 5);
+  const kernels::RowResults exact = forward_results_of(inputs);
+  add_forward_results(inputs, ForwardPrecision::estimated);
+  const kernels::RowResults estimate = forward_results_of(inputs);
+  EXPECT_EQ(off(p, exact, estimate, 0, 256), 0);
+  EXPECT_GT(off(p, exact, estimate, 256, 700), 0);
+}
+
+TEST(Inputs, AreEstimatesWhereNormalValuesAreManyAndTheirLogitsAlike) {
+  Problem large = backward_problem();
+  large.head_dim = 64;
+  large.nq = large.nk = 8192;
+  EXPECT_EQ(precision_for(large, Values::normal), ForwardPrecision::estimated);
+  EXPECT_EQ(precision_for(large, Values::dominant_key), ForwardPrecision::exact);
+  EXPECT_EQ(precision_for(backward_problem(), Values::normal), ForwardPrecision::exact);
+  Problem wide = large;
+  wide.scale = 100;
+  EXPECT_EQ(precision_for(wide, Values::normal), ForwardPrecision::exact);
+  Problem raw = large;
+  raw.l2norm_qk = false;
+  EXPECT_EQ(precision_for(raw, Values::normal), ForwardPrecision::exact);
+  raw.scale = 0.125f;
+  EXPECT_EQ(precision_for(raw, Values::normal), ForwardPrecision::estimated);
+}
+
+TEST(DeviceTensors, OfTheBackwardPassHaveItsInputsAndOutputs) {
+  FakeDevice device;
+  Problem p = backward_problem();
+  p.dtype = DType::bf16;
+  p.bias = kernels::Bias::f32;
+  p.bias_gradient = p.scale_gradient = true;
+  const HostInputs inputs = make_inputs(p, Values::normal, 1);
+  DeviceTensors tensors(device, inputs);
+  EXPECT_EQ(tensors.outputs(),
+            (std::vector{Output::dq, Output::dk, Output::dv, Output::dbias, Output::dscale}));
+  const kernels::BackwardArgs args = tensors.args(64);
+  tensors.poison_outputs();
+  EXPECT_EQ(std::memcmp(args.dout, inputs.dout.data(), inputs.dout.size()), 0);
+  EXPECT_EQ(std::memcmp(args.o, inputs.o.data(), inputs.o.size()), 0);
+  EXPECT_EQ(std::memcmp(args.lse, inputs.lse.data(), inputs.lse.size() * sizeof(float)), 0);
+  EXPECT_TRUE(args.wants_dbias && args.wants_dscale);
+  const std::vector<unsigned char> poison(inputs.bias.size(), 0xff);
+  EXPECT_EQ(tensors.download(Output::dbias), poison);
+  EXPECT_EQ(tensors.download(Output::dq).size(), inputs.q.size());
+  EXPECT_EQ(tensors.download(Output::dk).size(), inputs.k.size());
+  EXPECT_EQ(tensors.download(Output::dv).size(), inputs.v.size());
+  EXPECT_EQ(tensors.download(Output::dscale).size(), 4 * sizeof(float));
+  EXPECT_THROW(tensors.download(Output::o), std::invalid_argument);
+  static_cast<float*>(args.dbias)[p.batch * p.heads * p.nq * p.nk] = 0;
+  EXPECT_EQ(tensors.damaged_guard(), "dbias");
+}
+
+TEST(DeviceTensors, OfTheBackwardPassHaveNoOutputsThatAreNotWanted) {
+  FakeDevice device;
+  Problem p = backward_problem();
+  p.bias = kernels::Bias::f32;
+  DeviceTensors tensors(device, make_inputs(p, Values::normal, 1));
+  EXPECT_EQ(tensors.outputs(), (std::vector{Output::dq, Output::dk, Output::dv}));
+  const kernels::BackwardArgs args = tensors.args(0);
+  EXPECT_EQ(args.dbias, nullptr);
+  EXPECT_EQ(args.dscale, nullptr);
+  args.lse[-1] = 0;
+  EXPECT_EQ(tensors.damaged_guard(), "lse");
 }
 
 TEST(DeviceTensors, HoldTheInputsAlignedTo256Bytes) {
