@@ -8,11 +8,10 @@
 namespace fcsa::library {
 namespace {
 
-std::optional<kernels::cpu::BuiltinForward> builtin_of(kernels::DeviceKind kind,
-                                                       const kernels::Problem& problem) {
+std::optional<kernels::cpu::Builtin> builtin_of(kernels::DeviceKind kind, const kernels::Problem& problem) {
   if (kind != kernels::DeviceKind::cpu) return std::nullopt;
   try {
-    return kernels::cpu::builtin_forward(kernels::traits_of(problem));
+    return kernels::cpu::builtin_kernels(problem.op, kernels::traits_of(problem));
   } catch (const std::invalid_argument&) {
     return std::nullopt;
   }

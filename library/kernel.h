@@ -20,7 +20,7 @@ class Kernel {
          const kernels::Problem& problem, Selection selection);
 
   // What is loaded when there is no compiler; empty when nothing can be.
-  const std::optional<kernels::cpu::BuiltinForward>& fallback() const { return fallback_; }
+  const std::optional<kernels::cpu::Builtin>& fallback() const { return fallback_; }
 
   struct Loaded {
     std::unique_ptr<runner::Module> module;
@@ -40,7 +40,7 @@ class Kernel {
   const std::shared_ptr<Binaries> binaries_;
   const kernels::Problem problem_;
   const Selection selection_;
-  const std::optional<kernels::cpu::BuiltinForward> fallback_;
+  const std::optional<kernels::cpu::Builtin> fallback_;
   std::mutex mutex_;
   std::unique_ptr<const Loaded> owned_;
   std::atomic<const Loaded*> loaded_{nullptr};

@@ -9,10 +9,10 @@ namespace fcsa::runner {
 std::optional<CandidateJob> builtin_job(const tuner::Candidate& candidate, const kernels::Target& target,
                                         std::uint64_t seed) {
   const auto& [problem, family, configuration] = candidate;
-  if (family->name() != "cpu" || problem.op != kernels::Op::forward) return std::nullopt;
+  if (family->name() != "cpu") return std::nullopt;
   if (!(configuration == family->baseline(problem, target))) return std::nullopt;
   try {
-    const auto builtin = kernels::cpu::builtin_forward(kernels::traits_of(problem));
+    const auto builtin = kernels::cpu::builtin_kernels(problem.op, kernels::traits_of(problem));
     CandidateJob job;
     job.binary.path = "builtin:" + kernels::to_text(problem);
     job.checks = small_checks(*family, problem, configuration, seed);

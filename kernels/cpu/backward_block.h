@@ -49,10 +49,27 @@ struct PairBlock {
   }
 };
 
+// What doesn't look at Traits::causal is instantiated once for both.
+constexpr Traits with_causal(Traits traits, bool causal) {
+  traits.causal = causal;
+  return traits;
+}
+
+// Row i of the tensor sees the keys up to i + shift.
+template <Traits T>
+FCSA_CPU_INLINE long long shift_of(const Args& args) {
+  return T.causal ? static_cast<long long>(args.nk) - args.nq : args.nk;
+}
+
+template <typename Element>
+FCSA_CPU_INLINE Element* in_workspace(const Args& args, long long byte) {
+  return reinterpret_cast<Element*>(static_cast<char*>(args.workspace) + byte);
+}
+
 template <Traits T, BackwardConfig C>
-FCSA_CPU_INLINE PairBlock block_in(const Args& args, void* scratch) {
+FCSA_CPU_INLINE PairBlock block_in(void* scratch, long long shift) {
   PairBlock b = {};
-  b.shift = T.causal ? static_cast<long long>(args.nk) - args.nq : args.nk;
+  b.shift = shift;
   float* free = static_cast<float*>(scratch);
   const auto take = [&](int floats) __attribute__((always_inline)) {
     float* const part = free;
@@ -80,6 +97,12 @@ FCSA_CPU_INLINE int count_in(long long length, long long index, int size) {
   return length - index * size < size ? static_cast<int>(length - index * size) : size;
 }
 
+template <BackwardConfig C>
+FCSA_CPU_INLINE void locate_rows(const Args& args, long long block, PairBlock& b) {
+  b.first_row = block * C.block_rows();
+  b.rows = count_in(args.nq, block, C.block_rows());
+}
+
 // As a null mask hides nothing, null scales are all args.scale: one built-in kernel serves both.
 template <Traits T>
 FCSA_CPU_INLINE float scale_of(const Args& args, int head) {
@@ -93,13 +116,11 @@ FCSA_CPU_INLINE void stage_rows(const BackwardArgs& args, int batch, int head, l
   constexpr int W = C.vector_floats;
   constexpr int D = T.head_dim;
   constexpr int kWidth = D / T.groups;
-  b.first_row = block * C.block_rows();
-  b.rows = count_in(args.nq, block, C.block_rows());
+  locate_rows<C>(args, block, b);
   const auto workspace = C.workspace(T, args);
   const long long index = (static_cast<long long>(batch) * args.heads + head) * args.nq + b.first_row;
-  const char* const space = static_cast<const char*>(args.workspace);
-  const float* const delta = reinterpret_cast<const float*>(space + workspace.delta) + index;
-  const float* const inverse = reinterpret_cast<const float*>(space + workspace.inverse) + index * T.groups;
+  const float* const delta = in_workspace<float>(args, workspace.delta) + index;
+  const float* const inverse = in_workspace<float>(args, workspace.inverse) + index * T.groups;
   const float factor = scale_of<T>(args, head) * kLog2E;
   for (int i = 0; i < b.rows; ++i) {
     const long long row = b.first_row + i;
@@ -115,6 +136,11 @@ FCSA_CPU_INLINE void stage_rows(const BackwardArgs& args, int batch, int head, l
     b.lse[i] = lse > -__builtin_inff() ? lse * kLog2E : __builtin_inff();
     b.delta[i] = delta[i];
   }
+}
+
+template <Traits T, BackwardConfig C>
+FCSA_CPU_INLINE void clear_rows(float* rows, int count) {
+  for (int i = 0; i < count; ++i) clear_row<T, C.vector_floats>(rows + i * T.head_dim);
 }
 
 // [rows][head_dim] to [key_steps][head_dim][key_step], W rows at a time.

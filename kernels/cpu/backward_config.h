@@ -94,8 +94,14 @@ struct BackwardConfig {
   FCSA_HD constexpr long long key_tasks(const Args& args) const {  // of one key/value head
     return key_splits == 0 || key_splits > key_blocks(args) ? key_blocks(args) : key_splits;
   }
+  // The gradient of a bias that every head of every batch has for itself is written along with dK and dV.
+  // What is shared takes a task for every block, which computes S and dP of all that share it again.
+  FCSA_HD static constexpr bool shares_bias(const BackwardArgs& args) {
+    return args.bias_batch != args.batch || args.bias_heads != args.heads;
+  }
   FCSA_HD constexpr long long dbias_tasks(const BackwardArgs& args) const {
-    return args.wants_dbias ? args.bias_batch * args.bias_heads * row_blocks(args) * key_blocks(args) : 0;
+    if (!args.wants_dbias || !shares_bias(args)) return 0;
+    return args.bias_batch * args.bias_heads * row_blocks(args) * key_blocks(args);
   }
 
   // What the kernel template requires of a configuration.
@@ -120,8 +126,9 @@ struct BackwardConfig {
     add(heads * row_blocks(args));
     add(static_cast<long long>(args.batch) * args.kv_heads * key_tasks(args));
     add(heads * row_blocks(args));
-    if (args.wants_dbias || args.wants_dscale) {
-      add(dbias_tasks(args) + (args.wants_dscale ? args.heads : 0));
+    const long long shared = dbias_tasks(args) + (args.wants_dscale ? args.heads : 0);
+    if (shared > 0) {
+      add(shared);
       plan.steps[plan.count - 1].smem_bytes += static_cast<unsigned>(4 * pair_floats());
     }
     plan.workspace_bytes = workspace(traits, args).bytes;

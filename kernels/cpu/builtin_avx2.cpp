@@ -12,6 +12,7 @@
 #pragma GCC target("avx2,fma,f16c,bmi2")
 #endif
 
+#include "kernels/cpu/backward.h"
 #include "kernels/cpu/forward.h"
 
 #include "kernels/cpu/builtin_table.h"

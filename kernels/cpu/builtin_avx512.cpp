@@ -13,6 +13,7 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")
 #endif
 
+#include "kernels/cpu/backward.h"
 #include "kernels/cpu/forward.h"
 
 #include "kernels/cpu/builtin_table.h"

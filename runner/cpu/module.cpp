@@ -18,7 +18,7 @@ CpuModule::CpuModule(const Binary& binary) {
   try {
     if (binary.path.starts_with(kBuiltinPrefix)) {
       const auto problem = kernels::problem_from_text(binary.path.substr(kBuiltinPrefix.size()));
-      functions_ = kernels::cpu::builtin_forward(kernels::traits_of(problem)).functions;
+      functions_ = kernels::cpu::builtin_kernels(problem.op, kernels::traits_of(problem)).functions;
     } else {
       load_library(binary);
     }

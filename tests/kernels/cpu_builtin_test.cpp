@@ -17,7 +17,7 @@ std::vector<std::string> runnable_instruction_sets() {
 void check(const Problem& problem) {
   for (const auto& set : runnable_instruction_sets()) {
     SCOPED_TRACE(set);
-    const auto builtin = cpu::builtin_forward(traits_of(problem), set);
+    const auto builtin = cpu::builtin_kernels(problem.op, traits_of(problem), set);
     cpu_cases::check_all(problem, builtin.functions,
                          [&](const BackwardArgs& args) { return builtin.plan(args); });
   }
@@ -68,7 +68,7 @@ TEST(CpuBuiltin, HasThePlanOfTheBaseline) {
     Problem problem;
     problem.head_dim = 80, problem.dtype = DType::bf16, problem.nq = 333, problem.nk = 77, problem.heads = 3;
     const BackwardArgs args = shape_args(problem);
-    const LaunchPlan ours = cpu::builtin_forward(traits_of(problem), set).plan(args);
+    const LaunchPlan ours = cpu::builtin_kernels(problem.op, traits_of(problem), set).plan(args);
     const LaunchPlan baseline =
         family->plan(traits_of(problem), family->baseline(problem, target_for_arch(set)), args);
     EXPECT_EQ(ours.workspace_bytes, baseline.workspace_bytes);
@@ -78,10 +78,10 @@ TEST(CpuBuiltin, HasThePlanOfTheBaseline) {
 }
 
 TEST(CpuBuiltin, RefusesWhatItDoesNotServe) {
-  EXPECT_THROW(cpu::builtin_forward(Traits{.head_dim = 48}), std::invalid_argument);
-  EXPECT_THROW(cpu::builtin_forward(Traits{.bias = Bias::f32}), std::invalid_argument);
-  EXPECT_THROW(cpu::builtin_forward(Traits{.groups = 2}), std::invalid_argument);
-  EXPECT_THROW(cpu::builtin_forward(Traits{}, "mmx"), std::invalid_argument);
+  EXPECT_THROW(cpu::builtin_kernels(Op::forward, Traits{.head_dim = 48}), std::invalid_argument);
+  EXPECT_THROW(cpu::builtin_kernels(Op::forward, Traits{.bias = Bias::f32}), std::invalid_argument);
+  EXPECT_THROW(cpu::builtin_kernels(Op::forward, Traits{.groups = 2}), std::invalid_argument);
+  EXPECT_THROW(cpu::builtin_kernels(Op::forward, Traits{}, "mmx"), std::invalid_argument);
 }
 
 }  // namespace
