@@ -5,16 +5,30 @@
 #include <stdexcept>
 #include <utility>
 
+#include "library/failure.h"
+
 namespace fcsa::library {
 namespace {
 
 std::optional<kernels::cpu::BuiltinForward> builtin_of(kernels::DeviceKind kind,
                                                        const kernels::Problem& problem) {
-  if (kind != kernels::DeviceKind::cpu) return std::nullopt;
+  if (kind != kernels::DeviceKind::cpu || problem.op != kernels::Op::forward) return std::nullopt;
   try {
     return kernels::cpu::builtin_forward(kernels::traits_of(problem));
   } catch (const std::invalid_argument&) {
     return std::nullopt;
+  }
+}
+
+// The exception under way; where a compiler is missing, with why that matters.
+[[noreturn]] void rethrow(kernels::Op op) {
+  try {
+    throw;
+  } catch (const Failure& failure) {
+    if (failure.status() != FCSA_NO_COMPILER || op == kernels::Op::forward) throw;
+    throw Failure(FCSA_NO_COMPILER, fmt::format("{}; no kernels of the backward pass are built in, as there "
+                                                "are of the forward pass on CPUs",
+                                                failure.what()));
   }
 }
 
@@ -34,7 +48,7 @@ const Kernel::Loaded& Kernel::load() {
     try {
       owned_ = compiled();
     } catch (const std::exception& error) {
-      if (!fallback_) throw;
+      if (!fallback_) rethrow(problem_.op);
       owned_ = built_in(error.what());
     }
     loaded_.store(owned_.get(), std::memory_order_release);
