@@ -40,13 +40,12 @@ Strides strides_of(const Axes& axes) {
   refuse(fmt::format("{}_strides.{} is {}: {}", tensor.name, axis.name, axis.stride, why));
 }
 
-void require_positive(const StatedTensor& tensor, const Axes& axes) {
-  for (const Axis& axis : axes)
-    if (axis.stride <= 0)
-      wrong(tensor, axis,
-            fmt::format("there are {} along that axis, so it must be positive (leave all three at 0 for a "
-                        "dense tensor; heads that share keys are what kv_heads is for)",
-                        axis.length));
+void require_positive(const StatedTensor& tensor, const Axis& axis) {
+  if (axis.stride > 0) return;
+  wrong(tensor, axis,
+        fmt::format("there are {} along that axis, so it must be positive (leave all three at 0 for a dense "
+                    "tensor; heads that share keys are what kv_heads is for)",
+                    axis.length));
 }
 
 void require_apart(const StatedTensor& tensor, Axes axes) {
@@ -66,9 +65,9 @@ void require_apart(const StatedTensor& tensor, Axes axes) {
 
 Strides input_strides(const StatedTensor& tensor, kernels::DType dtype) {
   const Axes axes = axes_of(tensor);
-  require_positive(tensor, axes);
   const long long bytes = kernels::element_bytes(dtype);
   for (const Axis& axis : axes) {
+    require_positive(tensor, axis);
     if (axis.stride >= kMostStride / bytes) wrong(tensor, axis, "it must be below 2^40 bytes");
     if (axis.stride * bytes % 16 != 0)
       wrong(tensor, axis,
@@ -92,8 +91,9 @@ Strides bias_strides(const StatedTensor& tensor) {
 
 Strides bias_gradient_strides(const StatedTensor& tensor) {
   const Strides strides = bias_strides(tensor);
-  require_positive(tensor, axes_of(tensor));
-  require_apart(tensor, axes_of(tensor));
+  const Axes axes = axes_of(tensor);
+  for (const Axis& axis : axes) require_positive(tensor, axis);
+  require_apart(tensor, axes);
   return strides;
 }
 
