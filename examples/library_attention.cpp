@@ -1,5 +1,5 @@
-// Attention through libfcsa in C++, on the CPU or on a GPU, compared with double precision: several dtypes,
-// grouped heads, a key mask, rows before heads; on a GPU also replayed from a CUDA graph.
+// Attention and its gradients through libfcsa in C++, on the CPU or on a GPU, compared with double precision:
+// several dtypes, grouped heads, a key mask, rows before heads; on a GPU also replayed from a CUDA graph.
 //   g++ -std=c++17 -O2 library_attention.cpp -lfcsa -o library_attention && ./library_attention [rows ...]
 //   nvcc -std=c++17 -O2 -DWITH_CUDA library_attention.cpp -lfcsa -o library_attention
 #include <fcsa.h>
@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "check.h"
+#include "check_gradients.h"
 
 #ifdef WITH_CUDA
 #include <cuda_runtime_api.h>
@@ -20,7 +20,12 @@
 
 namespace {
 
+struct NoCompiler : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 void require(fcsa_status status) {
+  if (status == FCSA_NO_COMPILER) throw NoCompiler(fcsa_last_error());
   if (status != FCSA_OK) throw std::runtime_error(fcsa_last_error());
 }
 
@@ -107,7 +112,7 @@ class Buffer {
 };
 #endif
 
-// What check.h needs to know of a problem and its tensors in host memory.
+// What check_gradients.h needs to know of a problem and its tensors in host memory.
 enum class Layout { bhnd, bnhd };
 
 struct Attention {
@@ -122,6 +127,7 @@ struct Attention {
   const float* head_scale = nullptr;
   const void* bias = nullptr;
   int bias_batch = 0, bias_heads = 0, bias_dtype = 0;
+  const void *dout = nullptr, *dq = nullptr, *dk = nullptr, *dv = nullptr;
 };
 
 int check_dtype(int dtype) {
@@ -136,14 +142,20 @@ class Example {
         q_(tensor(problem.heads, problem.nq, 1)),
         k_(tensor(problem.kv_heads, problem.nk, 2)),
         v_(tensor(problem.kv_heads, problem.nk, 3)),
+        dout_(tensor(problem.heads, problem.nq, 5)),
         key_mask_(check::random_mask(static_cast<std::size_t>(problem.batch) * problem.nk, 4)),
         device_q_(q_),
         device_k_(k_),
         device_v_(v_),
+        device_dout_(dout_),
         device_mask_(key_mask_),
         o_(q_.size()),
+        dq_(q_.size()),
+        dk_(k_.size()),
+        dv_(v_.size()),
         lse_(sizeof(float) * problem.batch * problem.heads * problem.nq) {}
 
+  // Of both passes: the forward pass doesn't look at the gradients.
   fcsa_tensors tensors(const Buffer& workspace) const {
     fcsa_tensors t = FCSA_TENSORS_INIT;
     t.q = device_q_.data();
@@ -152,6 +164,10 @@ class Example {
     t.o = o_.data();
     t.lse = static_cast<float*>(lse_.data());
     if (problem_.key_mask) t.key_mask = static_cast<const unsigned char*>(device_mask_.data());
+    t.dout = device_dout_.data();
+    t.dq = dq_.data();
+    t.dk = dk_.data();
+    t.dv = dv_.data();
     t.workspace = workspace.data();
     t.workspace_bytes = workspace.bytes();
     return t;
@@ -161,25 +177,17 @@ class Example {
 
   double worst_error() const {
     const auto o = o_.host(), lse = lse_.host();
-    const Attention a{q_.data(),
-                      k_.data(),
-                      v_.data(),
-                      o.data(),
-                      reinterpret_cast<const float*>(lse.data()),
-                      problem_.key_mask ? key_mask_.data() : nullptr,
-                      check_dtype(problem_.dtype),
-                      problem_.batch,
-                      problem_.heads,
-                      problem_.kv_heads,
-                      problem_.nq,
-                      problem_.nk,
-                      problem_.head_dim,
-                      problem_.layout == FCSA_BNHD ? Layout::bnhd : Layout::bhnd,
-                      problem_.causal != 0,
-                      true,
-                      problem_.scale,
-                      problem_.eps};
-    return check::worst_error(a, 64);
+    return check::worst_error(attention(o, lse), 64);
+  }
+
+  double worst_gradient_error() const {
+    const auto o = o_.host(), lse = lse_.host(), dq = dq_.host(), dk = dk_.host(), dv = dv_.host();
+    Attention a = attention(o, lse);
+    a.dout = dout_.data();
+    a.dq = dq.data();
+    a.dk = dk.data();
+    a.dv = dv.data();
+    return check::worst_gradient_error(a, 64);
   }
 
  private:
@@ -189,9 +197,30 @@ class Example {
                                 seed);
   }
 
+  Attention attention(const std::vector<unsigned char>& o, const std::vector<unsigned char>& lse) const {
+    return Attention{q_.data(),
+                     k_.data(),
+                     v_.data(),
+                     o.data(),
+                     reinterpret_cast<const float*>(lse.data()),
+                     problem_.key_mask ? key_mask_.data() : nullptr,
+                     check_dtype(problem_.dtype),
+                     problem_.batch,
+                     problem_.heads,
+                     problem_.kv_heads,
+                     problem_.nq,
+                     problem_.nk,
+                     problem_.head_dim,
+                     problem_.layout == FCSA_BNHD ? Layout::bnhd : Layout::bhnd,
+                     problem_.causal != 0,
+                     true,
+                     problem_.scale,
+                     problem_.eps};
+  }
+
   fcsa_problem problem_;
-  std::vector<unsigned char> q_, k_, v_, key_mask_;
-  Buffer device_q_, device_k_, device_v_, device_mask_, o_, lse_;
+  std::vector<unsigned char> q_, k_, v_, dout_, key_mask_;
+  Buffer device_q_, device_k_, device_v_, device_dout_, device_mask_, o_, dq_, dk_, dv_, lse_;
 };
 
 #ifdef WITH_CUDA
@@ -218,23 +247,55 @@ bool replays_from_a_graph(fcsa_plan* plan, Example& example, const fcsa_tensors&
 }
 #endif
 
-bool run(const Library& library, const fcsa_problem& problem, Stream stream) {
-  const Plan plan = prepared_plan(library, problem);
-  const Buffer workspace(fcsa_workspace_bytes(plan.get()));
-  Example example(problem);
-  const fcsa_tensors tensors = example.tensors(workspace);
-  require(fcsa_forward(plan.get(), &tensors, stream));
+void wait_for(Stream stream) {
 #ifdef WITH_CUDA
   require(cudaStreamSynchronize(stream));
+#else
+  static_cast<void>(stream);
 #endif
-  const double error = example.worst_error();
-  bool right = error <= check::tolerance(check_dtype(problem.dtype));
-  std::printf("%serror: %.1e %s\n", fcsa_describe(plan.get()), error, right ? "(ok)" : "(WRONG)");
+}
+
+bool report(const fcsa_plan* plan, double error, double tolerance) {
+  const bool right = error <= tolerance;
+  std::printf("%serror: %.1e %s\n", fcsa_describe(plan), error, right ? "(ok)" : "(WRONG)");
+  return right;
+}
+
+bool run_forward(const Library& library, const fcsa_problem& problem, Example& example, Stream stream) {
+  const Plan plan = prepared_plan(library, problem);
+  const Buffer workspace(fcsa_workspace_bytes(plan.get()));
+  const fcsa_tensors tensors = example.tensors(workspace);
+  require(fcsa_forward(plan.get(), &tensors, stream));
+  wait_for(stream);
+  bool right = report(plan.get(), example.worst_error(), check::tolerance(check_dtype(problem.dtype)));
 #ifdef WITH_CUDA
   const bool same = replays_from_a_graph(plan.get(), example, tensors, stream);
   std::printf("replayed from a CUDA graph: %s\n", same ? "the same bits" : "DIFFERENT");
   right = right && same;
 #endif
+  return right;
+}
+
+// From the o and lse that the forward pass left.
+bool run_backward(const Library& library, fcsa_problem problem, const Example& example, Stream stream) {
+  problem.op = FCSA_BACKWARD;
+  const Plan plan = prepared_plan(library, problem);
+  const Buffer workspace(fcsa_workspace_bytes(plan.get()));
+  const fcsa_tensors tensors = example.tensors(workspace);
+  require(fcsa_backward(plan.get(), &tensors, stream));
+  wait_for(stream);
+  return report(plan.get(), example.worst_gradient_error(),
+                check::gradient_tolerance(check_dtype(problem.dtype)));
+}
+
+bool run(const Library& library, const fcsa_problem& problem, Stream stream) {
+  Example example(problem);
+  bool right = run_forward(library, problem, example, stream);
+  try {
+    right = run_backward(library, problem, example, stream) && right;
+  } catch (const NoCompiler& error) {  // on the CPU the forward pass does without
+    std::printf("no gradients: %s\n", error.what());
+  }
   std::printf("\n");
   return right;
 }

@@ -7,6 +7,7 @@
 #include "library/fcsa.h"
 #include "library/library.h"
 
+using fcsa::kernels::Op;
 using fcsa::library::Failure;
 using fcsa::library::Library;
 using fcsa::library::Plan;
@@ -55,6 +56,14 @@ fcsa_status guarded(const Body& body) {
 
 void require(const void* argument, const char* text) {
   if (argument == nullptr) throw Failure(FCSA_INVALID_ARGUMENT, text);
+}
+
+fcsa_status run(Op op, fcsa_plan* plan, const fcsa_tensors* tensors, void* stream) {
+  return guarded([&] {
+    require(plan, "plan is null: make one with fcsa_plan_create");
+    require(tensors, "tensors is null: pass a fcsa_tensors that started from FCSA_TENSORS_INIT");
+    implementation(plan)->run(op, *tensors, stream);
+  });
 }
 
 }  // namespace
@@ -138,9 +147,9 @@ fcsa_status fcsa_prepare(fcsa_plan* plan) {
 }
 
 fcsa_status fcsa_forward(fcsa_plan* plan, const fcsa_tensors* tensors, void* stream) {
-  return guarded([&] {
-    require(plan, "plan is null: make one with fcsa_plan_create");
-    require(tensors, "tensors is null: pass a fcsa_tensors that started from FCSA_TENSORS_INIT");
-    implementation(plan)->forward(*tensors, stream);
-  });
+  return run(Op::forward, plan, tensors, stream);
+}
+
+fcsa_status fcsa_backward(fcsa_plan* plan, const fcsa_tensors* tensors, void* stream) {
+  return run(Op::backward, plan, tensors, stream);
 }

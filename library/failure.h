@@ -18,4 +18,9 @@ class Failure : public std::runtime_error {
   fcsa_status status_;
 };
 
+// Of what the caller has stated.
+[[noreturn]] inline void refuse(const std::string& text) {
+  throw Failure(FCSA_INVALID_ARGUMENT, text);
+}
+
 }  // namespace fcsa::library

@@ -17,6 +17,16 @@
      tensors.workspace = workspace, tensors.workspace_bytes = fcsa_workspace_bytes(plan);
      fcsa_forward(plan, &tensors, stream);
 
+   The gradients of q, k and v (of the bias and the scale too, where they are wanted) from that of o are a
+   problem of their own, with a plan and a workspace of its own. It takes o and lse from a forward pass with
+   lse = 1; all else of the problem is the same:
+
+     problem.op = FCSA_BACKWARD;
+     fcsa_plan_create(library, &problem, &backward);
+     tensors.lse = lse, tensors.dout = dout, tensors.dq = dq, tensors.dk = dk, tensors.dv = dv;
+     tensors.workspace = workspace, tensors.workspace_bytes = fcsa_workspace_bytes(backward);
+     fcsa_backward(backward, &tensors, stream);
+
    Functions return FCSA_OK or a status; fcsa_last_error() then says what was wrong and what to do about it.
    Every function may be called from several threads at a time. C99 and C++. */
 #ifndef FCSA_H
@@ -51,7 +61,7 @@ typedef enum fcsa_status {
 } fcsa_status;
 
 /* Values of the int32_t fields of fcsa_problem. */
-enum { FCSA_FORWARD = 1, FCSA_BACKWARD = 2 }; /* op; there is no backward pass yet */
+enum { FCSA_FORWARD = 1, FCSA_BACKWARD = 2 }; /* op */
 enum { FCSA_CPU = 1, FCSA_CUDA = 2 };         /* device */
 enum { FCSA_F32 = 1, FCSA_BF16 = 2, FCSA_F16 = 3 };
 enum { FCSA_BHND = 0, FCSA_BNHD = 1 };                             /* layout: batch, heads, rows, channels */
@@ -66,7 +76,7 @@ typedef struct fcsa_strides {
    is needed. Query head h reads key/value head h / (heads / kv_heads). */
 typedef struct fcsa_problem {
   size_t size;        /* sizeof(fcsa_problem) */
-  int32_t op;         /* FCSA_FORWARD */
+  int32_t op;         /* FCSA_FORWARD, or FCSA_BACKWARD: the gradients */
   int32_t device;     /* FCSA_CPU, or FCSA_CUDA: the context that is current in the calling thread */
   int32_t dtype;      /* of q, k, v and o: FCSA_F32, FCSA_BF16, FCSA_F16 */
   int32_t batch;      /* 1 */
@@ -77,7 +87,7 @@ typedef struct fcsa_problem {
   int32_t layout;     /* FCSA_BHND or FCSA_BNHD, of tensors whose strides are all zero: they are dense */
   int32_t causal;     /* 1: query i sees key j when j <= i + (nk - nq) */
   int32_t key_mask;   /* 1: tensors.key_mask says which keys are visible */
-  int32_t lse;        /* 1: tensors.lse is written */
+  int32_t lse;        /* 1: tensors.lse is written. The backward pass reads it, whatever this is */
   int32_t bias;       /* FCSA_NO_BIAS, FCSA_BIAS_F32, FCSA_BIAS_DTYPE */
   int32_t bias_batch; /* divides batch; batch b reads b % bias_batch. 0: as many as batch */
   int32_t bias_heads; /* 1, or as many as heads. 0: as many as heads */
@@ -93,16 +103,28 @@ typedef struct fcsa_problem {
   fcsa_strides q_strides, k_strides, v_strides, o_strides; /* multiples of 16 bytes; all zero: dense */
   fcsa_strides bias_strides; /* row: between queries; keys are contiguous. All zero: dense [b, h, nq, nk] */
   int64_t key_mask_stride;   /* elements between batches. 0: nk */
+
+  /* FCSA_BACKWARD only. */
+  int32_t bias_gradient;  /* 1: tensors.dbias is written */
+  int32_t scale_gradient; /* 1: tensors.dscale is written */
+  int32_t deterministic;  /* 1: the same bits from every run on the same device, which may be slower */
+  int32_t reserved;       /* 0 */
+  fcsa_strides dout_strides, dq_strides, dk_strides, dv_strides; /* as those of q */
+  fcsa_strides dbias_strides; /* as those of the bias, but nothing written may overlap */
 } fcsa_problem;
 
 #define FCSA_PROBLEM_INIT                                                                                  \
   {                                                                                                        \
     sizeof(fcsa_problem), FCSA_FORWARD, 0, 0, 1, 0, 0, 0, 0, 0, FCSA_BHND, 0, 0, 0, FCSA_NO_BIAS, 0, 0, 0, \
-        1, 1, 0, 0, 8.0f, 0.0f, 1e-12f, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, 0           \
+        1, 1, 0, 0, 8.0f, 0.0f, 1e-12f, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, 0, 0, 0, 0, \
+        0, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {                                                   \
+      0, 0, 0                                                                                              \
+    }                                                                                                      \
   }
 
-/* Where it is: device pointers for FCSA_CUDA. q, k, v and o are aligned to 16 bytes, the workspace to 256,
-   the others to their elements. Start from FCSA_TENSORS_INIT; what the problem doesn't have stays null. */
+/* Where it is: device pointers for FCSA_CUDA. q, k, v, o and their gradients are aligned to 16 bytes, the
+   workspace to 256, the others to their elements. Nothing that is written overlaps with anything else. Start
+   from FCSA_TENSORS_INIT; what the problem doesn't have stays null. */
 typedef struct fcsa_tensors {
   size_t size;   /* sizeof(fcsa_tensors) */
   const void* q; /* [batch, heads, nq, head_dim] */
@@ -113,12 +135,24 @@ typedef struct fcsa_tensors {
   const uint8_t* key_mask; /* [batch, nk], not 0: visible */
   const void* bias;        /* [bias_batch, bias_heads, nq, nk] */
   const float* head_scale; /* [heads] */
-  void* workspace;         /* of one fcsa_forward at a time; may be null where the plan needs none */
+  void* workspace;         /* of one call at a time; may be null where the plan needs none */
   size_t workspace_bytes;  /* at least fcsa_workspace_bytes(plan) */
+
+  /* fcsa_backward only: fcsa_forward doesn't look at them. Gradients are written, not added to, and have the
+     dtype and the shape of what they are the gradients of. Through the normalisation of q and k. */
+  const void* dout; /* as o: the gradient of o, given */
+  void* dq;         /* as q */
+  void* dk;         /* as k, summed over the query heads that read it */
+  void* dv;         /* as v, likewise */
+  void* dbias;      /* as the bias, summed over the batches and heads that share it */
+  float* dscale;    /* [heads], summed over batches and rows; of one scale for all heads: add them up */
 } fcsa_tensors;
 
-#define FCSA_TENSORS_INIT \
-  { sizeof(fcsa_tensors), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0 }
+#define FCSA_TENSORS_INIT                                                                                  \
+  {                                                                                                        \
+    sizeof(fcsa_tensors), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, \
+        NULL, NULL                                                                                         \
+  }
 
 /* How to open the library. Start from FCSA_OPTIONS_INIT. */
 typedef struct fcsa_options {
@@ -130,8 +164,8 @@ typedef struct fcsa_options {
   const char* database;
   const char* cache_directory; /* of compiled kernels; null: $XDG_CACHE_HOME/fcsa or ~/.cache/fcsa */
   /* Receives a line for each thing that the library does without; null: they go to stderr. Called from inside
-     fcsa_open, fcsa_plan_create, fcsa_prepare and fcsa_forward, of which it must call none, as long as there
-     is a plan. */
+     fcsa_open, fcsa_plan_create, fcsa_prepare, fcsa_forward and fcsa_backward, of which it must call none, as
+     long as there is a plan. */
   void (*log)(void* log_data, const char* line);
   void* log_data;
 } fcsa_options;
@@ -169,13 +203,19 @@ FCSA_API size_t fcsa_workspace_bytes(const fcsa_plan* plan);
 FCSA_API const char* fcsa_describe(const fcsa_plan* plan);
 
 /* Compiles the kernels (seconds, once: they are kept on disk) or finds them compiled, and loads them. Does
-   nothing when that was done. Not needed: fcsa_forward does it when it is missing, except while the stream is
-   captured. */
+   nothing when that was done. Not needed: fcsa_forward and fcsa_backward do it when it is missing, except
+   while the stream is captured. */
 FCSA_API fcsa_status fcsa_prepare(fcsa_plan* plan);
-/* CUDA: enqueues the kernels on `stream` (a cudaStream_t or CUstream of the plan's context; null: the default
+/* Of a plan with op FCSA_FORWARD: reads q, k, v and what else the problem has, writes o and lse.
+   CUDA: enqueues the kernels on `stream` (a cudaStream_t or CUstream of the plan's context; null: the default
    stream) and returns; a prepared plan allocates nothing and waits for nothing, and can be captured into a
    graph. CPU: returns when it is done; `stream` is not looked at. */
 FCSA_API fcsa_status fcsa_forward(fcsa_plan* plan, const fcsa_tensors* tensors, void* stream);
+/* Of a plan with op FCSA_BACKWARD: reads what fcsa_forward reads, dout, and the o and lse that it wrote;
+   writes dq, dk, dv, and dbias and dscale where the problem says so. A row of q that sees no key, a row of k
+   that no query sees, and rows of q and k whose norm is under eps have gradients of 0. `stream`: as
+   above. */
+FCSA_API fcsa_status fcsa_backward(fcsa_plan* plan, const fcsa_tensors* tensors, void* stream);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "library/failure.h"
+
 namespace fcsa::library {
 namespace {
 

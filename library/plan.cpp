@@ -20,6 +20,15 @@ std::string joined(const Notes& notes) {
   return text;
 }
 
+void require_op(kernels::Op asked, kernels::Op planned) {
+  if (asked == planned) return;
+  refuse(planned == kernels::Op::backward
+             ? "the plan was made for a problem whose op is FCSA_BACKWARD: call fcsa_backward, or make one "
+               "for FCSA_FORWARD"
+             : "the plan was made for a problem whose op is FCSA_FORWARD: call fcsa_forward, or make one for "
+               "FCSA_BACKWARD");
+}
+
 }  // namespace
 
 Plan::Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const Notes& notes)
@@ -36,7 +45,7 @@ Plan::Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const 
     bytes = std::max(bytes, fallback_launches_.workspace_bytes);
   }
   workspace_bytes_ = round_up_256(static_cast<std::size_t>(bytes));
-  if (!request_.writes_lse) {
+  if (hides_lse()) {
     const auto& problem = request_.problem;
     lse_offset_ = workspace_bytes_;
     workspace_bytes_ +=
@@ -66,9 +75,10 @@ void Plan::prepare() {
   device_->launcher().reserve(loaded.is_fallback ? fallback_launches_ : launches_);
 }
 
-void Plan::forward(const fcsa_tensors& tensors, void* stream) {
+void Plan::run(kernels::Op op, const fcsa_tensors& tensors, void* stream) {
+  require_op(op, request_.problem.op);
   kernels::BackwardArgs args = place(request_, tensors, workspace_bytes_);
-  if (!request_.writes_lse)
+  if (hides_lse())
     args.lse = reinterpret_cast<float*>(static_cast<unsigned char*>(args.workspace) + lse_offset_);
   const Kernel::Loaded* loaded = kernel_->loaded();
   if (loaded == nullptr) {

@@ -29,11 +29,14 @@ class Plan {
   const char* describe();
   // These throw Failure, DeviceError, or what the launcher throws.
   void prepare();
-  void forward(const fcsa_tensors& tensors, void* stream);
+  // `op` is what the caller asks for: that of the problem, or it is refused.
+  void run(kernels::Op op, const fcsa_tensors& tensors, void* stream);
 
  private:
   ~Plan() = default;
   std::string text(const char* kernels) const;
+  // Whether the kernels write an lse that the caller has no use for.
+  bool hides_lse() const { return request_.problem.op == kernels::Op::forward && !request_.writes_lse; }
 
   std::atomic<int> references_{1};
   const std::shared_ptr<DeviceKernels> device_;
@@ -42,7 +45,7 @@ class Plan {
   const std::shared_ptr<Kernel> kernel_;
   const std::string notes_;
   kernels::LaunchPlan launches_, fallback_launches_;
-  std::size_t lse_offset_ = 0;  // in the workspace, when the caller has no use for it
+  std::size_t lse_offset_ = 0;  // in the workspace, when the forward pass writes it there
   std::size_t workspace_bytes_ = 0;
   std::string unprepared_text_, prepared_text_;
   std::once_flag described_;

@@ -2,14 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdint>
 #include <stdexcept>
 #include <utility>
 
 #include "library/failure.h"
+#include "library/strides.h"
 
 namespace fcsa::library {
 namespace {
@@ -17,11 +16,8 @@ namespace {
 using kernels::Bias;
 using kernels::DType;
 using kernels::Layout;
+using kernels::Op;
 using kernels::Strides;
-
-[[noreturn]] void refuse(const std::string& text) {
-  throw Failure(FCSA_INVALID_ARGUMENT, text);
-}
 
 bool flag(const char* name, std::int32_t value) {
   if (value != 0 && value != 1) refuse(fmt::format("{} is {}: set it to 0 or 1", name, value));
@@ -60,93 +56,19 @@ Layout layout_of(std::int32_t layout) {
   return layout == FCSA_BHND ? Layout::bhnd : Layout::bnhd;
 }
 
-// One axis of a tensor.
-struct Axis {
-  const char* name;
-  long long length;
-  long long dense;  // its stride in a dense tensor
-  std::int64_t given;
-};
-
-using Axes = std::array<Axis, 3>;
-
-struct Lengths {
-  int batch, heads, rows;
-};
-
-Axes axes_of(const fcsa_strides& given, const Strides& dense, const Lengths& lengths) {
-  return {{{"batch", lengths.batch, dense.batch, given.batch},
-           {"head", lengths.heads, dense.head, given.head},
-           {"row", lengths.rows, dense.row, given.row}}};
-}
-
-// Dense where no stride is given. An axis of one has no neighbours: whatever it was given is replaced.
-Strides resolved(Axes& axes) {
-  const bool dense = std::all_of(axes.begin(), axes.end(), [](const Axis& axis) { return axis.given == 0; });
-  for (Axis& axis : axes)
-    if (dense || axis.length == 1) axis.given = axis.dense;
-  return {axes[0].given, axes[1].given, axes[2].given};
-}
-
-// What the tensor memory accelerator of Hopper can address.
-constexpr long long kMostStrideBytes = 1LL << 40;
-
-// Of q, k, v and o.
-Strides tensor_strides(const char* tensor, Axes axes, DType dtype) {
-  const Strides strides = resolved(axes);
-  const long long bytes = kernels::element_bytes(dtype);
-  for (const Axis& axis : axes) {
-    const auto wrong = [&](const std::string& why) {
-      refuse(fmt::format("{}_strides.{} is {}: {}", tensor, axis.name, axis.given, why));
-    };
-    if (axis.given <= 0)
-      wrong(fmt::format(
-          "there are {} along that axis, so it must be positive (leave all three at 0 for a dense "
-          "tensor; heads that share keys are what kv_heads is for)",
-          axis.length));
-    if (axis.given >= kMostStrideBytes / bytes) wrong("it must be below 2^40 bytes");
-    if (axis.given * bytes % 16 != 0)
-      wrong(fmt::format("it must be a multiple of {} elements, which are 16 bytes", 16 / bytes));
-  }
-  return strides;
-}
-
-void require_apart(Axes axes, const Strides& strides, int head_dim) {
-  axes[0].given = strides.batch, axes[1].given = strides.head, axes[2].given = strides.row;
-  std::sort(axes.begin(), axes.end(), [](const Axis& a, const Axis& b) { return a.given < b.given; });
-  double extent = head_dim;  // may be beyond any integer, and is exact where a stride can reach it
-  for (const Axis& axis : axes) {
-    if (axis.length == 1) continue;
-    if (static_cast<double>(axis.given) < extent)
-      refuse(fmt::format("o_strides.{} is {}: rows of o would overlap, since {} elements lie in between",
-                         axis.name, axis.given, extent));
-    extent += static_cast<double>(axis.given) * static_cast<double>(axis.length - 1);
-  }
-}
-
-Strides bias_strides(const fcsa_problem& p, const kernels::Args& args) {
-  Axes axes = axes_of(p.bias_strides, args.bias_strides, {args.bias_batch, args.bias_heads, args.nq});
-  const Strides strides = resolved(axes);
-  for (const Axis& axis : axes)
-    if (axis.given < 0 || axis.given >= kMostStrideBytes)
-      refuse(fmt::format("bias_strides.{} is {}: it must be from 0 to 2^40 - 1", axis.name, axis.given));
-  return strides;
-}
-
 long long mask_stride(const fcsa_problem& p) {
   if (p.key_mask_batch != 0 && p.key_mask_batch != 1 && p.key_mask_batch != p.batch)
     refuse(fmt::format("key_mask_batch is {}: it must be 1, or as many as batch, which is {}",
                        p.key_mask_batch, p.batch));
-  if (p.key_mask_stride < 0 || p.key_mask_stride >= kMostStrideBytes)
+  if (p.key_mask_stride < 0 || p.key_mask_stride >= kMostStride)
     refuse(fmt::format("key_mask_stride is {}: it must be from 0 to 2^40 - 1", p.key_mask_stride));
   if (p.key_mask_batch == 1) return 0;
   return p.key_mask_stride != 0 ? p.key_mask_stride : p.nk;
 }
 
 void check_choices(const fcsa_problem& p) {
-  if (p.op == FCSA_BACKWARD)
-    throw Failure(FCSA_UNSUPPORTED, "op is FCSA_BACKWARD: there is no backward pass yet");
-  if (p.op != FCSA_FORWARD) refuse(fmt::format("op is {}: set it to FCSA_FORWARD", p.op));
+  if (p.op != FCSA_FORWARD && p.op != FCSA_BACKWARD)
+    refuse(fmt::format("op is {}: set it to FCSA_FORWARD or FCSA_BACKWARD", p.op));
   if (p.device != FCSA_CPU && p.device != FCSA_CUDA)
     refuse(fmt::format("device is {}: set it to FCSA_CPU or FCSA_CUDA", p.device));
   if (p.head_dim > 0 && (p.head_dim > 256 || p.head_dim % 16 != 0))
@@ -156,10 +78,35 @@ void check_choices(const fcsa_problem& p) {
     refuse(fmt::format("logit_bound is {}: it must be 0 (no promise) or positive", p.logit_bound));
   if (!(std::isfinite(p.eps) && p.eps >= 0))
     refuse(fmt::format("eps is {}: it must be finite and not negative", p.eps));
+  if (p.reserved != 0) refuse(fmt::format("reserved is {}: leave it at 0", p.reserved));
+}
+
+void check_gradients(const fcsa_problem& p) {
+  const std::pair<const char*, bool> wanted[] = {{"bias_gradient", flag("bias_gradient", p.bias_gradient)},
+                                                 {"scale_gradient", flag("scale_gradient", p.scale_gradient)},
+                                                 {"deterministic", flag("deterministic", p.deterministic)}};
+  const std::pair<const char*, const fcsa_strides*> strides[] = {{"dout_strides", &p.dout_strides},
+                                                                 {"dq_strides", &p.dq_strides},
+                                                                 {"dk_strides", &p.dk_strides},
+                                                                 {"dv_strides", &p.dv_strides},
+                                                                 {"dbias_strides", &p.dbias_strides}};
+  if (p.op == FCSA_BACKWARD) {
+    if (p.bias_gradient == 1 && p.bias == FCSA_NO_BIAS)
+      refuse("bias_gradient is 1, and there is no bias: set bias, or leave it at 0");
+    return;
+  }
+  const auto wrong = [](const char* field) {
+    refuse(fmt::format("{} is set, and op is FCSA_FORWARD: it is for FCSA_BACKWARD", field));
+  };
+  for (const auto& [field, is_set] : wanted)
+    if (is_set) wrong(field);
+  for (const auto& [field, given] : strides)
+    if (given->batch != 0 || given->head != 0 || given->row != 0) wrong(field);
 }
 
 kernels::Problem problem_of(const fcsa_problem& p) {
   kernels::Problem problem;
+  problem.op = p.op == FCSA_BACKWARD ? Op::backward : Op::forward;
   problem.dtype = dtype_of(p.dtype);
   problem.head_dim = p.head_dim;
   problem.batch = p.batch;
@@ -180,21 +127,39 @@ kernels::Problem problem_of(const fcsa_problem& p) {
   problem.allow_tf32 = flag("allow_tf32", p.allow_tf32) && problem.dtype == DType::f32;
   if (!problem.head_scale) problem.scale = p.scale;
   if (p.logit_bound > 0) problem.logit_bound = p.logit_bound;
+  problem.bias_gradient = p.bias_gradient == 1;
+  problem.scale_gradient = p.scale_gradient == 1;
+  problem.deterministic = p.deterministic == 1;
   return problem;
+}
+
+// Replaces dense strides by those that are given.
+void set_strides(const fcsa_problem& p, DType dtype, kernels::BackwardArgs& args) {
+  const auto queries = [&](const char* name, const fcsa_strides& given, const Strides& dense) {
+    return StatedTensor{name, {args.batch, args.heads, args.nq, p.head_dim}, given, dense};
+  };
+  const auto keys = [&](const char* name, const fcsa_strides& given, const Strides& dense) {
+    return StatedTensor{name, {args.batch, args.kv_heads, args.nk, p.head_dim}, given, dense};
+  };
+  const auto pairs = [&](const char* name, const fcsa_strides& given, const Strides& dense) {
+    return StatedTensor{name, {args.bias_batch, args.bias_heads, args.nq, args.nk}, given, dense};
+  };
+  args.q_strides = input_strides(queries("q", p.q_strides, args.q_strides), dtype);
+  args.k_strides = input_strides(keys("k", p.k_strides, args.k_strides), dtype);
+  args.v_strides = input_strides(keys("v", p.v_strides, args.v_strides), dtype);
+  args.o_strides = output_strides(queries("o", p.o_strides, args.o_strides), dtype);
+  args.bias_strides = bias_strides(pairs("bias", p.bias_strides, args.bias_strides));
+  if (p.op == FCSA_FORWARD) return;
+  args.dout_strides = input_strides(queries("dout", p.dout_strides, args.dout_strides), dtype);
+  args.dq_strides = output_strides(queries("dq", p.dq_strides, args.dq_strides), dtype);
+  args.dk_strides = output_strides(keys("dk", p.dk_strides, args.dk_strides), dtype);
+  args.dv_strides = output_strides(keys("dv", p.dv_strides, args.dv_strides), dtype);
+  args.dbias_strides = bias_gradient_strides(pairs("dbias", p.dbias_strides, args.dbias_strides));
 }
 
 kernels::BackwardArgs args_of(const fcsa_problem& p, const kernels::Problem& problem) {
   kernels::BackwardArgs args = kernels::shape_args(problem);
-  const Lengths queries{p.batch, p.heads, p.nq}, keys{p.batch, problem.kv_heads, p.nk};
-  const Axes q = axes_of(p.q_strides, args.q_strides, queries),
-             k = axes_of(p.k_strides, args.k_strides, keys), v = axes_of(p.v_strides, args.v_strides, keys),
-             o = axes_of(p.o_strides, args.o_strides, queries);
-  args.q_strides = tensor_strides("q", q, problem.dtype);
-  args.k_strides = tensor_strides("k", k, problem.dtype);
-  args.v_strides = tensor_strides("v", v, problem.dtype);
-  args.o_strides = tensor_strides("o", o, problem.dtype);
-  require_apart(o, args.o_strides, p.head_dim);
-  args.bias_strides = bias_strides(p, args);
+  set_strides(p, problem.dtype, args);
   args.key_mask_stride = mask_stride(p);
   args.eps = p.eps;
   return args;
@@ -212,14 +177,46 @@ void check_pointer(const char* name, const void* pointer, std::size_t alignment)
     refuse(fmt::format("{} is not aligned to {} bytes", name, alignment));
 }
 
-// A tensor that is there exactly when the problem says so.
-void check_optional(const char* name, const void* pointer, bool wanted, std::size_t alignment) {
-  if (wanted) return check_pointer(name, pointer, alignment);
-  if (pointer != nullptr)
+// A tensor that is there exactly when a field of the problem says so.
+struct Optional {
+  const char* name;
+  const void* pointer;
+  bool wanted;
+  const char* field;
+};
+
+void check_optional(const Optional& tensor, std::size_t alignment) {
+  if (tensor.wanted) return check_pointer(tensor.name, tensor.pointer, alignment);
+  if (tensor.pointer != nullptr)
     refuse(
         fmt::format("{} is given, but the plan was made for a problem without it: set {} in fcsa_problem, or "
                     "leave the pointer null",
-                    name, name));
+                    tensor.name, tensor.field));
+}
+
+void check_forward_tensors(const Request& request, const fcsa_tensors& t, std::size_t bias_alignment) {
+  const kernels::Problem& problem = request.problem;
+  for (const auto& [name, pointer] :
+       {std::pair<const char*, const void*>{"q", t.q}, {"k", t.k}, {"v", t.v}, {"o", t.o}})
+    check_pointer(name, pointer, 16);
+  check_optional({"key_mask", t.key_mask, problem.key_mask, "key_mask"}, 1);
+  check_optional({"bias", t.bias, problem.bias != Bias::none, "bias"}, bias_alignment);
+  check_optional({"head_scale", t.head_scale, problem.head_scale, "head_scale"}, sizeof(float));
+  if (problem.op == Op::forward)
+    check_optional({"lse", t.lse, request.writes_lse, "lse"}, sizeof(float));
+  else if (t.lse == nullptr)
+    refuse("lse is null: the backward pass reads what a forward pass with lse = 1 in fcsa_problem wrote");
+  else
+    check_pointer("lse", t.lse, sizeof(float));
+}
+
+void check_gradient_tensors(const kernels::Problem& problem, const fcsa_tensors& t,
+                            std::size_t bias_alignment) {
+  for (const auto& [name, pointer] :
+       {std::pair<const char*, const void*>{"dout", t.dout}, {"dq", t.dq}, {"dk", t.dk}, {"dv", t.dv}})
+    check_pointer(name, pointer, 16);
+  check_optional({"dbias", t.dbias, problem.bias_gradient, "bias_gradient"}, bias_alignment);
+  check_optional({"dscale", t.dscale, problem.scale_gradient, "scale_gradient"}, sizeof(float));
 }
 
 }  // namespace
@@ -236,6 +233,7 @@ void check_size(const char* name, std::size_t stated, std::size_t known) {
 Request request_of(const fcsa_problem& p) {
   check_size("fcsa_problem", p.size, sizeof(p));
   check_choices(p);
+  check_gradients(p);
   Request request;
   request.problem = problem_of(p);
   try {
@@ -252,14 +250,10 @@ Request request_of(const fcsa_problem& p) {
 kernels::BackwardArgs place(const Request& request, const fcsa_tensors& t, std::size_t workspace_bytes) {
   check_size("fcsa_tensors", t.size, sizeof(t));
   const kernels::Problem& problem = request.problem;
-  for (const auto& [name, pointer] :
-       {std::pair<const char*, const void*>{"q", t.q}, {"k", t.k}, {"v", t.v}, {"o", t.o}})
-    check_pointer(name, pointer, 16);
-  const bool wide_bias = problem.bias == Bias::f32 || problem.dtype == DType::f32;
-  check_optional("lse", t.lse, request.writes_lse, sizeof(float));
-  check_optional("key_mask", t.key_mask, problem.key_mask, 1);
-  check_optional("bias", t.bias, problem.bias != Bias::none, wide_bias ? 4 : 2);
-  check_optional("head_scale", t.head_scale, problem.head_scale, sizeof(float));
+  const std::size_t bias_alignment =
+      problem.bias == Bias::f32 || problem.dtype == DType::f32 ? sizeof(float) : 2;
+  check_forward_tensors(request, t, bias_alignment);
+  if (problem.op == Op::backward) check_gradient_tensors(problem, t, bias_alignment);
   if (t.workspace_bytes < workspace_bytes)
     refuse(fmt::format("workspace_bytes is {}: this plan needs {}, as fcsa_workspace_bytes says",
                        t.workspace_bytes, workspace_bytes));
@@ -275,6 +269,13 @@ kernels::BackwardArgs place(const Request& request, const fcsa_tensors& t, std::
   args.bias = t.bias;
   args.head_scale = t.head_scale;
   args.workspace = t.workspace;
+  if (problem.op == Op::forward) return args;
+  args.dout = t.dout;
+  args.dq = t.dq;
+  args.dk = t.dk;
+  args.dv = t.dv;
+  args.dbias = t.dbias;
+  args.dscale = t.dscale;
   return args;
 }
 

@@ -9,14 +9,14 @@ namespace fcsa::library {
 struct Request {
   kernels::Problem problem;
   kernels::BackwardArgs args;  // every pointer null
-  bool writes_lse = false;
+  bool writes_lse = false;     // forward: for the caller
 };
 
 // Throws Failure that names the field, its value, and what is allowed.
 Request request_of(const fcsa_problem& problem);
 
-// The request's arguments with the caller's pointers; lse is null unless the request writes it. Throws
-// Failure that names the pointer.
+// The request's arguments with the caller's pointers, those of gradients where it is about them; a forward
+// pass that writes no lse has none. Throws Failure that names the pointer.
 kernels::BackwardArgs place(const Request& request, const fcsa_tensors& tensors, std::size_t workspace_bytes);
 
 // Throws Failure unless the size that a struct states is the one that this library knows.

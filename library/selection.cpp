@@ -21,21 +21,34 @@ Selection selection_of(const Problem& problem, const std::string& configuration,
           std::move(reason)};
 }
 
-// What was tuned with another scale or bound, but by the same kernels, was tuned for this problem too.
-Problem as_tuned(const tuner::DispatchTable& table, Problem problem) {
+bool wants_the_same(const Problem& a, const Problem& b) {
+  return a.bias_gradient == b.bias_gradient && a.scale_gradient == b.scale_gradient &&
+         a.deterministic == b.deterministic;
+}
+
+// The problem in the terms of another one of the same kernels.
+Problem in_terms_of(const Problem& tuned, Problem problem) {
+  problem.scale = tuned.scale;
+  problem.logit_bound = tuned.logit_bound;
+  problem.bias_gradient = tuned.bias_gradient;
+  problem.scale_gradient = tuned.scale_gradient;
+  problem.deterministic = tuned.deterministic;
+  return problem;
+}
+
+// What was tuned with another scale or bound, but by the same kernels, was tuned for this problem too; and
+// where there is nothing closer, what was tuned for fewer or more gradients.
+Problem as_tuned(const tuner::DispatchTable& table, const Problem& problem) {
   const std::string text = kernels::class_text(problem);
   const kernels::Traits traits = kernels::traits_of(problem);
-  const Problem* same_kernels = nullptr;
+  std::optional<Problem> closest;
   for (const auto& dispatch : table.classes) {
     if (dispatch.class_text == text) return problem;
-    const bool same = dispatch.traits == traits && dispatch.entries.front().problem.op == problem.op;
-    if (same) same_kernels = &dispatch.entries.front().problem;
+    const Problem other = in_terms_of(dispatch.entries.front().problem, problem);
+    if (dispatch.traits != traits || dispatch.class_text != kernels::class_text(other)) continue;
+    if (!closest || wants_the_same(other, problem)) closest = other;
   }
-  if (same_kernels != nullptr) {
-    problem.scale = same_kernels->scale;
-    problem.logit_bound = same_kernels->logit_bound;
-  }
-  return problem;
+  return closest.value_or(problem);
 }
 
 // A configuration that was tuned for another shape, on another device or by an older fcsa may not fit.

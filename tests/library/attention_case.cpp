@@ -6,71 +6,14 @@
 #include <limits>
 #include <random>
 
-#include "kernels/reference/reference.h"
-
 namespace fcsa::library {
 namespace {
 
 using kernels::Args;
-using kernels::DType;
-using kernels::Strides;
-
-constexpr unsigned char kPattern = 0xa5;
-constexpr unsigned char kNan = 0xff;
-
-DType dtype_of(std::int32_t dtype) {
-  return dtype == FCSA_F32 ? DType::f32 : dtype == FCSA_BF16 ? DType::bf16 : DType::f16;
-}
-
-// Sizes and strides of a tensor.
-struct Shape {
-  int batch, heads, rows, channels;
-  Strides strides;
-
-  std::size_t elements() const {
-    return static_cast<std::size_t>((batch - 1) * strides.batch + (heads - 1) * strides.head +
-                                    (rows - 1) * strides.row + channels);
-  }
-  // Calls f with the index of every element.
-  template <typename F>
-  void for_each(const F& f) const {
-    for (int b = 0; b < batch; ++b)
-      for (int h = 0; h < heads; ++h)
-        for (int i = 0; i < rows; ++i)
-          for (int c = 0; c < channels; ++c) f(b * strides.batch + h * strides.head + i * strides.row + c);
-  }
-};
-
-// Strides that are all zero are dense.
-Shape laid_out(Shape shape, const fcsa_strides& given, std::int32_t layout) {
-  const long long h = shape.heads, n = shape.rows, d = shape.channels;
-  shape.strides = {given.batch, given.head, given.row};
-  if (given.batch == 0 && given.head == 0 && given.row == 0)
-    shape.strides = layout == FCSA_BNHD ? Strides{n * h * d, d, h * d} : Strides{h * n * d, n * d, d};
-  return shape;
-}
-
-Shape shape_of_q(const fcsa_problem& p) {
-  return laid_out({p.batch, p.heads, p.nq, p.head_dim, {}}, p.q_strides, p.layout);
-}
-Shape shape_of_keys(const fcsa_problem& p, const fcsa_strides& strides) {
-  return laid_out({p.batch, p.kv_heads != 0 ? p.kv_heads : p.heads, p.nk, p.head_dim, {}}, strides, p.layout);
-}
-Shape shape_of_o(const fcsa_problem& p) {
-  return laid_out({p.batch, p.heads, p.nq, p.head_dim, {}}, p.o_strides, p.layout);
-}
-Shape shape_of_bias(const fcsa_problem& p) {
-  return laid_out({p.bias_batch != 0 ? p.bias_batch : p.batch,
-                   p.bias_heads != 0 ? p.bias_heads : p.heads,
-                   p.nq,
-                   p.nk,
-                   {}},
-                  p.bias_strides, FCSA_BHND);
-}
 
 kernels::Traits traits_of(const fcsa_problem& p) {
   kernels::Traits traits;
-  traits.dtype = dtype_of(p.dtype);
+  traits.dtype = dtype_of(p);
   traits.head_dim = p.head_dim;
   traits.causal = p.causal != 0;
   traits.key_mask = p.key_mask != 0;
@@ -92,30 +35,21 @@ Args args_of(const fcsa_problem& p) {
   args.nk = p.nk;
   args.scale = p.scale;
   args.eps = p.eps;
-  const Shape bias = shape_of_bias(p);
+  const Shape bias = shape_of_bias(p, p.bias_strides);
   args.bias_batch = bias.batch;
   args.bias_heads = bias.heads;
   args.bias_strides = bias.strides;
-  args.q_strides = shape_of_q(p).strides;
+  args.q_strides = shape_of_queries(p, p.q_strides).strides;
   args.k_strides = shape_of_keys(p, p.k_strides).strides;
   args.v_strides = shape_of_keys(p, p.v_strides).strides;
-  args.o_strides = shape_of_o(p).strides;
+  args.o_strides = shape_of_queries(p, p.o_strides).strides;
   args.key_mask_stride = p.key_mask_batch == 1 ? 0 : p.key_mask_stride != 0 ? p.key_mask_stride : p.nk;
   return args;
 }
 
-Memory random_tensor(DType dtype, const Shape& shape, unsigned seed) {
-  Memory memory(shape.elements() * kernels::element_bytes(dtype), kNan);
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  shape.for_each(
-      [&](long long index) { kernels::store_element(dtype, memory.data(), index, normal(random)); });
-  return memory;
-}
-
 Memory random_bias(const fcsa_problem& p, unsigned seed) {
   if (p.bias == FCSA_NO_BIAS) return {0, 0};
-  return random_tensor(p.bias == FCSA_BIAS_F32 ? DType::f32 : dtype_of(p.dtype), shape_of_bias(p), seed);
+  return random_tensor(bias_dtype_of(p), shape_of_bias(p, p.bias_strides), seed);
 }
 
 }  // namespace
@@ -131,20 +65,15 @@ fcsa_problem forward_problem(std::int32_t dtype, int heads, int rows, int head_d
   return problem;
 }
 
-Memory::Memory(std::size_t bytes, unsigned char value)
-    : bytes_(bytes), data_(static_cast<unsigned char*>(std::aligned_alloc(256, (bytes + 255) / 256 * 256))) {
-  std::memset(data_.get(), value, (bytes + 255) / 256 * 256);
-}
-
 AttentionCase::AttentionCase(const fcsa_problem& problem, unsigned seed)
     : problem_(problem),
       traits_(traits_of(problem)),
       args_(args_of(problem)),
-      q_(random_tensor(traits_.dtype, shape_of_q(problem), seed)),
+      q_(random_tensor(traits_.dtype, shape_of_queries(problem, problem.q_strides), seed)),
       k_(random_tensor(traits_.dtype, shape_of_keys(problem, problem.k_strides), seed + 1)),
       v_(random_tensor(traits_.dtype, shape_of_keys(problem, problem.v_strides), seed + 2)),
-      o_(shape_of_o(problem).elements() * kernels::element_bytes(traits_.dtype), kPattern),
-      lse_(sizeof(float) * args_.batch * args_.heads * args_.nq, kNan),
+      o_(output_tensor(traits_.dtype, shape_of_queries(problem, problem.o_strides))),
+      lse_(sizeof(float) * args_.batch * args_.heads * args_.nq, 0xff),
       key_mask_(static_cast<std::size_t>((args_.batch - 1) * args_.key_mask_stride + args_.nk), 1),
       bias_(random_bias(problem, seed + 3)),
       head_scale_(sizeof(float) * args_.heads, 0) {
@@ -176,16 +105,13 @@ fcsa_tensors AttentionCase::tensors() const {
 }
 
 double AttentionCase::worst_error() const {
-  std::vector<kernels::RowIndex> rows;
-  for (int b = 0; b < args_.batch; ++b)
-    for (int h = 0; h < args_.heads; ++h)
-      for (int i = 0; i < args_.nq; ++i) rows.push_back({b, h, i});
+  const Shape shape = shape_of_queries(problem_, problem_.o_strides);
+  const std::vector<kernels::RowIndex> rows = shape.all_rows();
   const auto expected = kernels::reference_rows(traits_, args_, rows);
   const auto* lse = reinterpret_cast<const float*>(lse_.data());
   double worst = 0;
   for (std::size_t r = 0; r < rows.size(); ++r) {
-    const long long start = rows[r].batch * args_.o_strides.batch + rows[r].head * args_.o_strides.head +
-                            rows[r].row * args_.o_strides.row;
+    const long long start = shape.start(rows[r]);
     double norm = 0, difference = 0;
     for (int c = 0; c < traits_.head_dim; ++c) {
       const double wanted = expected.o[r * traits_.head_dim + c];
@@ -203,12 +129,7 @@ double AttentionCase::worst_error() const {
 }
 
 bool AttentionCase::gaps_are_intact() const {
-  const std::size_t element = kernels::element_bytes(traits_.dtype);
-  std::vector<bool> written(o_.bytes() / element);
-  shape_of_o(problem_).for_each([&](long long index) { written[static_cast<std::size_t>(index)] = true; });
-  for (std::size_t i = 0; i < o_.bytes(); ++i)
-    if (!written[i / element] && o_.data()[i] != kPattern) return false;
-  return true;
+  return library::gaps_are_intact(o_, traits_.dtype, shape_of_queries(problem_, problem_.o_strides));
 }
 
 double tolerance(std::int32_t dtype) {

@@ -1,33 +1,11 @@
 // A problem of fcsa.h with tensors in host memory, and its answer in double precision.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-#include <cstdlib>
-#include <memory>
-#include <vector>
-
-#include "kernels/problem.h"
-#include "library/fcsa.h"
+#include "tests/library/tensors.h"
 
 namespace fcsa::library {
 
 fcsa_problem forward_problem(std::int32_t dtype, int heads, int rows, int head_dim);
-
-// Memory aligned to 256 bytes, filled with one byte value.
-class Memory {
- public:
-  Memory(std::size_t bytes, unsigned char value);
-  unsigned char* data() const { return data_.get(); }
-  std::size_t bytes() const { return bytes_; }
-
- private:
-  struct Free {
-    void operator()(unsigned char* data) const { std::free(data); }
-  };
-  std::size_t bytes_;
-  std::unique_ptr<unsigned char, Free> data_;
-};
 
 // Tensors of a problem: random values with NaN in between where there are gaps, and outputs filled with a
 // pattern.
@@ -36,6 +14,8 @@ class AttentionCase {
   explicit AttentionCase(const fcsa_problem& problem, unsigned seed = 1);
 
   const fcsa_problem& problem() const { return problem_; }
+  const kernels::Traits& traits() const { return traits_; }
+  const kernels::Args& args() const { return args_; }  // o and lse are null
   // Pointers to the tensors that the problem has; no workspace.
   fcsa_tensors tensors() const;
   const Memory& q() const { return q_; }

@@ -24,6 +24,11 @@ class CudaContextTest : public LibraryTest {
     problem.device = FCSA_CUDA;
     return problem;
   }
+  static fcsa_problem backward_problem() {
+    fcsa_problem backward = problem();
+    backward.op = FCSA_BACKWARD;
+    return backward;
+  }
 
   // Addresses that look like a device's.
   static fcsa_tensors tensors(const fcsa_plan* plan) {
@@ -34,12 +39,22 @@ class CudaContextTest : public LibraryTest {
     t.workspace_bytes = fcsa_workspace_bytes(plan);
     return t;
   }
+  // For all gradients of backward_problem().
+  static fcsa_tensors backward_tensors(const fcsa_plan* plan) {
+    fcsa_tensors t = tensors(plan);
+    t.dout = address(7), t.dq = address(8), t.dk = address(9), t.dv = address(10);
+    return t;
+  }
   static void* address(std::uintptr_t number) { return reinterpret_cast<void*>(number << 20); }
   static CUstream stream(std::uintptr_t number) { return reinterpret_cast<CUstream>(number << 8); }
 
   static fcsa_status forward(fcsa_plan* plan, CUstream stream = nullptr) {
     const fcsa_tensors t = tensors(plan);
     return fcsa_forward(plan, &t, stream);
+  }
+  static fcsa_status backward(fcsa_plan* plan, CUstream stream = nullptr) {
+    const fcsa_tensors t = backward_tensors(plan);
+    return fcsa_backward(plan, &t, stream);
   }
 
   testing::ScopedEnvironment driver_{"FCSA_LIBCUDA", FCSA_FAKE_CUDA};
@@ -81,6 +96,69 @@ TEST_F(CudaContextTest, GetsTheCallersPointersAndStream) {
     EXPECT_EQ(launch.args.workspace, address(6));
     EXPECT_EQ(launch.args.nq, 512);
   }
+}
+
+TEST_F(CudaContextTest, GetsTheCallersPointersAndStreamForTheBackwardPass) {
+  fcsa_problem p = backward_problem();
+  p.scale_gradient = 1;
+  p.dk_strides = {2 * 512 * 64, 64, 2 * 64};
+  const auto made = plan(library_, p);
+  ASSERT_EQ(fcsa_prepare(made.get()), FCSA_OK) << fcsa_last_error();
+  fcsa_tensors t = backward_tensors(made.get());
+  t.dscale = static_cast<float*>(address(11));
+  ASSERT_EQ(fcsa_backward(made.get(), &t, stream(7)), FCSA_OK) << fcsa_last_error();
+  ASSERT_FALSE(fake_cuda::launches().empty());
+  for (const auto& launch : fake_cuda::launches()) {
+    EXPECT_EQ(launch.stream, stream(7));
+    EXPECT_EQ(launch.args.o, address(4));
+    EXPECT_EQ(launch.args.lse, address(5));
+    EXPECT_EQ(launch.args.dout, address(7));
+    EXPECT_EQ(launch.args.dq, address(8));
+    EXPECT_EQ(launch.args.dk, address(9));
+    EXPECT_EQ(launch.args.dv, address(10));
+    EXPECT_EQ(launch.args.dbias, nullptr);
+    EXPECT_EQ(launch.args.dscale, address(11));
+    EXPECT_EQ(launch.args.dk_strides.row, 2 * 64);
+    EXPECT_TRUE(launch.args.wants_dscale);
+    EXPECT_FALSE(launch.args.wants_dbias);
+  }
+}
+
+TEST_F(CudaContextTest, HasOneMoreLaunchWhereTheGradientOfTheScaleIsWanted) {
+  const int before = fake_cuda::modules_loaded();
+  fcsa_problem p = backward_problem();
+  const auto plain = plan(library_, p);
+  ASSERT_EQ(backward(plain.get()), FCSA_OK) << fcsa_last_error();
+  const std::size_t launches = fake_cuda::launches().size();
+  p.scale_gradient = 1;
+  const auto scaled = plan(library_, p);
+  fcsa_tensors t = backward_tensors(scaled.get());
+  t.dscale = static_cast<float*>(address(11));
+  ASSERT_EQ(fcsa_backward(scaled.get(), &t, nullptr), FCSA_OK) << fcsa_last_error();
+  EXPECT_EQ(fake_cuda::launches().size(), 2 * launches + 1);
+  // By the same kernels.
+  EXPECT_EQ(fake_cuda::modules_loaded(), before + 1);
+}
+
+TEST_F(CudaContextTest, OfABackwardPassUnderCaptureNeedsAPlanThatIsPrepared) {
+  const auto made = plan(library_, backward_problem());
+  fake_cuda::capture(stream(7));
+  EXPECT_EQ(backward(made.get(), stream(7)), FCSA_NOT_PREPARED);
+  EXPECT_TRUE(fake_cuda::launches().empty());
+  ASSERT_EQ(fcsa_prepare(made.get()), FCSA_OK) << fcsa_last_error();
+  EXPECT_EQ(backward(made.get(), stream(7)), FCSA_OK) << fcsa_last_error();
+  EXPECT_FALSE(fake_cuda::launches().empty());
+}
+
+TEST_F(CudaContextTest, GetsNoAtomicsWhereTheBackwardPassIsToBeDeterministic) {
+  fcsa_problem p = backward_problem();
+  p.dtype = FCSA_BF16;
+  EXPECT_TRUE(contains(fcsa_describe(plan(library_, p).get()), "mma.backward{dq=1"))
+      << fcsa_describe(plan(library_, p).get());
+  p.deterministic = 1;
+  const std::string text = fcsa_describe(plan(library_, p).get());
+  EXPECT_TRUE(contains(text, "configuration: mma.backward")) << text;
+  EXPECT_FALSE(contains(text, "dq=1")) << text;
 }
 
 TEST_F(CudaContextTest, MayBeMissingInAThreadThatLaunches) {

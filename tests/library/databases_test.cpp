@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "tests/library/attention_case.h"
+#include "tests/library/gradient_case.h"
 #include "tests/library/library_fixture.h"
 #include "tests/library/tuned_database.h"
 #include "tests/runner/write_file.h"
@@ -10,15 +10,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A database with one trial of this CPU, or of one that differs from it as `change` says.
-void write_database(const fs::path& file, void (*change)(kernels::DeviceInfo&) = nullptr) {
+kernels::Problem tuned_problem(kernels::Op op = kernels::Op::forward) {
   kernels::Problem problem;
+  problem.op = op;
   problem.heads = problem.kv_heads = 2;
   problem.head_dim = 16;
   problem.nq = problem.nk = 512;
+  return problem;
+}
+
+// A database with one trial of this CPU, or of one that differs from it as `change` says.
+void write_database(const fs::path& file, void (*change)(kernels::DeviceInfo&) = nullptr) {
   kernels::DeviceInfo device = runner::cpu::describe_cpu("g++");
   if (change != nullptr) change(device);
-  write_tuned_database(file, problem, device);
+  write_tuned_database(file, tuned_problem(), device);
 }
 
 std::string other_configuration() {
@@ -58,6 +63,20 @@ TEST_F(DatabasesTest, DecideWhateverTheScaleIsWhereTheKernelsAreTheSame) {
   EXPECT_TRUE(contains(description(library, 512, 4.0f), other_configuration()));
   // Its logits are not bounded as tightly as those kernels need.
   EXPECT_FALSE(contains(description(library, 512, 100.0f), other_configuration()));
+}
+
+TEST_F(DatabasesTest, DecideForTheBackwardPassWhicheverGradientsAreWanted) {
+  write_tuned_database(file("a.db"), tuned_problem(kernels::Op::backward), runner::cpu::describe_cpu("g++"));
+  const auto library = open(file("a.db").c_str());
+  const std::string tuned = configuration_of_tuned_database(16, kernels::Op::backward);
+  fcsa_problem problem = backward_problem(FCSA_F32, 2, 512, 16);
+  const std::string text = fcsa_describe(plan(library, problem).get());
+  EXPECT_TRUE(contains(text, "configuration: " + tuned + "\nchosen: tuned at")) << text;
+  problem.scale = 4;
+  problem.scale_gradient = problem.deterministic = 1;
+  const std::string other = fcsa_describe(plan(library, problem).get());
+  EXPECT_TRUE(contains(other, "configuration: " + tuned)) << other;
+  EXPECT_TRUE(contains(description(library), "nothing like it was tuned"));  // of the forward pass
 }
 
 TEST_F(DatabasesTest, AreLookedForInTheirOrder) {

@@ -6,7 +6,7 @@
 
 #include <vector>
 
-#include "kernels/common/interface.h"
+#include "kernels/common/backward.h"
 
 namespace fake_cuda {
 
@@ -24,7 +24,7 @@ void end_captures();
 struct Launch {
   CUcontext context;
   CUstream stream;
-  fcsa::kernels::Args args;
+  fcsa::kernels::BackwardArgs args;  // of forward kernels too: what they take is a part of it
 };
 const std::vector<Launch>& launches();
 void forget_launches();

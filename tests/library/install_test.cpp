@@ -35,10 +35,9 @@ class InstalledLibraryTest : public ::testing::Test {
 
   // Copied away from this tree, so that nothing of it is found by being near.
   static fs::path example(const std::string& name) {
-    fs::copy_file(fs::path(FCSA_TEST_SOURCES "/examples") / "check.h", folder() / "check.h",
-                  fs::copy_options::skip_existing);
-    fs::copy_file(fs::path(FCSA_TEST_SOURCES "/examples") / name, folder() / name,
-                  fs::copy_options::skip_existing);
+    for (const std::string& file : {std::string("check.h"), std::string("check_gradients.h"), name})
+      fs::copy_file(fs::path(FCSA_TEST_SOURCES "/examples") / file, folder() / file,
+                    fs::copy_options::skip_existing);
     return folder() / name;
   }
 
@@ -96,6 +95,10 @@ TEST_F(InstalledLibraryTest, ServesACompilerAlone) {
   ASSERT_EQ(built.status, 0) << built.output;
   const auto ran = run_command(fmt::format("'{}/program' 100", folder().string()));
   EXPECT_EQ(ran.status, 0) << ran.output;
+  EXPECT_NE(ran.output.find("no gradients: no C++ compiler"), std::string::npos) << ran.output;
+  const auto compiled = run_command(fmt::format("FCSA_CXX= '{}/program' 100", folder().string()));
+  EXPECT_EQ(compiled.status, 0) << compiled.output;
+  EXPECT_NE(compiled.output.find("error of the gradients: "), std::string::npos) << compiled.output;
 }
 
 TEST_F(InstalledLibraryTest, ServesTheProgramInTheReadme) {
@@ -126,7 +129,7 @@ TEST_F(InstalledLibraryTest, ShowsOnlyItsOwnInterface) {
   int own = 0;
   for (std::string address, kind, name; lines >> address >> kind >> name; ++own)
     EXPECT_EQ(name.rfind("fcsa_", 0), 0U) << name;
-  EXPECT_EQ(own, 11) << symbols.output;
+  EXPECT_EQ(own, 12) << symbols.output;
 }
 
 TEST_F(InstalledLibraryTest, HasAPkgConfigFileThatPointsAtIt) {

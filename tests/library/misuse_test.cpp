@@ -3,16 +3,11 @@
 #include <functional>
 #include <limits>
 
-#include "tests/library/attention_case.h"
+#include "tests/library/gradient_case.h"
 #include "tests/library/library_fixture.h"
 
 namespace fcsa::library {
 namespace {
-
-class MisuseTest : public LibraryWithoutCompilerTest {
- protected:
-  LibraryPtr library_ = open("");
-};
 
 struct Misuse {
   std::function<void(fcsa_problem&)> change;
@@ -20,14 +15,49 @@ struct Misuse {
   const char* text;  // part of what fcsa_last_error says
 };
 
+using TensorMisuse = std::pair<std::function<void(fcsa_tensors&)>, const char*>;
+
+class MisuseTest : public LibraryWithoutCompilerTest {
+ protected:
+  // With two batches.
+  void expect_refused(fcsa_problem right, const std::vector<Misuse>& misuses) {
+    right.batch = 2;
+    for (const auto& misuse : misuses) {
+      fcsa_problem problem = right;
+      misuse.change(problem);
+      auto* plan = reinterpret_cast<fcsa_plan*>(&problem);
+      EXPECT_EQ(fcsa_plan_create(library_.get(), &problem, &plan), misuse.status) << misuse.text;
+      EXPECT_EQ(plan, nullptr) << misuse.text;
+      EXPECT_TRUE(contains(fcsa_last_error(), misuse.text)) << misuse.text << "\n" << fcsa_last_error();
+    }
+  }
+
+  using Run = decltype(fcsa_forward);
+  static void expect_refused(Run* run, fcsa_plan* plan, fcsa_tensors right,
+                             const std::vector<TensorMisuse>& misuses) {
+    const Memory workspace(fcsa_workspace_bytes(plan), 0);
+    right.workspace = workspace.data();
+    right.workspace_bytes = workspace.bytes();
+    for (const auto& [change, text] : misuses) {
+      fcsa_tensors tensors = right;
+      change(tensors);
+      EXPECT_EQ(run(plan, &tensors, nullptr), FCSA_INVALID_ARGUMENT) << text;
+      EXPECT_TRUE(contains(fcsa_last_error(), text)) << text << "\n" << fcsa_last_error();
+    }
+  }
+
+  LibraryPtr library_ = open("");
+};
+
+alignas(256) unsigned char elsewhere[4096];
+
 TEST_F(MisuseTest, OfAProblemIsAnErrorThatNamesTheFieldAndWhatIsAllowed) {
   using P = fcsa_problem&;
   const std::vector<Misuse> misuses = {
       {[](P p) { p.size = 0; }, FCSA_INVALID_ARGUMENT, "fcsa_problem.size is 0: start from its _INIT macro"},
       {[](P p) { p.size = 24; }, FCSA_INVALID_ARGUMENT,
-       "fcsa_problem.size is 24: fcsa " FCSA_VERSION " knows 232"},
-      {[](P p) { p.op = 0; }, FCSA_INVALID_ARGUMENT, "op is 0: set it to FCSA_FORWARD"},
-      {[](P p) { p.op = FCSA_BACKWARD; }, FCSA_UNSUPPORTED, "no backward pass"},
+       "fcsa_problem.size is 24: fcsa " FCSA_VERSION " knows 368"},
+      {[](P p) { p.op = 0; }, FCSA_INVALID_ARGUMENT, "op is 0: set it to FCSA_FORWARD or FCSA_BACKWARD"},
       {[](P p) { p.device = 0; }, FCSA_INVALID_ARGUMENT, "device is 0: set it to FCSA_CPU or FCSA_CUDA"},
       {[](P p) { p.dtype = 0; }, FCSA_INVALID_ARGUMENT, "dtype is 0: set it to FCSA_F32"},
       {[](P p) { p.batch = 0; }, FCSA_INVALID_ARGUMENT, "batch is 0: it must be at least 1"},
@@ -70,22 +100,61 @@ TEST_F(MisuseTest, OfAProblemIsAnErrorThatNamesTheFieldAndWhatIsAllowed) {
        FCSA_INVALID_ARGUMENT, "rows of o would overlap"},
       {[](P p) { p.o_strides.batch = std::numeric_limits<std::int64_t>::max(); }, FCSA_INVALID_ARGUMENT,
        "below 2^40"},
+      {[](P p) { p.reserved = 1; }, FCSA_INVALID_ARGUMENT, "reserved is 1: leave it at 0"},
+      {[](P p) { p.bias_gradient = 2; }, FCSA_INVALID_ARGUMENT, "bias_gradient is 2: set it to 0 or 1"},
+      {[](P p) { p.bias_gradient = 1; }, FCSA_INVALID_ARGUMENT,
+       "bias_gradient is set, and op is FCSA_FORWARD: it is for FCSA_BACKWARD"},
+      {[](P p) { p.scale_gradient = 1; }, FCSA_INVALID_ARGUMENT, "scale_gradient is set"},
+      {[](P p) { p.deterministic = 1; }, FCSA_INVALID_ARGUMENT, "deterministic is set"},
+      {[](P p) { p.dq_strides.row = 32; }, FCSA_INVALID_ARGUMENT, "dq_strides is set"},
+      {[](P p) { p.dbias_strides.row = 32; }, FCSA_INVALID_ARGUMENT, "dbias_strides is set"},
   };
-  for (const auto& misuse : misuses) {
-    fcsa_problem problem = forward_problem(FCSA_F32, 2, 20, 32);
-    problem.batch = 2;
-    misuse.change(problem);
-    auto* plan = reinterpret_cast<fcsa_plan*>(&problem);
-    EXPECT_EQ(fcsa_plan_create(library_.get(), &problem, &plan), misuse.status) << misuse.text;
-    EXPECT_EQ(plan, nullptr) << misuse.text;
-    EXPECT_TRUE(contains(fcsa_last_error(), misuse.text)) << misuse.text << "\n" << fcsa_last_error();
-  }
+  expect_refused(forward_problem(FCSA_F32, 2, 20, 32), misuses);
+}
+
+TEST_F(MisuseTest, OfABackwardProblemIsAnErrorThatNamesTheFieldAndWhatIsAllowed) {
+  using P = fcsa_problem&;
+  const std::vector<Misuse> misuses = {
+      {[](P p) { p.bias_gradient = 1; }, FCSA_INVALID_ARGUMENT,
+       "bias_gradient is 1, and there is no bias: set bias, or leave it at 0"},
+      {[](P p) { p.deterministic = -1; }, FCSA_INVALID_ARGUMENT, "deterministic is -1: set it to 0 or 1"},
+      {[](P p) {
+         p.dout_strides = {1280, 640, 34};
+       },
+       FCSA_INVALID_ARGUMENT, "dout_strides.row is 34: it must be a multiple of 4"},
+      {[](P p) {
+         p.dq_strides = {1280, 320, 32};
+       },
+       FCSA_INVALID_ARGUMENT, "rows of dq would overlap"},
+      {[](P p) {
+         p.dk_strides = {1280, 32, 32};
+       },
+       FCSA_INVALID_ARGUMENT, "rows of dk would overlap"},
+      {[](P p) {
+         p.dv_strides = {640, 640, 32};
+       },
+       FCSA_INVALID_ARGUMENT, "rows of dv would overlap"},
+      {[](P p) {
+         p.dv_strides = {1280, 0, 32};
+       },
+       FCSA_INVALID_ARGUMENT, "dv_strides.head is 0: there are 2"},
+      {[](P p) {
+         p.bias = FCSA_BIAS_F32, p.bias_gradient = 1;
+         p.dbias_strides = {800, 400, 19};
+       },
+       FCSA_INVALID_ARGUMENT, "dbias_strides.row is 19: rows of dbias would overlap"},
+      {[](P p) {
+         p.bias = FCSA_BIAS_F32, p.bias_gradient = 1;
+         p.dbias_strides = {800, 0, 20};
+       },
+       FCSA_INVALID_ARGUMENT, "dbias_strides.head is 0"},
+  };
+  expect_refused(backward_problem(FCSA_F32, 2, 20, 32), misuses);
 }
 
 TEST_F(MisuseTest, OfTensorsIsAnErrorThatNamesThePointer) {
   using T = fcsa_tensors&;
-  alignas(256) static unsigned char elsewhere[4096];
-  const std::vector<std::pair<std::function<void(T)>, const char*>> misuses = {
+  const std::vector<TensorMisuse> misuses = {
       {[](T t) { t.size = 0; }, "fcsa_tensors.size is 0"},
       {[](T t) { t.q = nullptr; }, "q is null"},
       {[](T t) { t.k = elsewhere + 8; }, "k is not aligned to 16 bytes"},
@@ -102,15 +171,40 @@ TEST_F(MisuseTest, OfTensorsIsAnErrorThatNamesThePointer) {
   const fcsa_problem problem = forward_problem(FCSA_F32, 2, 20, 32);
   const AttentionCase attention(problem);
   const auto plan = LibraryTest::plan(library_, problem);
-  const Memory workspace(fcsa_workspace_bytes(plan.get()), 0);
-  for (const auto& [change, text] : misuses) {
-    fcsa_tensors tensors = attention.tensors();
-    tensors.workspace = workspace.data();
-    tensors.workspace_bytes = workspace.bytes();
-    change(tensors);
-    EXPECT_EQ(fcsa_forward(plan.get(), &tensors, nullptr), FCSA_INVALID_ARGUMENT) << text;
-    EXPECT_TRUE(contains(fcsa_last_error(), text)) << text << "\n" << fcsa_last_error();
-  }
+  expect_refused(fcsa_forward, plan.get(), attention.tensors(), misuses);
+}
+
+TEST_F(MisuseTest, OfTensorsOfGradientsIsAnErrorThatNamesThePointer) {
+  using T = fcsa_tensors&;
+  const std::vector<TensorMisuse> misuses = {
+      {[](T t) { t.o = nullptr; }, "o is null"},
+      {[](T t) { t.lse = nullptr; }, "lse is null: the backward pass reads what a forward pass with lse = 1"},
+      {[](T t) { t.dout = nullptr; }, "dout is null"},
+      {[](T t) { t.dq = elsewhere + 8; }, "dq is not aligned to 16 bytes"},
+      {[](T t) { t.dk = nullptr; }, "dk is null"},
+      {[](T t) { t.dv = nullptr; }, "dv is null"},
+      {[](T t) { t.dbias = elsewhere; },
+       "dbias is given, but the plan was made for a problem without it: set bias_gradient in fcsa_problem"},
+      {[](T t) { t.dscale = nullptr; }, "dscale is null"},
+      {[](T t) { t.dscale = reinterpret_cast<float*>(elsewhere + 2); }, "dscale is not aligned to 4 bytes"},
+      {[](T t) { t.workspace_bytes -= 1; }, "as fcsa_workspace_bytes says"},
+  };
+  fcsa_problem problem = backward_problem(FCSA_F32, 2, 20, 32);
+  problem.lse = 0;  // the backward pass reads it all the same
+  problem.scale_gradient = 1;
+  const GradientCase gradients(problem);
+  const auto plan = LibraryTest::plan(library_, problem);
+  expect_refused(fcsa_backward, plan.get(), gradients.tensors(), misuses);
+}
+
+TEST_F(MisuseTest, OfAPlanForTheOtherPassIsAnErrorThatSaysWhatToCall) {
+  const GradientCase gradients(backward_problem(FCSA_F32, 2, 20, 32));
+  const auto forward = plan(library_, forward_problem(FCSA_F32, 2, 20, 32));
+  const auto backward = plan(library_, gradients.attention().problem());
+  const TensorMisuse call_backward{[](fcsa_tensors&) {}, "op is FCSA_BACKWARD: call fcsa_backward"};
+  const TensorMisuse call_forward{[](fcsa_tensors&) {}, "op is FCSA_FORWARD: call fcsa_forward"};
+  expect_refused(fcsa_forward, backward.get(), gradients.tensors(), {call_backward});
+  expect_refused(fcsa_backward, forward.get(), gradients.tensors(), {call_forward});
 }
 
 TEST_F(MisuseTest, ByNullPointersIsAnError) {
@@ -125,6 +219,8 @@ TEST_F(MisuseTest, ByNullPointersIsAnError) {
   EXPECT_EQ(fcsa_prepare(nullptr), FCSA_INVALID_ARGUMENT);
   EXPECT_EQ(fcsa_forward(nullptr, &tensors, nullptr), FCSA_INVALID_ARGUMENT);
   EXPECT_EQ(fcsa_forward(plan.get(), nullptr, nullptr), FCSA_INVALID_ARGUMENT);
+  EXPECT_EQ(fcsa_backward(nullptr, &tensors, nullptr), FCSA_INVALID_ARGUMENT);
+  EXPECT_EQ(fcsa_backward(plan.get(), nullptr, nullptr), FCSA_INVALID_ARGUMENT);
   EXPECT_EQ(fcsa_workspace_bytes(nullptr), 0U);
   EXPECT_STREQ(fcsa_describe(nullptr), "");
   fcsa_plan_destroy(nullptr);

@@ -38,6 +38,14 @@ TEST_F(PlanCacheTest, TellsProblemsApartByEveryField) {
   add();
   problem.lse = 0;
   add();
+  problem.op = FCSA_BACKWARD;
+  add();
+  problem.deterministic = 1;
+  add();
+  problem.scale_gradient = 1;
+  add();
+  problem.dv_strides = {40 * 2 * 16, 16, 2 * 16};
+  add();
   EXPECT_EQ(different.size(), plans.size());
 }
 

@@ -1,0 +1,127 @@
+#include "tests/library/gradient_case.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "runner/gradient_comparison.h"
+
+namespace fcsa::library {
+namespace {
+
+using kernels::DType;
+using runner::ExpectedGradient;
+
+constexpr DType kF32 = DType::f32;
+
+void fill_forward_results(const AttentionCase& attention) {
+  const Shape shape = shape_of_queries(attention.problem(), attention.problem().o_strides);
+  const auto rows = shape.all_rows();
+  const auto results = kernels::reference_rows(attention.traits(), attention.args(), rows);
+  auto* lse = reinterpret_cast<float*>(attention.lse().data());
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    lse[r] = static_cast<float>(results.lse[r]);
+    for (int c = 0; c < shape.channels; ++c)
+      kernels::store_element(attention.traits().dtype, attention.o().data(), shape.start(rows[r]) + c,
+                             static_cast<float>(results.o[r * shape.channels + c]));
+  }
+}
+
+std::vector<GradientCase::Gradient> gradients_of(const fcsa_problem& p) {
+  std::vector<GradientCase::Gradient> list;
+  const auto add = [&](const char* name, DType dtype, const Shape& shape, bool wanted) {
+    list.push_back({name, dtype, shape, wanted ? output_tensor(dtype, shape) : Memory(0, 0)});
+  };
+  add("dq", dtype_of(p), shape_of_queries(p, p.dq_strides), true);
+  add("dk", dtype_of(p), shape_of_keys(p, p.dk_strides), true);
+  add("dv", dtype_of(p), shape_of_keys(p, p.dv_strides), true);
+  add("dbias", bias_dtype_of(p), shape_of_bias(p, p.dbias_strides), p.bias_gradient != 0);
+  add("dscale", kF32, {1, 1, 1, p.heads, {p.heads, p.heads, p.heads}}, p.scale_gradient != 0);
+  return list;
+}
+
+std::vector<double> values_of(const GradientCase::Gradient& gradient) {
+  std::vector<double> values;
+  for (const auto& row : gradient.shape.all_rows())
+    for (int c = 0; c < gradient.shape.channels; ++c)
+      values.push_back(
+          kernels::load_element(gradient.dtype, gradient.memory.data(), gradient.shape.start(row) + c));
+  return values;
+}
+
+}  // namespace
+
+fcsa_problem backward_problem(std::int32_t dtype, int heads, int rows, int head_dim) {
+  fcsa_problem problem = forward_problem(dtype, heads, rows, head_dim);
+  problem.op = FCSA_BACKWARD;
+  return problem;
+}
+
+GradientCase::GradientCase(const fcsa_problem& problem, unsigned seed)
+    : attention_(problem, seed),
+      dout_shape_(shape_of_queries(problem, problem.dout_strides)),
+      dout_(random_tensor(dtype_of(problem), dout_shape_, seed + 10)),
+      gradients_(gradients_of(problem)) {
+  fill_forward_results(attention_);
+}
+
+fcsa_tensors GradientCase::tensors() const {
+  fcsa_tensors t = attention_.tensors();
+  t.lse = reinterpret_cast<float*>(attention_.lse().data());
+  t.dout = dout_.data();
+  std::vector<void*> addresses;
+  for (const auto& gradient : gradients_)
+    addresses.push_back(gradient.memory.bytes() != 0 ? gradient.memory.data() : nullptr);
+  set_gradients(t, addresses);
+  return t;
+}
+
+void GradientCase::set_gradients(fcsa_tensors& tensors, const std::vector<void*>& addresses) {
+  tensors.dq = addresses.at(0);
+  tensors.dk = addresses.at(1);
+  tensors.dv = addresses.at(2);
+  tensors.dbias = addresses.at(3);
+  tensors.dscale = static_cast<float*>(addresses.at(4));
+}
+
+kernels::BackwardArgs GradientCase::args() const {
+  kernels::BackwardArgs args;
+  static_cast<kernels::Args&>(args) = attention_.args();
+  args.o = attention_.o().data();
+  args.lse = reinterpret_cast<float*>(attention_.lse().data());
+  args.dout = dout_.data();
+  args.dout_strides = dout_shape_.strides;
+  return args;
+}
+
+double GradientCase::worst_error() const {
+  const auto& [dq, dk, dv, dbias, dscale] =
+      std::tie(gradients_[0], gradients_[1], gradients_[2], gradients_[3], gradients_[4]);
+  kernels::GradientRows rows{.queries = dq.shape.all_rows(), .keys = dk.shape.all_rows()};
+  if (dbias.memory.bytes() != 0) rows.bias = dbias.shape.all_rows();
+  rows.scale = dscale.memory.bytes() != 0;
+  const kernels::BackwardArgs a = args();
+  const kernels::Traits& traits = attention_.traits();
+  const auto g = kernels::reference_gradients(traits, a, kernels::given_sums(traits, a), rows);
+  double worst = 0;
+  const auto compare = [&](const Gradient& gradient, const ExpectedGradient& expected) {
+    worst = std::max(worst, runner::worst_gradient(values_of(gradient), expected).error);
+  };
+  compare(dq, {runner::Output::dq, rows.queries, g.dq, g.dq_size, g.query_norms});
+  compare(dk, {runner::Output::dk, rows.keys, g.dk, g.dk_size, g.key_norms});
+  compare(dv, {runner::Output::dv, rows.keys, g.dv, g.dv_size, {}});
+  if (!rows.bias.empty()) compare(dbias, {runner::Output::dbias, rows.bias, g.dbias, g.dbias_size, {}});
+  if (!rows.scale) return worst;
+  std::vector<kernels::RowIndex> heads;
+  for (int head = 0; head < dscale.shape.channels; ++head) heads.push_back({0, head, 0});
+  compare(dscale, {runner::Output::dscale, heads, g.dscale, g.dscale_size, {}});
+  return worst;
+}
+
+bool GradientCase::gaps_are_intact() const {
+  return std::all_of(gradients_.begin(), gradients_.end(), [](const Gradient& gradient) {
+    return gradient.memory.bytes() == 0 ||
+           library::gaps_are_intact(gradient.memory, gradient.dtype, gradient.shape);
+  });
+}
+
+}  // namespace fcsa::library
