@@ -109,8 +109,8 @@ typedef struct fcsa_problem {
   int32_t scale_gradient; /* 1: tensors.dscale is written */
   int32_t deterministic;  /* 1: the same bits from every run on the same device, which may be slower */
   int32_t reserved;       /* 0 */
-  fcsa_strides dout_strides, dq_strides, dk_strides, dv_strides; /* as those of q */
-  fcsa_strides dbias_strides; /* as those of the bias, but nothing written may overlap */
+  fcsa_strides dout_strides, dq_strides, dk_strides, dv_strides; /* as those of q; dq, dk, dv: rows apart */
+  fcsa_strides dbias_strides;                                    /* as those of the bias; rows apart */
 } fcsa_problem;
 
 #define FCSA_PROBLEM_INIT                                                                                  \
@@ -139,7 +139,7 @@ typedef struct fcsa_tensors {
   size_t workspace_bytes;  /* at least fcsa_workspace_bytes(plan) */
 
   /* fcsa_backward only: fcsa_forward doesn't look at them. Gradients are written, not added to, and have the
-     dtype and the shape of what they are the gradients of. Through the normalisation of q and k. */
+     dtype and the shape of what they are the gradients of: q and k as they are given, not normalised. */
   const void* dout; /* as o: the gradient of o, given */
   void* dq;         /* as q */
   void* dk;         /* as k, summed over the query heads that read it */
@@ -213,8 +213,8 @@ FCSA_API fcsa_status fcsa_prepare(fcsa_plan* plan);
 FCSA_API fcsa_status fcsa_forward(fcsa_plan* plan, const fcsa_tensors* tensors, void* stream);
 /* Of a plan with op FCSA_BACKWARD: reads what fcsa_forward reads, dout, and the o and lse that it wrote;
    writes dq, dk, dv, and dbias and dscale where the problem says so. A row of q that sees no key, a row of k
-   that no query sees, and rows of q and k whose norm is under eps have gradients of 0. `stream`: as
-   above. */
+   that no query sees, and groups of q and k whose norm is under eps have gradients of 0. Stream, allocation
+   and capture: as for fcsa_forward. */
 FCSA_API fcsa_status fcsa_backward(fcsa_plan* plan, const fcsa_tensors* tensors, void* stream);
 
 #ifdef __cplusplus
