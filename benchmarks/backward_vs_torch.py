@@ -52,7 +52,7 @@ class Problem(ctypes.Structure):
                 [(name, ctypes.c_float) for name in ("scale", "logit_bound", "eps")] +
                 [(name + "_strides", Strides) for name in ("q", "k", "v", "o", "bias")] +
                 [("key_mask_stride", ctypes.c_int64)] +
-                [(name, ctypes.c_int32) for name in ("bias_gradient", "scale_gradient", "deterministic")] +
+                [(name, ctypes.c_int32) for name in ("bias_gradient", "scale_gradient", "deterministic", "reserved")] +
                 [(name + "_strides", Strides) for name in ("dout", "dq", "dk", "dv", "dbias")])
 
 
@@ -198,7 +198,7 @@ def worst(gradients, expected):
     return max(errors)
 
 
-def check(name, gradients, inputs, causal, scale, raw, dtype, one_batch):
+def error_of(gradients, inputs, causal, scale, raw, one_batch):
     """Of the last head of the last batch; of a bias that batches share only where there is one batch."""
     q, k, v, bias, dout = inputs
     last = [t[-1, -1] for t in gradients[:3]]
@@ -207,10 +207,15 @@ def check(name, gradients, inputs, causal, scale, raw, dtype, one_batch):
     if bias is not None and one_batch:
         last.append(gradients[3][-1, -1])
     error = worst(last, expected)
-    allowed = 1e-4 if dtype == "f32" else 3e-2
-    if not error < allowed:
-        sys.exit(f"{name}, causal={causal}: error {error:.2e} above {allowed:.0e}: not timed")
     return error
+
+
+def require_exact(errors, peer_name, dtype, causal, n):
+    """Rows that see few keys may cancel to nothing, for everybody: so no worse than three times the peer."""
+    allowed = max(1e-4 if dtype == "f32" else 2e-2, 3 * errors[peer_name])
+    for name, error in errors.items():
+        if not error < allowed:
+            sys.exit(f"{name} at n={n} causal={causal}: error {error:.2e} above {allowed:.1e}: not timed")
 
 
 def measure(args, library, names, causal, n):
@@ -241,11 +246,12 @@ def measure(args, library, names, causal, n):
     if cuda:
         torch.cuda.synchronize()
     inputs = (q, k, v, bias, dout)
-    errors = {"fcsa": check("fcsa", gradients, inputs, causal, args.scale, False, args.dtype, b == 1),
-              "raw": check("raw", raw_gradients, (qn, kn, v, bias, dout), causal, args.scale, True, args.dtype, b == 1)}
+    errors = {"fcsa": error_of(gradients, inputs, causal, args.scale, False, b == 1),
+              "raw": error_of(raw_gradients, (qn, kn, v, bias, dout), causal, args.scale, True, b == 1)}
     for name in names:
         contenders[name] = peer(name, qn, kn, v, bias, dout, causal, args.scale)
-        errors[name] = check(name, contenders[name](), (qn, kn, v, bias, dout), causal, args.scale, True, args.dtype, b == 1)
+        errors[name] = error_of(contenders[name](), (qn, kn, v, bias, dout), causal, args.scale, True, b == 1)
+    require_exact(errors, names[0], args.dtype, causal, n)
     if args.forward:
         leaves = [t.detach().clone().requires_grad_() for t in (q, k, v)]
         leaf_bias = bias.detach().clone().requires_grad_() if bias is not None else None

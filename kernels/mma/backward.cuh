@@ -275,6 +275,7 @@ FCSA_DEVICE void run_bias(const BackwardArgs& raw, const Args& args, unsigned sh
 #pragma unroll 1
     for (int head = bias_head; head < bias_head + heads; ++head) {
       __syncthreads();  // the tiles before are still being read
+      block.bias_head = head;
       block.load_owned(b, head);
       block.load_walked(block.stage(0), b, head / block.group_size(), first_key);
       ptx::copy_async_commit();

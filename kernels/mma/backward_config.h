@@ -76,11 +76,17 @@ struct BackwardConfig {
   FCSA_HD static constexpr int row_pitch(const Traits& t) { return pitch(2 * t.head_dim); }
   // Floats of a column: of a query lse, delta and 1/|q|, of a key 1/|k| and whether it is seen.
   static constexpr int kColumnFloats = 3;
-  FCSA_HD static constexpr int stage_bytes(const Traits& t, const PassShape& p) {
-    return 2 * p.block * row_pitch(t) + kColumnFloats * 4 * p.block;
+  // The bias of a tile, rows of queries.
+  FCSA_HD static constexpr int bias_bytes(const Traits& t, const PassShape& p, bool owns_keys) {
+    if (t.bias == Bias::none) return 0;
+    const int element = t.bias == Bias::f32 ? 4 : 2, queries = owns_keys ? p.block : p.rows();
+    return queries * pitch(element * (owns_keys ? p.rows() : p.block));
   }
-  FCSA_HD static constexpr int loop_bytes(const Traits& t, const PassShape& p) {
-    return 2 * p.rows() * row_pitch(t) + p.stages * stage_bytes(t, p);
+  FCSA_HD static constexpr int stage_bytes(const Traits& t, const PassShape& p, bool owns_keys) {
+    return 2 * p.block * row_pitch(t) + kColumnFloats * 4 * p.block + bias_bytes(t, p, owns_keys);
+  }
+  FCSA_HD static constexpr int loop_bytes(const Traits& t, const PassShape& p, bool owns_keys) {
+    return 2 * p.rows() * row_pitch(t) + p.stages * stage_bytes(t, p, owns_keys);
   }
   // dS of a tile, as rows of keys, for dQ = dS K; and where warps share keys they exchange it, and P.
   FCSA_HD constexpr int exchanged() const { return parts > 1 ? 2 : dq == kAtomics ? 1 : 0; }
@@ -96,11 +102,11 @@ struct BackwardConfig {
     return staging_bytes(t, p) + (p.parts > 1 ? p.warps * 16 * 8 : 0);
   }
   FCSA_HD constexpr int keys_smem_bytes(const Traits& t) const {
-    const int loop = loop_bytes(t, keys()) + scores_bytes(), end = output_bytes(t, keys());
+    const int loop = loop_bytes(t, keys(), true) + scores_bytes(), end = output_bytes(t, keys());
     return loop > end ? loop : end;
   }
   FCSA_HD constexpr int queries_smem_bytes(const Traits& t) const {
-    const int loop = loop_bytes(t, queries()), end = output_bytes(t, queries());
+    const int loop = loop_bytes(t, queries(), false), end = output_bytes(t, queries());
     return loop > end ? loop : end;
   }
 

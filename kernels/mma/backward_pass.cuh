@@ -32,6 +32,9 @@ struct BackwardPass {
   static constexpr int kTiles = kChunk / 8;  // of columns, in a chunk
   using Rows = SharedRows<kRowBytes>;
   using ScoreRows = SharedRows<2 * kBlock>;
+  static constexpr int kBiasQueries = kOwnsKeys ? kBlock : kRows, kBiasKeys = kOwnsKeys ? kRows : kBlock;
+  static constexpr int kBiasBytes = T.bias == Bias::f32 ? 4 : 2;
+  using BiasRows = SharedRows<kBiasBytes * kBiasKeys>;
   static constexpr int kScoreBytes = kRows * ScoreRows::kPitch;
   using Scores = float[kRowTiles][kTiles][4];
   static constexpr int kPartTiles = kChannelTiles / kParts;
@@ -42,6 +45,7 @@ struct BackwardPass {
   const Args& args;         // q and k normalised, where that came first
   unsigned owned, stages, scores_shared;
   int warp, row_group, part, lane, g, t;
+  int bias_head = 0;                 // of queries that are owned
   int batch, owned_head, first_row;  // owned rows: of a key/value head, or of a query head
   int shift;                         // causal: query i sees keys up to i + shift
 
@@ -55,7 +59,7 @@ struct BackwardPass {
   FCSA_DEVICE BackwardPass(const BackwardArgs& given, const Args& normalised, unsigned shared)
       : raw(given), args(normalised), owned(shared) {
     stages = owned + 2 * kRows * Rows::kPitch;
-    scores_shared = stages + kShape.stages * C.stage_bytes(T, kShape);
+    scores_shared = stages + kShape.stages * C.stage_bytes(T, kShape, kOwnsKeys);
     warp = static_cast<int>(threadIdx.x) / 32;
     row_group = warp % kShape.row_groups();
     part = warp / kShape.row_groups();
@@ -131,7 +135,7 @@ struct BackwardPass {
   }
 
   FCSA_DEVICE unsigned stage(int index) const {
-    return stages + index % kStages * C.stage_bytes(T, kShape);
+    return stages + index % kStages * C.stage_bytes(T, kShape, kOwnsKeys);
   }
   FCSA_DEVICE static unsigned second_tile(unsigned stage) {
     return stage + kBlock * Rows::kPitch;
@@ -148,7 +152,9 @@ struct BackwardPass {
   }
 
   // Not kept: the pointers would take registers of the accumulators.
-  FCSA_DEVICE Numbers numbers() const { return Numbers::of<T, C>(raw); }
+  FCSA_DEVICE Numbers numbers() const {
+    return Numbers::of<T, C>(raw);
+  }
 
   // A tile of the other side: rows from `first` on of a query head, or of a key/value head.
   FCSA_DEVICE void load_walked(unsigned to, int b, int head, int first) const {
@@ -165,6 +171,51 @@ struct BackwardPass {
       const long long at = (1LL * b * args.kv_heads + head) * C.padded_keys(args) + first;
       if constexpr (C.uses_norms(T)) load_numbers(columns(to), 0, numbers().key_norm + at);
       if constexpr (T.key_mask) load_numbers(columns(to), 1, numbers().key_hidden + at);
+    }
+    if constexpr (T.bias != Bias::none) load_bias(bias_tile(to), b, kOwnsKeys ? head : bias_head, first);
+  }
+
+  FCSA_DEVICE static unsigned bias_tile(unsigned stage) {
+    return columns(stage) + 4 * C.kColumnFloats * kBlock;
+  }
+
+  // The bias of the owned rows and a tile of the other side, as rows of queries. Past the end anything does.
+  FCSA_DEVICE void load_bias(unsigned to, int b, int head, int first) const {
+    constexpr int kPieces = BiasRows::kPieces, kElements = 16 / kBiasBytes;
+    const Strides& s = args.bias_strides;
+    const int first_query = kOwnsKeys ? first : first_row, first_key = kOwnsKeys ? first_row : first;
+    const char* from =
+        static_cast<const char*>(args.bias) +
+        kBiasBytes * (b % args.bias_batch * s.batch + (args.bias_heads == 1 ? 0 : head) * s.head);
+    const bool aligned = (s.batch | s.head | s.row | args.nk) % kElements == 0 &&
+                         reinterpret_cast<unsigned long long>(args.bias) % 16 == 0;
+#pragma unroll 2
+    for (int i = static_cast<int>(threadIdx.x); i < kBiasQueries * kPieces; i += kThreads) {
+      const int row = i / kPieces, query = min(first_query + row, args.nq - 1);
+      const int key = first_key + i % kPieces * kElements;
+      const char* piece = from + kBiasBytes * (query * s.row + key);
+      const unsigned address = to + BiasRows::offset(0, row, 0, i % kPieces);
+      if (aligned) {
+        ptx::copy_async_16(address, key < args.nk ? piece : from, key < args.nk);
+      } else {
+        copy_elements(address, piece, args.nk - key);
+      }
+    }
+  }
+
+  // 16 bytes of the bias, of which `count` elements exist.
+  FCSA_DEVICE static void copy_elements(unsigned to, const char* from, int count) {
+#pragma unroll
+    for (int word = 0; word < 4; ++word) {
+      unsigned x = 0;
+      if constexpr (kBiasBytes == 4) {
+        if (word < count) x = __ldg(reinterpret_cast<const unsigned*>(from) + word);
+      } else {
+        const unsigned short* half = reinterpret_cast<const unsigned short*>(from) + 2 * word;
+        if (2 * word < count) x = __ldg(half);
+        if (2 * word + 1 < count) x |= static_cast<unsigned>(__ldg(half + 1)) << 16;
+      }
+      ptx::store_shared(to + 4 * word, x);
     }
   }
 
@@ -304,12 +355,44 @@ struct BackwardPass {
     return T.head_scale ? args.head_scale[head] : args.scale;
   }
 
-  FCSA_DEVICE float bias_at(int b, int head, int query, int key) const {
-    const Strides& s = args.bias_strides;
-    const long long index = b % args.bias_batch * s.batch + (args.bias_heads == 1 ? 0 : head) * s.head +
-                            min(query, args.nq - 1) * s.row + min(key, args.nk - 1);
-    if constexpr (T.bias == Bias::f32) return __ldg(static_cast<const float*>(args.bias) + index);
-    return ptx::unpack<T.dtype>(__ldg(static_cast<const unsigned short*>(args.bias) + index)).x;
+  // Bias of 16 owned rows and two tiles of columns, as the accumulators of S have them: words {tile 0 rows g,
+  // g + 8, tile 1 rows g, g + 8} of 16 bits, which is what ldmatrix gives, transposed where keys are the
+  // rows.
+  FCSA_DEVICE uint4 bias_words(unsigned tile, int m, int first) const {
+    const int row = row_group * kShape.warp_rows() + 16 * m;
+    if constexpr (kOwnsKeys) {
+      return ptx::load_matrices_transposed(
+          tile + BiasRows::kPitch * first +
+          BiasRows::offset(0, lane % 8 + lane / 16 * 8, 0, row / 8 + lane / 8 % 2));
+    } else {
+      return ptx::load_matrices(tile + BiasRows::kPitch * row +
+                                BiasRows::offset(0, lane % 16, 0, first / 8 + lane / 16));
+    }
+  }
+
+  using BiasPair = float[kRowTiles][2][4];
+
+  // The same as numbers, of tiles n and n + 1 of a chunk.
+  FCSA_DEVICE void load_bias_pair(unsigned tile, int first, BiasPair& bias) const {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+      if constexpr (kBiasBytes == 2) {
+        const uint4 words = bias_words(tile, m, first);
+        const float2 pairs[4] = {ptx::unpack<T.dtype>(words.x), ptx::unpack<T.dtype>(words.y),
+                                 ptx::unpack<T.dtype>(words.z), ptx::unpack<T.dtype>(words.w)};
+#pragma unroll
+        for (int i = 0; i < 8; ++i) bias[m][i / 4][i % 4] = pick(pairs[i / 2], i % 2);
+      } else {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          const int owned_row = row_group * kShape.warp_rows() + 16 * m + g + i % 4 / 2 * 8;
+          const int column = first + i / 4 * 8 + 2 * t + i % 2;
+          const int query = kOwnsKeys ? column : owned_row, key = kOwnsKeys ? owned_row : column;
+          bias[m][i / 4][i % 4] =
+              ptx::load_shared(tile + BiasRows::offset(0, query, 0, key / 4) + key % 4 * 4);
+        }
+      }
+    }
   }
 
   FCSA_DEVICE bool hidden(int query, int key) const {
@@ -326,8 +409,11 @@ struct BackwardPass {
   template <bool edge>
   FCSA_DEVICE void probabilities(unsigned stage, int first, const Place& place, Scores& s) const {
     const float scale = kLog2E * scale_of(place.head);
+    [[maybe_unused]] BiasPair bias;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
+      if constexpr (T.bias != Bias::none)
+        if (n % 2 == 0) load_bias_pair(bias_tile(stage), first + 8 * n, bias);
       float2 factor{1, 1}, lse{0, 0}, hide{0, 0};
       if constexpr (kOwnsKeys) {
         lse = column(stage, 0, first + 8 * n);
@@ -342,12 +428,10 @@ struct BackwardPass {
         for (int i = 0; i < 4; ++i) {
           const int half = i / 2, side = i % 2, walked = place.first + 8 * n + 2 * t + side;
           const int query = kOwnsKeys ? walked : row_at(m, half), key = kOwnsKeys ? row_at(m, half) : walked;
-          float x = s[m][n][i] * (C.uses_norms(T) ? norm[m][half] * scale : scale);
-          if constexpr (T.bias != Bias::none)
-            x = fmaf(bias_at(place.b, place.head, query, key), kLog2E,
-                     C.uses_norms(T) ? x * pick(factor, side) : x);
           const float base = kOwnsKeys ? pick(lse, side) : row_lse[m][half];
-          x = C.uses_norms(T) && T.bias == Bias::none ? fmaf(x, pick(factor, side), -base) : x - base;
+          float x = C.uses_norms(T) ? fmaf(s[m][n][i] * (norm[m][half] * scale), pick(factor, side), -base)
+                                    : fmaf(s[m][n][i], scale, -base);
+          if constexpr (T.bias != Bias::none) x = fmaf(bias[m][n % 2][i], kLog2E, x);
           if constexpr (T.key_mask && !kOwnsKeys) x += pick(hide, side);
           bool zero = edge && hidden(query, key);
           if constexpr (T.key_mask && kOwnsKeys) zero = zero || !row_seen[m][half];
@@ -485,6 +569,7 @@ struct BackwardPass {
         load_walked(stage(index), batch, first_head + index / tiles, begin + index % tiles * kBlock);
       ptx::copy_async_commit();  // even an empty group, so that the waits always count the same number
     };
+    bias_head = owned_head;
     load_owned(batch, owned_head);
 #pragma unroll
     for (int i = 0; i < kStages - 1; ++i) load(i);
