@@ -62,10 +62,9 @@ struct Pass {
   FCSA_DEVICE const float* y2_of(int stage) const { return y2 + stage * kBlockN * kPitch; }
   FCSA_DEVICE const float4* records_of(int stage) const { return records + stage * kBlockN; }
 
-  // Rows [first, first + block_m) of n.
-  FCSA_DEVICE void load_own(const HeadRows& a, const HeadRows& b, int first, int n) {
-    load_tile<T.dtype, T.head_dim, kBlockM, kThreads>(x1, kPitch, a.base, a.stride, first, n);
-    load_tile<T.dtype, T.head_dim, kBlockM, kThreads>(x2, kPitch, b.base, b.stride, first, n);
+  // Rows [first, first + block_m) of n, to x1 or x2.
+  FCSA_DEVICE void load_own(float* x, const HeadRows& rows, int first, int n) {
+    load_tile<T.dtype, T.head_dim, kBlockM, kThreads>(x, kPitch, rows.base, rows.stride, first, n);
   }
 
   struct OtherRows {
