@@ -171,7 +171,27 @@ class ForwardPass {
   std::vector<std::vector<int>> visible_;
 };
 
+// Standard deviation of the logits of a row, of normal values.
+double logit_spread(const kernels::Problem& p) {
+  const double scale = std::fabs(p.scale), root = std::sqrt(p.head_dim);
+  const double raw = p.logit_bound ? std::min<double>(scale * root, *p.logit_bound / root) : scale * root;
+  const double products = p.l2norm_qk ? scale * p.groups / root : raw;
+  return std::hypot(products, p.bias == kernels::Bias::none ? 0.0 : 1.0);
+}
+
 }  // namespace
+
+ForwardPrecision precision_for(const kernels::Problem& problem, Values values) {
+  // At this spread the largest P that follows from estimates is still below 100, in rows by the million.
+  constexpr double kWidestSpread = 2.5;
+  kernels::Problem forward = problem;
+  forward.op = kernels::Op::forward;
+  forward.bias_gradient = forward.scale_gradient = false;
+  const bool large = kernels::flops(forward) > kExactForwardFlops;
+  return values == Values::normal && large && logit_spread(problem) <= kWidestSpread
+             ? ForwardPrecision::estimated
+             : ForwardPrecision::exact;
+}
 
 void add_forward_results(HostInputs& inputs, ForwardPrecision precision) {
   const kernels::Problem& p = inputs.problem;

@@ -10,6 +10,11 @@ enum class ForwardPrecision {
   estimated,  // rows that see more than 256 keys: from 256 of them at equal distances, the others exactly
 };
 
+// What the inputs of a backward problem have: estimates of normal values where the forward pass has more than
+// kExactForwardFlops, unless logits vary so much that a sample would miss those that count.
+ForwardPrecision precision_for(const kernels::Problem& problem, Values values);
+inline constexpr double kExactForwardFlops = 2e10;
+
 // Sets o and lse of `inputs`, whose other tensors are known. An estimate scales the sum of a sample up to all
 // visible keys. The backward pass is defined by any o and lse, so that it is right or wrong on an estimate as
 // on exact results; and logits of normal values differ little enough for P to stay near what it should be.

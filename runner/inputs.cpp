@@ -9,6 +9,7 @@
 #include "kernels/reference/elements.h"
 #include "kernels/reference/parallel_for.h"
 #include "runner/forward_results.h"
+#include "runner/random_bits.h"
 
 namespace fcsa::runner {
 namespace {
@@ -19,31 +20,6 @@ using kernels::Strides;
 
 constexpr std::size_t kRowsPerBlock = 1024;
 constexpr float kLargeBias = 60.0f;
-
-// The finaliser of splitmix64: a counter in, 64 independent bits out.
-std::uint64_t mix(std::uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
-
-// Bits by position, so that blocks of a tensor can be drawn in any order and on any number of threads.
-class Bits {
- public:
-  Bits(std::uint64_t seed, std::uint64_t stream) : key_(mix(mix(seed + 0x632be59bd9b4e019u) ^ stream)) {}
-  std::uint64_t at(std::uint64_t position) const { return mix(key_ + position * 0x9e3779b97f4a7c15u); }
-  // A sum of four uniform numbers: normal to 3.4 sigma, exact integers and one product, so equal on every
-  // machine.
-  float normal(std::uint64_t position) const {
-    const std::uint64_t bits = at(position);
-    const auto sum =
-        static_cast<int>((bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48));
-    return static_cast<float>(sum - 131070) * 2.6429e-5f;
-  }
-
- private:
-  std::uint64_t key_;
-};
 
 enum Stream : std::uint64_t {
   kQ = 1,
@@ -282,10 +258,7 @@ void add_backward_inputs(HostInputs& inputs, Values values, std::uint64_t seed) 
   const Problem& p = inputs.problem;
   inputs.dout = draw_rows(p.dtype, query_rows(p), p.head_dim, Bits(seed, kDout),
                           [](std::size_t, std::vector<float>&) {});
-  Problem forward = p;
-  forward.op = kernels::Op::forward;
-  const bool large = values == Values::normal && kernels::flops(forward) > kExactForwardFlops;
-  add_forward_results(inputs, large ? ForwardPrecision::estimated : ForwardPrecision::exact);
+  add_forward_results(inputs, precision_for(p, values));
 }
 
 }  // namespace

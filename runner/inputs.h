@@ -45,15 +45,12 @@ struct HostInputs {
   kernels::BackwardArgs args() const;
 };
 
-// A forward pass of more is not computed in full for the inputs of a backward pass.
-inline constexpr double kExactForwardFlops = 2e10;
-
 // Equal problem, values and seed give equal bytes on every machine. The key mask leaves about 3/4 of the keys
 // visible, at least one per batch. Without large_bias a bias is standard normal.
 // For a backward problem also dout, standard normal, and o and lse of the forward pass: in fp64, then rounded
-// (equal on every machine whose C library has the same exp and log). Of normal values above
-// kExactForwardFlops they are estimates (forward_results.h): such problems are there to be timed, and to be
-// compared with gradients that follow from the same o and lse.
+// (equal on every machine whose C library has the same exp and log). Of large problems with normal values
+// they are estimates from a sample of the keys (forward_results.h): the formula of the backward pass is
+// defined for any o and lse, and what a kernel makes of these is compared with what follows from them.
 HostInputs make_inputs(const kernels::Problem& problem, Values values, std::uint64_t seed);
 
 // What kernels write: o and lse in the forward pass, the others in the backward pass.

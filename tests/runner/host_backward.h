@@ -8,6 +8,7 @@
 
 #include "kernels/problem.h"
 #include "kernels/reference/elements.h"
+#include "kernels/reference/reference.h"
 
 namespace fcsa::runner {
 
