@@ -190,10 +190,9 @@ struct Pass {
   }
 };
 
-// Loads the owned rows and then, `stages` at a time, the tiles of `steps` steps, and computes one after the
-// other.
-//   load_own(), load(step, stage)  start copies        begin()               once, when the owned rows are
-//   there compute(step, stage)           when its tile is there
+// Computes `steps` steps, each with a tile of the other rows, of which `stages` are in flight. The owner
+// starts copies by load_own() and load(step, stage), is told once by begin() that the owned rows are there,
+// and by compute(step, stage) that a tile is.
 template <int stages, typename Owner>
 FCSA_DEVICE void walk(Owner& owner, int steps) {
   owner.load_own();

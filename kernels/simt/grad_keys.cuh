@@ -67,9 +67,11 @@ struct GradKeys {
   }
 
   // Whether a tile has pairs that must not be seen. Queries past the end need no mask: their rows and records
-  // are zero, and so is what they add.
+  // are zero, and so is what they add. Keys past the end have sums of their own, except in dq.
   FCSA_DEVICE bool needs_mask(int first_query) const {
-    return T.key_mask || (T.causal && first_key + S.block_m() > first_query + 1 + args.nk - args.nq);
+    const int end = first_key + S.block_m();
+    return T.key_mask || (C.dq_atomics && end > args.nk) ||
+           (T.causal && end > first_query + 1 + args.nk - args.nq);
   }
 
   FCSA_DEVICE void mask(int first_query, typename P::Tile& s) const {
@@ -78,8 +80,9 @@ struct GradKeys {
       const int last_key = first_query + pass.other(j) + args.nk - args.nq;
 #pragma unroll
       for (int i = 0; i < S.thread_m; ++i) {
-        const bool hidden = T.key_mask && (visible >> i & 1) == 0;
-        if (hidden || (T.causal && first_key + pass.own(i) > last_key)) s[i][j] = minus_infinity();
+        const int key = first_key + pass.own(i);
+        const bool hidden = T.key_mask ? (visible >> i & 1) == 0 : C.dq_atomics && key >= args.nk;
+        if (hidden || (T.causal && key > last_key)) s[i][j] = minus_infinity();
       }
     }
   }
@@ -135,7 +138,7 @@ struct GradKeys {
     differences(weight, records, s);
     pass.share(s);
     if constexpr (C.dq_atomics) add_queries(step, weight, records);
-    if (weight == scale) pass.add_rows(q, dk);
+    if (!C.dq_atomics || scale != 0) pass.add_rows(q, dk);
   }
 
   FCSA_DEVICE void add_queries(int step, float weight, const float4* records) const {
