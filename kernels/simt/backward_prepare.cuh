@@ -94,8 +94,9 @@ FCSA_DEVICE void clear_bias_counts(const BackwardArgs& args) {
     counts[i] = 0;
 }
 
+// Without the 1, ptxas spills to fit six blocks.
 template <Traits T, BackwardConfig C>
-__global__ void __launch_bounds__(BackwardConfig::kPrepareThreads)
+__global__ void __launch_bounds__(BackwardConfig::kPrepareThreads, 1)
     prepare(const __grid_constant__ BackwardArgs args) {
 #if FCSA_KERNEL_CODE
   if constexpr (T.bias != Bias::none) clear_bias_counts<T, C>(args);
