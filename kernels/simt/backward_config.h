@@ -57,9 +57,11 @@ struct PassShape {
 };
 
 // Two passes: one owns keys and sums dk and dv over the queries of all heads that share them, the other owns
-// queries and sums dq over the keys. Both compute S and dP: seven products where five would do with atomic
-// additions, but results don't differ from run to run.
+// queries and sums dq over the keys. Both compute S and dP: seven products, and results that don't differ
+// from run to run. With dq_atomics it is five: the first pass adds to dq in the workspace, atomically and in
+// any order, and of the second what follows the sum is left.
 struct BackwardConfig {
+  int dq_atomics = 0;
   int key_warps = 4;
   int key_lanes_m = 4;
   int key_thread_m = 4;
@@ -88,6 +90,7 @@ struct BackwardConfig {
             .unroll = key_unroll};
   }
   FCSA_HD constexpr PassShape queries() const {
+    if (dq_atomics) return {.warps = 2, .lanes_m = 8, .thread_m = 1, .thread_n = 1, .channel_lanes = 4};
     return {.warps = query_warps,
             .lanes_m = query_lanes_m,
             .thread_m = query_thread_m,
@@ -97,9 +100,9 @@ struct BackwardConfig {
             .min_blocks = query_min_blocks,
             .unroll = query_unroll};
   }
-  // Of dbias, a tile at a time: nothing is walked over. Its sums are a micro-tile too.
+  // Of dbias, a tile at a time: it has no other rows to walk over. Its sums are a micro-tile too.
   FCSA_HD constexpr PassShape bias() const {
-    PassShape shape = queries();
+    PassShape shape = dq_atomics ? keys() : queries();
     shape.thread_m = shape.thread_m < 4 ? shape.thread_m : 4;
     shape.stages = shape.min_blocks = shape.unroll = 1;
     return shape;
@@ -132,18 +135,21 @@ struct BackwardConfig {
     return b;
   }
 
-  // Byte offsets. Records: 4 f32 for every query [batch, heads, nq] and key [batch, kv_heads, nk]. Row sums
-  // of q . dq, over the rows of a block [heads, batch, tiles of queries] f32. Split dbias: a count of
-  // finished parts for each tile, and the parts [tile, split, element of the tile] f32.
+  // Byte offsets. Records: 4 f32 for every query [batch, heads, nq] and key [batch, kv_heads, nk]. With
+  // dq_atomics the sums of dq [batch, heads, nq, head_dim] f32. What each block adds to dscale [heads, batch,
+  // tiles of queries] f32. Split dbias: a count of finished parts for each tile, and the parts [tile, split,
+  // element of the tile] f32.
   struct Workspace {
-    long long query_records = 0, key_records = 0, scale_sums = 0, bias_counts = 0, bias_parts = 0, bytes = 0;
+    long long query_records = 0, key_records = 0, query_sums = 0, scale_sums = 0, bias_counts = 0,
+              bias_parts = 0, bytes = 0;
   };
   FCSA_HD constexpr Workspace workspace(const Traits& traits, const BackwardArgs& args) const {
     const auto aligned = [](long long bytes) { return ceil_div(bytes, 256) * 256; };
     Workspace w;
     w.query_records = normalises_first(traits) ? aligned(normalised_tensors(traits, args).bytes) : 0;
     w.key_records = w.query_records + aligned(16 * query_rows(args));
-    w.scale_sums = w.key_records + aligned(16 * key_rows(args));
+    w.query_sums = w.key_records + aligned(16 * key_rows(args));
+    w.scale_sums = w.query_sums + (dq_atomics ? aligned(4 * query_rows(args) * traits.head_dim) : 0);
     w.bias_counts = w.scale_sums + (args.wants_dscale ? aligned(4 * query_blocks(args)) : 0);
     w.bias_parts = w.bytes = w.bias_counts;
     if (!args.wants_dbias || bias_tiles(args).splits == 1) return w;
@@ -174,6 +180,15 @@ struct BackwardConfig {
   FCSA_HD static constexpr unsigned normalise_blocks(const Traits& traits, const Args& args) {
     return normalises_first(traits) ? normalise_launch(0, traits, args).grid_x : 0;
   }
+  FCSA_HD static constexpr unsigned head_record_blocks(int rows) {
+    return static_cast<unsigned>(ceil_div(rows, kRecordRows));
+  }
+  FCSA_HD static constexpr unsigned query_record_blocks(const Args& args) {
+    return static_cast<unsigned>(args.batch * args.heads) * head_record_blocks(args.nq);
+  }
+  FCSA_HD static constexpr unsigned key_record_blocks(const Args& args) {
+    return static_cast<unsigned>(args.batch * args.kv_heads) * head_record_blocks(args.nk);
+  }
 
   // Kernels: 0 prepare, 1 grad_keys, 2 grad_queries, 3 grad_bias_and_scale.
   FCSA_HD constexpr LaunchPlan plan(const Traits& traits, const BackwardArgs& args) const {
@@ -181,9 +196,7 @@ struct BackwardConfig {
     plan.workspace_bytes = workspace(traits, args).bytes;
     Launch& prepare = plan.steps[plan.count++];
     prepare.kernel = 0;
-    prepare.grid_x =
-        normalise_blocks(traits, args) + static_cast<unsigned>(ceil_div(query_rows(args), kRecordRows) +
-                                                               ceil_div(key_rows(args), kRecordRows));
+    prepare.grid_x = normalise_blocks(traits, args) + query_record_blocks(args) + key_record_blocks(args);
     prepare.threads = kPrepareThreads;
     plan.steps[plan.count++] = pass_launch(1, keys(), traits.head_dim, key_blocks(args));
     plan.steps[plan.count++] = pass_launch(2, queries(), traits.head_dim, query_blocks(args));

@@ -62,10 +62,9 @@ struct Pass {
   FCSA_DEVICE const float* y2_of(int stage) const { return y2 + stage * kBlockN * kPitch; }
   FCSA_DEVICE const float4* records_of(int stage) const { return records + stage * kBlockN; }
 
-  // Rows [first, first + block_m) of n.
-  FCSA_DEVICE void load_own(const HeadRows& a, const HeadRows& b, int first, int n) {
-    load_tile<T.dtype, T.head_dim, kBlockM, kThreads>(x1, kPitch, a.base, a.stride, first, n);
-    load_tile<T.dtype, T.head_dim, kBlockM, kThreads>(x2, kPitch, b.base, b.stride, first, n);
+  // Rows [first, first + block_m) of n, to x1 or x2.
+  FCSA_DEVICE void load_own(float* x, const HeadRows& rows, int first, int n) {
+    load_tile<T.dtype, T.head_dim, kBlockM, kThreads>(x, kPitch, rows.base, rows.stride, first, n);
   }
 
   struct OtherRows {
@@ -191,10 +190,9 @@ struct Pass {
   }
 };
 
-// Loads the owned rows and then, `stages` at a time, the tiles of `steps` steps, and computes one after the
-// other.
-//   load_own(), load(step, stage)  start copies        begin()               once, when the owned rows are
-//   there compute(step, stage)           when its tile is there
+// Computes `steps` steps, each with a tile of the other rows, of which `stages` are in flight. The owner
+// starts copies by load_own() and load(step, stage), is told once by begin() that the owned rows are there,
+// and by compute(step, stage) that a tile is.
 template <int stages, typename Owner>
 FCSA_DEVICE void walk(Owner& owner, int steps) {
   owner.load_own();

@@ -36,45 +36,52 @@ FCSA_DEVICE NormFactors norm_factors(const char* row, float eps) {
 }
 
 template <Traits T>
-FCSA_DEVICE float4 make_query_record(const BackwardArgs& args, long long head, int row) {
-  const int b = static_cast<int>(head / args.heads), h = static_cast<int>(head % args.heads);
+FCSA_DEVICE float4 make_query_record(const BackwardArgs& args, int flat_head, int row) {
+  const int b = flat_head / args.heads, h = flat_head % args.heads;
   const char* q = row_pointer<T.dtype>(head_rows<T.dtype>(args.q, args.q_strides, b, h), row);
   const char* o = row_pointer<T.dtype>(head_rows<T.dtype>(args.o, args.o_strides, b, h), row);
   const char* dout = row_pointer<T.dtype>(head_rows<T.dtype>(args.dout, args.dout_strides, b, h), row);
-  const float delta = row_product<T>(dout, o), lse = args.lse[head * args.nq + row];
+  const float delta = row_product<T>(dout, o), lse = args.lse[1LL * flat_head * args.nq + row];
   const auto [inverse, projected] = norm_factors<T>(q, args.eps);
   return {inverse, projected, lse == minus_infinity() ? -lse : lse * kLog2E, delta};
 }
 
 template <Traits T>
-FCSA_DEVICE float4 make_key_record(const BackwardArgs& args, long long head, int row) {
-  const int b = static_cast<int>(head / args.kv_heads), h = static_cast<int>(head % args.kv_heads);
+FCSA_DEVICE float4 make_key_record(const BackwardArgs& args, int flat_head, int row) {
+  const int b = flat_head / args.kv_heads, h = flat_head % args.kv_heads;
   const char* k = row_pointer<T.dtype>(head_rows<T.dtype>(args.k, args.k_strides, b, h), row);
   const auto [inverse, projected] = norm_factors<T>(k, args.eps);
   const bool visible = !T.key_mask || args.key_mask[b * args.key_mask_stride + row] != 0;
   return {inverse, projected, visible ? 1.0f : 0.0f, 0.0f};
 }
 
-// Record of row `block * kRecordRows + ...` of all queries, or of all keys.
+// Records of kRecordRows queries of a head, or keys.
 template <Traits T, BackwardConfig C>
-FCSA_DEVICE void write_records(const BackwardArgs& args, long long block) {
-  const long long query_blocks = ceil_div(C.query_rows(args), C.kRecordRows);
+FCSA_DEVICE void write_records(const BackwardArgs& args, unsigned block) {
+  const unsigned query_blocks = C.query_record_blocks(args);
   const bool is_query = block < query_blocks;
-  const long long rows = is_query ? C.query_rows(args) : C.key_rows(args);
-  const long long row =
-      (is_query ? block : block - query_blocks) * C.kRecordRows + threadIdx.x / C.kRecordLanes;
+  const int rows = is_query ? args.nq : args.nk;
+  const unsigned place = is_query ? block : block - query_blocks, head_blocks = C.head_record_blocks(rows);
+  const int flat_head = static_cast<int>(place / head_blocks);
+  const int row = static_cast<int>(place % head_blocks * C.kRecordRows + threadIdx.x / C.kRecordLanes);
   // All lanes take part in the sums, those past the end with the last row.
-  const long long source = row < rows ? row : rows - 1;
-  const int n = is_query ? args.nq : args.nk;
-  const long long head = source / n;
-  const int place = static_cast<int>(source - head * n);
+  const int source = min(row, rows - 1);
   const float4 record =
-      is_query ? make_query_record<T>(args, head, place) : make_key_record<T>(args, head, place);
+      is_query ? make_query_record<T>(args, flat_head, source) : make_key_record<T>(args, flat_head, source);
   if (row >= rows || threadIdx.x % C.kRecordLanes != 0) return;
   const auto workspace = C.workspace(T, args);
   char* to =
       static_cast<char*>(args.workspace) + (is_query ? workspace.query_records : workspace.key_records);
-  reinterpret_cast<float4*>(to)[row] = record;
+  reinterpret_cast<float4*>(to)[1LL * flat_head * rows + row] = record;
+}
+
+// A share of each block.
+template <Traits T, BackwardConfig C>
+FCSA_DEVICE void clear_query_sums(const BackwardArgs& args) {
+  const long long pieces = C.query_rows(args) * (T.head_dim / 4);
+  float4* sums = reinterpret_cast<float4*>(query_sums<T, C>(args, 0, 0));
+  const long long first = 1LL * blockIdx.x * blockDim.x + threadIdx.x;
+  for (long long i = first; i < pieces; i += 1LL * gridDim.x * blockDim.x) sums[i] = {0, 0, 0, 0};
 }
 
 template <Traits T, BackwardConfig C>
@@ -87,11 +94,13 @@ FCSA_DEVICE void clear_bias_counts(const BackwardArgs& args) {
     counts[i] = 0;
 }
 
+// Without the 1, ptxas spills to fit six blocks.
 template <Traits T, BackwardConfig C>
-__global__ void __launch_bounds__(BackwardConfig::kPrepareThreads)
+__global__ void __launch_bounds__(BackwardConfig::kPrepareThreads, 1)
     prepare(const __grid_constant__ BackwardArgs args) {
 #if FCSA_KERNEL_CODE
   if constexpr (T.bias != Bias::none) clear_bias_counts<T, C>(args);
+  if constexpr (C.dq_atomics) clear_query_sums<T, C>(args);
   if constexpr (normalises_first(T)) {
     const unsigned normalising = C.normalise_blocks(T, args);
     if (blockIdx.x < normalising) {

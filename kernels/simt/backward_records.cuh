@@ -71,6 +71,13 @@ FCSA_DEVICE const float4* key_records(const BackwardArgs& args, int batch, int k
          (1LL * batch * args.kv_heads + kv_head) * args.nk;
 }
 
+// Sums of dq of a head, where they are in the workspace.
+template <Traits T, BackwardConfig C>
+FCSA_DEVICE float* query_sums(const BackwardArgs& args, int batch, int head) {
+  char* sums = static_cast<char*>(args.workspace) + C.workspace(T, args).query_sums;
+  return reinterpret_cast<float*>(sums) + (1LL * batch * args.heads + head) * args.nq * T.head_dim;
+}
+
 FCSA_DEVICE QueryRecord query_record(const float4& words) {
   return {words.x, words.y, words.z, words.w};
 }

@@ -82,11 +82,25 @@ Constraint constraint(const Rule& rule, const Role& role) {
   constraint.reason = std::string(role.prefix) + " tiles: " + std::string(rule.reason);
   constraint.holds = [&rule, &role](const Problem& problem, const Configuration& configuration,
                                     const Target& target) {
-    const PassShape shape = (to_struct(backward_fields(), configuration).*role.shape)();
+    const BackwardConfig config = to_struct(backward_fields(), configuration);
+    if (config.dq_atomics && &role == &kQueries) return true;
+    const PassShape shape = (config.*role.shape)();
     return rule.holds({shape, role, problem, target});
   };
+  constraint.reads.push_back("dq_atomics");
   for (const auto name : rule.reads)
     constraint.reads.push_back(std::string(role.prefix) + "_" + std::string(name));
+  return constraint;
+}
+
+Constraint unused_with_atomics(const ConfigField<BackwardConfig>& field) {
+  Constraint constraint;
+  constraint.reason = "dq_atomics has a shape of its own for queries";
+  constraint.holds = [&field](const Problem&, const Configuration& configuration, const Target&) {
+    const BackwardConfig config = to_struct(backward_fields(), configuration);
+    return !config.dq_atomics || config.*field.field == BackwardConfig{}.*field.field;
+  };
+  constraint.reads = {"dq_atomics", field.name};
   return constraint;
 }
 
@@ -125,17 +139,19 @@ bool has_spare_registers(const Use& use) {
 template <typename Visit>
 void for_each_shape(const Visit& visit) {
   for (const int warps : {2, 4, 8})
-    for (const int thread_m : {1, 2, 4, 8})
-      for (const int thread_n : {1, 2, 4, 8})
-        for (const int channel_lanes : {4, 8, 16, 32})
-          for (const int min_blocks : {1, 2, 3, 4})
-            for (const int unroll : {1, 2})
-              visit(PassShape{.warps = warps,
-                              .thread_m = thread_m,
-                              .thread_n = thread_n,
-                              .channel_lanes = channel_lanes,
-                              .min_blocks = min_blocks,
-                              .unroll = unroll});
+    for (const int lanes_m : {4, 8})
+      for (const int thread_m : {1, 2, 4, 8})
+        for (const int thread_n : {1, 2, 4, 8})
+          for (const int channel_lanes : {4, 8, 16, 32})
+            for (const int min_blocks : {1, 2, 3, 4})
+              for (const int unroll : {1, 2})
+                visit(PassShape{.warps = warps,
+                                .lanes_m = lanes_m,
+                                .thread_m = thread_m,
+                                .thread_n = thread_n,
+                                .channel_lanes = channel_lanes,
+                                .min_blocks = min_blocks,
+                                .unroll = unroll});
 }
 
 PassShape fastest_shape(const Role& role, const Problem& problem, const Target& target) {
@@ -159,6 +175,10 @@ PassShape fastest_shape(const Role& role, const Problem& problem, const Target& 
 const std::vector<ConfigField<BackwardConfig>>& backward_fields() {
   using C = BackwardConfig;
   static const std::vector<ConfigField<BackwardConfig>> fields = {
+      {&C::dq_atomics,
+       "dq_atomics",
+       {0, 1},
+       "1: dq by atomic additions, 5 products instead of 7: results differ from run to run"},
       {&C::key_warps, "key_warps", {2, 4, 8}, "pass that owns keys: warps of a block"},
       {&C::key_lanes_m, "key_lanes_m", {4, 8}, "lanes over keys of a tile; 32 / key_lanes_m over queries"},
       {&C::key_thread_m, "key_thread_m", {1, 2, 4, 8}, "keys per lane"},
@@ -189,6 +209,8 @@ std::vector<Constraint> backward_constraints() {
   std::vector<Constraint> constraints;
   for (const Role* role : {&kKeys, &kQueries})
     for (const Rule& rule : rules()) constraints.push_back(constraint(rule, *role));
+  for (const auto& field : backward_fields())
+    if (field.name.starts_with(kQueries.prefix)) constraints.push_back(unused_with_atomics(field));
   return constraints;
 }
 
@@ -197,6 +219,7 @@ BackwardConfig backward_baseline(const Problem& problem, const Target& target) {
   const PassShape queries = fastest_shape(kQueries, problem, target);
   BackwardConfig config;
   config.key_warps = keys.warps, config.query_warps = queries.warps;
+  config.key_lanes_m = keys.lanes_m, config.query_lanes_m = queries.lanes_m;
   config.key_thread_m = keys.thread_m, config.query_thread_m = queries.thread_m;
   config.key_thread_n = keys.thread_n, config.query_thread_n = queries.thread_n;
   config.key_channel_lanes = keys.channel_lanes, config.query_channel_lanes = queries.channel_lanes;

@@ -1,6 +1,7 @@
 // The pass that owns keys: dk and dv, summed over the queries of all heads of the group.
 #pragma once
 
+#include "kernels/simt/add_queries.cuh"
 #include "kernels/simt/backward_pass.cuh"
 #include "kernels/simt/backward_projection.cuh"
 
@@ -42,8 +43,8 @@ struct GradKeys {
   FCSA_DEVICE int query_at(int step) const { return (first_tile + step % head_tiles) * S.block_n(); }
 
   FCSA_DEVICE void load_own() {
-    pass.load_own(key_head<T>(args, batch, kv_head),
-                  head_rows<T.dtype>(args.v, args.v_strides, batch, kv_head), first_key, args.nk);
+    pass.load_own(pass.x1, key_head<T>(args, batch, kv_head), first_key, args.nk);
+    pass.load_own(pass.x2, head_rows<T.dtype>(args.v, args.v_strides, batch, kv_head), first_key, args.nk);
   }
 
   FCSA_DEVICE void load(int step, int stage) {
@@ -66,9 +67,11 @@ struct GradKeys {
   }
 
   // Whether a tile has pairs that must not be seen. Queries past the end need no mask: their rows and records
-  // are zero, and so is what they add.
+  // are zero, and so is what they add. Keys past the end have sums of their own, except in dq.
   FCSA_DEVICE bool needs_mask(int first_query) const {
-    return T.key_mask || (T.causal && first_key + S.block_m() > first_query + 1 + args.nk - args.nq);
+    const int end = first_key + S.block_m();
+    return T.key_mask || (C.dq_atomics && end > args.nk) ||
+           (T.causal && end > first_query + 1 + args.nk - args.nq);
   }
 
   FCSA_DEVICE void mask(int first_query, typename P::Tile& s) const {
@@ -77,8 +80,9 @@ struct GradKeys {
       const int last_key = first_query + pass.other(j) + args.nk - args.nq;
 #pragma unroll
       for (int i = 0; i < S.thread_m; ++i) {
-        const bool hidden = T.key_mask && (visible >> i & 1) == 0;
-        if (hidden || (T.causal && first_key + pass.own(i) > last_key)) s[i][j] = minus_infinity();
+        const int key = first_key + pass.own(i);
+        const bool hidden = T.key_mask ? (visible >> i & 1) == 0 : C.dq_atomics && key >= args.nk;
+        if (hidden || (T.causal && key > last_key)) s[i][j] = minus_infinity();
       }
     }
   }
@@ -108,7 +112,7 @@ struct GradKeys {
       for (int j = 0; j < S.thread_n; ++j) s[i][j] = ptx::exp2_approximate(s[i][j]);
   }
 
-  // dP to dS, with the factors of the sum over queries: scale and inverse norms of q.
+  // dP to dS, with the factors of the sum over queries: inverse norms of q and scale.
   FCSA_DEVICE void differences(float scale, const float4* records, typename P::Tile& dp) const {
 #pragma unroll
     for (int j = 0; j < S.thread_n; ++j) {
@@ -123,15 +127,25 @@ struct GradKeys {
     const float *q = pass.y1_of(stage), *dout = pass.y2_of(stage);
     const float4* records = pass.records_of(stage);
     const float scale = scale_of<T>(args, head_at(step));
+    // A scale of 0 must not hide dS from dscale, which comes out of dq.
+    const float weight = C.dq_atomics && scale == 0 ? 1.0f : scale;
     typename P::Tile s;
     pass.products(pass.x1, q, s);
     probabilities(step, scale, records, s);
     pass.share(s);
     pass.add_rows(dout, dv);
     pass.products(pass.x2, dout, s);
-    differences(scale, records, s);
+    differences(weight, records, s);
     pass.share(s);
-    pass.add_rows(q, dk);
+    if constexpr (C.dq_atomics) add_queries(step, weight, records);
+    if (!C.dq_atomics || scale != 0) pass.add_rows(q, dk);
+  }
+
+  FCSA_DEVICE void add_queries(int step, float weight, const float4* records) const {
+    __syncthreads();  // dS of the other warps
+    QuerySums<T, S> sums(pass);
+    sums.sum();
+    sums.add(query_sums<T, C>(args, batch, head_at(step)), records, query_at(step), args.nq, weight);
   }
 
   FCSA_DEVICE void write() {

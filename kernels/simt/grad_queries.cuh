@@ -1,4 +1,5 @@
-// The pass that owns queries: dq, summed over the keys, and what a block adds to dscale.
+// The pass that owns queries: dq, summed over the keys, and what a block adds to dscale. With dq_atomics the
+// pass that owns keys has done the sum.
 #pragma once
 
 #include "kernels/simt/backward_projection.cuh"
@@ -23,7 +24,9 @@ struct GradQueries : OwnedQueries<T, C, C.queries()> {
   }
 
   FCSA_DEVICE int tiles() const { return static_cast<int>(ceil_div(args.nq, S.block_m())); }
-  FCSA_DEVICE int steps() const { return static_cast<int>(ceil_div(keys_end, S.block_n())); }
+  FCSA_DEVICE int steps() const {
+    return C.dq_atomics ? 0 : static_cast<int>(ceil_div(keys_end, S.block_n()));
+  }
 
   // Causal: the last queries see the most keys; starting with them keeps the last wave short.
   FCSA_DEVICE void place_block() {
@@ -38,7 +41,31 @@ struct GradQueries : OwnedQueries<T, C, C.queries()> {
       keys_end = min(args.nk, max(0, min(first_query + S.block_m(), args.nq) + args.nk - args.nq));
   }
 
-  FCSA_DEVICE void load(int step, int stage) { this->load_keys(stage, step * S.block_n()); }
+  FCSA_DEVICE void load_own() {
+    if constexpr (C.dq_atomics) {
+      Base::load_queries();
+    } else {
+      Base::load_own();
+    }
+  }
+
+  // Rows past the end have zeros.
+  FCSA_DEVICE void read_sums() {
+    const float* sums = query_sums<T, C>(args, batch, head);
+#pragma unroll
+    for (int i = 0; i < P::kRows; ++i) {
+      const long long row = first_query + pass.sum_row(i);
+      if (row >= args.nq) continue;
+#pragma unroll
+      for (int c = 0; c < P::kChunks; ++c)
+        if (pass.has_channel(c))
+          dq[i][c] = __ldg(reinterpret_cast<const float4*>(sums + row * T.head_dim + pass.channel(c)));
+    }
+  }
+
+  FCSA_DEVICE void load(int step, int stage) {
+    this->load_keys(stage, step * S.block_n());
+  }
 
   FCSA_DEVICE void compute(int step, int stage) {
     typename P::Tile s;
@@ -90,6 +117,7 @@ __global__ void __launch_bounds__(C.queries().threads(), C.queries().min_blocks)
   extern __shared__ float4 shared[];
   GradQueries<T, C> block(args, reinterpret_cast<float*>(shared));
   walk<C.queries().stages>(block, block.steps());
+  if constexpr (C.dq_atomics) block.read_sums();
   block.write();
 #endif
 }

@@ -19,9 +19,13 @@ struct OwnedQueries {
 
   FCSA_DEVICE int kv_head() const { return head / (args.heads / args.kv_heads); }
 
+  FCSA_DEVICE void load_queries() {
+    pass.load_own(pass.x1, query_head<T>(args, batch, head), first_query, args.nq);
+  }
   FCSA_DEVICE void load_own() {
-    pass.load_own(query_head<T>(args, batch, head),
-                  head_rows<T.dtype>(args.dout, args.dout_strides, batch, head), first_query, args.nq);
+    load_queries();
+    pass.load_own(pass.x2, head_rows<T.dtype>(args.dout, args.dout_strides, batch, head), first_query,
+                  args.nq);
   }
 
   FCSA_DEVICE void load_keys(int stage, int first_key) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "kernels/families.h"
 #include "kernels/simt/backward_config.h"
@@ -38,11 +39,23 @@ LaunchPlan plan_of(const Problem& p) {
   return family().plan(traits_of(p), baseline(p), shape_args(p));
 }
 
-std::string reason(const Problem& p, const char* parameter, int value, const char* arch = "sm_90a") {
-  Configuration configuration = baseline(p, arch);
+Configuration with(Configuration configuration, std::string_view parameter, int value) {
   for (auto& [name, current] : configuration.values)
     if (name == parameter) current = value;
-  return invalid_reason(family(), p, configuration, target_for_arch(arch));
+  return configuration;
+}
+
+std::string reason(const Problem& p, const char* parameter, int value, const char* arch = "sm_90a") {
+  return invalid_reason(family(), p, with(baseline(p, arch), parameter, value), target_for_arch(arch));
+}
+
+// Five products: tiles of keys as in the baseline, those of queries are not tuned.
+Configuration atomic(const Problem& p, const char* arch = "sm_90a") {
+  Configuration configuration = with(baseline(p, arch), "dq_atomics", 1);
+  for (const auto& parameter : family().parameters(p.op))
+    if (parameter.name.starts_with("query_"))
+      configuration = with(configuration, parameter.name, parameter.default_value);
+  return configuration;
 }
 
 TEST(SimtBackward, HasAValidBaselineFromItsSpaceForEveryHeadDimAndArchitecture) {
@@ -82,6 +95,31 @@ TEST(SimtBackward, ConstrainsBothPasses) {
   EXPECT_NE(reason(backward(256), "key_thread_m", 8).find("registers"), std::string::npos);
 }
 
+TEST(SimtBackward, GivesTheSameBitsInEveryRunUnlessAskedOtherwise) {
+  for (const Problem& p : {backward(), everything(128)}) EXPECT_EQ(baseline(p).at("dq_atomics"), 0);
+}
+
+TEST(SimtBackward, TunesNoTilesOfQueriesWithAtomicAdditions) {
+  for (const char* arch : {"sm_75", "sm_90a"})
+    for (int head_dim = 16; head_dim <= 256; head_dim += 16) {
+      const Problem p = everything(head_dim);
+      const Target target = target_for_arch(arch);
+      const Configuration configuration = atomic(p, arch);
+      EXPECT_EQ(invalid_reason(family(), p, configuration, target), "") << arch << " head dim " << head_dim;
+      EXPECT_EQ(invalid_reason(family(), p, with(configuration, "query_warps", 8), target),
+                "dq_atomics has a shape of its own for queries");
+      const LaunchPlan plan = family().plan(traits_of(p), configuration, shape_args(p));
+      for (int i = 0; i < plan.count; ++i)
+        EXPECT_LE(plan.steps[i].smem_bytes, target.smem_per_block_bytes) << arch << " head dim " << head_dim;
+    }
+}
+
+TEST(SimtBackward, SumsDqInTheWorkspaceWithAtomicAdditions) {
+  const Problem p = backward();
+  const LaunchPlan plan = family().plan(traits_of(p), atomic(p), shape_args(p));
+  EXPECT_EQ(plan.workspace_bytes - plan_of(p).workspace_bytes, 4LL * p.batch * p.heads * p.nq * p.head_dim);
+}
+
 TEST(SimtBackward, FitsItsSharedMemoryAndThreadsOnEveryArchitecture) {
   for (const char* arch : {"sm_75", "sm_86", "sm_90a"})
     for (int head_dim = 16; head_dim <= 256; head_dim += 48) {
@@ -100,8 +138,8 @@ TEST(SimtBackward, PreparesAndPassesOverKeysAndQueries) {
   const LaunchPlan plan = plan_of(backward());
   ASSERT_EQ(plan.count, 3);
   for (int i = 0; i < plan.count; ++i) EXPECT_EQ(plan.steps[i].kernel, i);
-  // 32 rows to a block: 16,000 queries and 16,000 keys.
-  EXPECT_EQ(plan.steps[0].grid_x, 1000u);
+  // 32 rows of a head to a block: 16 heads of 1,000 queries, 8 of 2,000 keys.
+  EXPECT_EQ(plan.steps[0].grid_x, 16u * 32 + 8 * 63);
 }
 
 TEST(SimtBackward, LaunchesAFourthKernelForGradientsOfBiasAndScale) {
