@@ -110,7 +110,9 @@ class Plan:
         self.stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream if q.is_cuda else None)
 
     def configuration(self):
-        return self.library.c.fcsa_describe(self.plan).decode()
+        """What runs, and why it was chosen."""
+        lines = dict(line.split(": ", 1) for line in self.library.c.fcsa_describe(self.plan).decode().splitlines())
+        return f"{lines['configuration']} ({lines['chosen']})"
 
     def __call__(self):
         run = self.library.c.fcsa_forward if self.op == FORWARD else self.library.c.fcsa_backward

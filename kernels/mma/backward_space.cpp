@@ -174,16 +174,18 @@ Configuration backward_baseline(const Problem& problem, const Target& target) {
                             {2, 1, 1, 32, 16, 176}};
   const Queries most_queries[] = {
       {problem.bias_gradient ? 8 : 4, 64, 2}, {4, 64, 2}, {4, 32, 2}, {4, 32, 1}, {4, 16, 1}, {2, 16, 1}};
+  // Masks, and a bias with causal limits, in f32 or over many channels, spill at 32 keys a warp.
+  const bool plain_bias = problem.bias == Bias::same && !problem.causal && problem.head_dim <= 64;
+  const bool takes_registers = problem.key_mask || (problem.bias != Bias::none && !plain_bias);
   BackwardConfig config;
   config.dq = problem.deterministic ? kSecondPass : kAtomics;
   for (const Keys& keys : most_keys)
     for (const int stages : {2, 1})
       for (const Queries& queries : most_queries) {
-        if (problem.head_dim > keys.most_channels) continue;
+        if (problem.head_dim > keys.most_channels || (keys.key_tiles > 1 && takes_registers)) continue;
         config.warps = keys.warps, config.parts = keys.parts, config.key_tiles = keys.key_tiles;
         config.block_m = keys.block_m, config.chunk = keys.chunk, config.stages = stages;
-        // A bias takes as many registers as S.
-        if (problem.bias != Bias::none && keys.key_tiles > 1) config.chunk = 16;
+        if (problem.bias != Bias::none) config.chunk = 16;
         config.dq_tiles = config.dq == kAtomics && keys.key_tiles > 1 ? 2 : 1;
         if (walks_queries(problem, config)) {
           config.query_warps = queries.warps, config.query_block_n = queries.block_n;

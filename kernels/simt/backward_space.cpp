@@ -207,6 +207,11 @@ const std::vector<ConfigField<BackwardConfig>>& backward_fields() {
 
 std::vector<Constraint> backward_constraints() {
   std::vector<Constraint> constraints;
+  constraints.push_back({"atomics add in another order every time, and the problem is to be deterministic",
+                         [](const Problem& problem, const Configuration& configuration, const Target&) {
+                           return !problem.deterministic || configuration.at("dq_atomics") == 0;
+                         },
+                         {"dq_atomics"}});
   for (const Role* role : {&kKeys, &kQueries})
     for (const Rule& rule : rules()) constraints.push_back(constraint(rule, *role));
   for (const auto& field : backward_fields())
