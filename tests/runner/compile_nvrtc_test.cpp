@@ -84,8 +84,36 @@ TEST(CompileNvrtc, CompilesSimtBackwardBaselinesWithoutSpills) {
         << results[i].message;
 }
 
-// Those kinds of kernel that differ most in what they keep in registers. A spill, or products that wait for
-// each other, makes a candidate pruned.
+// The largest accumulators, and what takes registers beside them.
+TEST(CompileNvrtc, CompilesMmaBackwardBaselines) {
+  const TemporaryDirectory directory;
+  const auto& family = kernels::family_named("mma");
+  std::vector<CompileJob> jobs;
+  for (const int head_dim : {64, 128, 192, 256}) {
+    kernels::Problem full;
+    full.op = kernels::Op::backward, full.dtype = kernels::DType::bf16, full.head_dim = head_dim;
+    full.heads = full.kv_heads = 16, full.nq = full.nk = 4096;
+    kernels::Problem masked = full, grouped = full;
+    masked.causal = masked.key_mask = masked.bias_gradient = true, masked.bias = kernels::Bias::f32;
+    grouped.dtype = kernels::DType::f16, grouped.groups = 4, grouped.kv_heads = 4,
+    grouped.deterministic = true;
+    grouped.head_scale = grouped.scale_gradient = true;
+    for (const auto& problem : {full, masked, grouped})
+      for (const char* arch : {"sm_86", "sm_90a"}) {
+        const auto target = kernels::target_for_arch(arch);
+        jobs.push_back({{problem, &family, family.baseline(problem, target)}, target});
+      }
+  }
+  const auto results = compile_all(
+      jobs, {.executable = FCSA_WORKER_PROGRAM, .compile_jobs = 2, .cache_directory = directory.path()}, {});
+  for (std::size_t i = 0; i < jobs.size(); ++i)
+    EXPECT_EQ(results[i].status, Status::ok)
+        << jobs[i].target.arch << " " << kernels::to_text(jobs[i].candidate.problem) << ": "
+        << results[i].message;
+}
+
+// Those kinds of kernel that differ most in what they keep in registers. Products that wait for each other
+// make a candidate pruned.
 TEST(CompileNvrtc, CompilesWgmmaBaselinesWithoutSpillsOrSerialisedProducts) {
   const TemporaryDirectory directory;
   const auto& family = kernels::family_named("wgmma");
@@ -104,9 +132,11 @@ TEST(CompileNvrtc, CompilesWgmmaBaselinesWithoutSpillsOrSerialisedProducts) {
   }
   const auto results = compile_all(
       jobs, {.executable = FCSA_WORKER_PROGRAM, .compile_jobs = 2, .cache_directory = directory.path()}, {});
-  for (std::size_t i = 0; i < jobs.size(); ++i)
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
     EXPECT_EQ(results[i].status, Status::ok)
         << kernels::to_text(jobs[i].candidate.problem) << ": " << results[i].message;
+    EXPECT_EQ(results[i].resources.spill_bytes, 0) << kernels::to_text(jobs[i].candidate.problem);
+  }
 }
 
 }  // namespace
