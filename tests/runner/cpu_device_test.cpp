@@ -196,7 +196,7 @@ TEST_F(CpuDeviceTest, AKernelThatTheBinaryLacksIsAnError) {
 
 TEST_F(CpuDeviceTest, RunsKernelsThatArePartOfTheProgram) {
   const auto problem = kernels::problem_from_text("forward f32 d64 b1 h2 kv2 nq33 nk40 bhnd");
-  const auto builtin = kernels::cpu::builtin_forward(kernels::traits_of(problem));
+  const auto builtin = kernels::cpu::builtin_kernels(problem.op, kernels::traits_of(problem));
   Args args = kernels::shape_args(problem);
   const LaunchPlan plan = builtin.plan(args);
   const std::size_t q_values = 2 * 33 * 64;
