@@ -300,8 +300,8 @@ double off(const Problem& p, const kernels::RowResults& a, const kernels::RowRes
 
 TEST(Inputs, OfLongBackwardProblemsAreEstimatedFromASampleOfTheKeys) {
   Problem p = backward_problem();
-  p.nq = 300;
-  p.nk = 1200;
+  p.nq = 100;
+  p.nk = 400;
   p.causal = p.key_mask = p.head_scale = true;
   p.bias = kernels::Bias::f32;
   p.bias_heads = 1;
@@ -309,10 +309,10 @@ TEST(Inputs, OfLongBackwardProblemsAreEstimatedFromASampleOfTheKeys) {
   const kernels::RowResults exact = forward_results_of(inputs);
   add_forward_results(inputs, ForwardPrecision::estimated);
   const kernels::RowResults estimate = forward_results_of(inputs);
-  for (std::size_t i = 0; i < exact.lse.size(); ++i) EXPECT_NEAR(estimate.lse[i], exact.lse[i], 1.5);
-  // About a third of the visible keys is in the sample: outputs are alike, but not close.
-  EXPECT_LT(off(p, exact, estimate, 0, 300), 1.2);
-  EXPECT_GT(off(p, exact, estimate, 0, 300), 0.1);
+  // Most of the visible keys are in the sample: outputs are alike, but not equal.
+  for (std::size_t i = 0; i < exact.lse.size(); ++i) EXPECT_NEAR(estimate.lse[i], exact.lse[i], 0.35);
+  EXPECT_LT(off(p, exact, estimate, 0, 100), 0.5);
+  EXPECT_GT(off(p, exact, estimate, 0, 100), 0.1);
 }
 
 TEST(Inputs, AreExactInRowsThatSeeFewKeysThoughTheOthersAreEstimated) {
