@@ -29,9 +29,9 @@ BackwardConfig config_of(const Configuration& configuration) {
   return to_struct(fields(), configuration);
 }
 
-bool fill_registers(int used, const Target& target) {
+bool fill_registers(int used, double least, const Target& target) {
   const int registers = vector_registers_of(target.arch);
-  return used <= registers && used * 3 >= 2 * registers;
+  return used <= registers && used >= least * registers;
 }
 
 // Whether whole register tiles of `padded` rows are at most an eighth more than the `block` rows.
@@ -84,9 +84,9 @@ std::vector<Constraint> backward_constraints() {
       {"head dimension is not a multiple of a register tile of sums",
        [](P p, V c, D) { return p.head_dim % config_of(c).sum_channels() == 0; }},
       {"register tile of S above the vector registers, or leaves most of them unused",
-       [](P, V c, D d) { return fill_registers(config_of(c).score_registers(), d); }},
+       [](P, V c, D d) { return fill_registers(config_of(c).score_registers(), 2.0 / 3, d); }},
       {"register tile of sums above the vector registers, or leaves most of them unused",
-       [](P, V c, D d) { return fill_registers(config_of(c).sum_registers(), d); }},
+       [](P, V c, D d) { return fill_registers(config_of(c).sum_registers(), 0.5, d); }},
       {"block of fewer than 16 or more than 128 rows",
        [](P, V c, D) { return config_of(c).block_rows() >= 16 && config_of(c).block_rows() <= 128; }},
       {"block of fewer than 32 or more than 256 keys",

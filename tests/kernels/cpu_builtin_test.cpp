@@ -1,6 +1,6 @@
 #include "kernels/cpu/builtin.h"
 
-#include "cpu_cases.h"
+#include "cpu_gradient_cases.h"
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/families.h"
 
@@ -14,12 +14,21 @@ std::vector<std::string> runnable_instruction_sets() {
   return {"generic"};
 }
 
+void check_backward(Problem problem, const std::string& set) {
+  problem.op = Op::backward, problem.scale_gradient = true;
+  const auto builtin = cpu::builtin_kernels(problem.op, traits_of(problem), set);
+  cpu_cases::check_all_gradients(problem, builtin.functions,
+                                 [&](const BackwardArgs& args) { return builtin.plan(args); });
+}
+
+// Both passes.
 void check(const Problem& problem) {
   for (const auto& set : runnable_instruction_sets()) {
     SCOPED_TRACE(set);
     const auto builtin = cpu::builtin_kernels(problem.op, traits_of(problem), set);
     cpu_cases::check_all(problem, builtin.functions,
                          [&](const BackwardArgs& args) { return builtin.plan(args); });
+    check_backward(problem, set);
   }
 }
 
@@ -65,22 +74,25 @@ TEST(CpuBuiltin, IsRightWithAScalePerHead) {
 TEST(CpuBuiltin, HasThePlanOfTheBaseline) {
   const auto family = make_cpu_family();
   for (const auto& set : runnable_instruction_sets()) {
-    Problem problem;
-    problem.head_dim = 80, problem.dtype = DType::bf16, problem.nq = 333, problem.nk = 77, problem.heads = 3;
-    const BackwardArgs args = shape_args(problem);
-    const LaunchPlan ours = cpu::builtin_kernels(problem.op, traits_of(problem), set).plan(args);
-    const LaunchPlan baseline =
-        family->plan(traits_of(problem), family->baseline(problem, target_for_arch(set)), args);
-    EXPECT_EQ(ours.workspace_bytes, baseline.workspace_bytes);
-    EXPECT_EQ(ours.steps[1].grid_x, baseline.steps[1].grid_x);
-    EXPECT_EQ(ours.steps[1].smem_bytes, baseline.steps[1].smem_bytes);
+    for (const Op op : {Op::forward, Op::backward}) {
+      Problem problem;
+      problem.op = op, problem.head_dim = 80, problem.dtype = DType::bf16;
+      problem.nq = 333, problem.nk = 77, problem.heads = problem.kv_heads = 3;
+      const BackwardArgs args = shape_args(problem);
+      const LaunchPlan ours = cpu::builtin_kernels(op, traits_of(problem), set).plan(args);
+      const LaunchPlan baseline =
+          family->plan(traits_of(problem), family->baseline(problem, target_for_arch(set)), args);
+      EXPECT_EQ(ours.workspace_bytes, baseline.workspace_bytes);
+      EXPECT_EQ(ours.steps[1].grid_x, baseline.steps[1].grid_x);
+      EXPECT_EQ(ours.steps[1].smem_bytes, baseline.steps[1].smem_bytes);
+    }
   }
 }
 
 TEST(CpuBuiltin, RefusesWhatItDoesNotServe) {
   EXPECT_THROW(cpu::builtin_kernels(Op::forward, Traits{.head_dim = 48}), std::invalid_argument);
   EXPECT_THROW(cpu::builtin_kernels(Op::forward, Traits{.bias = Bias::f32}), std::invalid_argument);
-  EXPECT_THROW(cpu::builtin_kernels(Op::forward, Traits{.groups = 2}), std::invalid_argument);
+  EXPECT_THROW(cpu::builtin_kernels(Op::backward, Traits{.groups = 2}), std::invalid_argument);
   EXPECT_THROW(cpu::builtin_kernels(Op::forward, Traits{}, "mmx"), std::invalid_argument);
 }
 

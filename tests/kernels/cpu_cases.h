@@ -38,6 +38,7 @@ class Storage {
     start_ = reinterpret_cast<unsigned char*>((address + 255) / 256 * 256);
   }
   void* data() { return start_; }
+  std::size_t bytes() const { return bytes_; }
   bool guard_is_intact() const {
     const auto* end = reinterpret_cast<const unsigned char*>(words_.data() + words_.size());
     for (const unsigned char* p = start_ + bytes_; p < end; ++p)

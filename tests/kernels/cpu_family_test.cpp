@@ -6,7 +6,7 @@
 #include <memory>
 #include <sstream>
 
-#include "cpu_cases.h"
+#include "cpu_gradient_cases.h"
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/families.h"
 
@@ -50,13 +50,18 @@ class Compiled {
 
 void check(const Family& family, const Problem& problem, const Configuration& configuration,
            const Target& target) {
-  SCOPED_TRACE(to_text(family, Op::forward, configuration));
+  SCOPED_TRACE(to_text(family, problem.op, configuration));
   ASSERT_EQ(invalid_reason(family, problem, configuration, target), "");
   const Compiled compiled(family.source(problem, configuration), target.arch);
-  ASSERT_EQ(compiled.functions().size(), 2u) << "the rendered source doesn't compile or load";
-  cpu_cases::check_all(problem, compiled.functions(), [&](const BackwardArgs& args) {
+  ASSERT_EQ(compiled.functions().size(), problem.op == Op::forward ? 2u : 4u)
+      << "the rendered source doesn't compile or load";
+  const auto plan = [&](const BackwardArgs& args) {
     return family.plan(traits_of(problem), configuration, args);
-  });
+  };
+  if (problem.op == Op::forward)
+    cpu_cases::check_all(problem, compiled.functions(), plan);
+  else
+    cpu_cases::check_all_gradients(problem, compiled.functions(), plan);
 }
 
 Target host_target() {
@@ -75,14 +80,21 @@ std::vector<Problem> supported_problems() {
         problem.bias = flag ? Bias::f32 : Bias::same, problem.head_scale = !flag, problem.groups = 4;
         problems.push_back(problem);
       }
+  for (std::size_t i = 0, forward = problems.size(); i < forward; ++i) {
+    Problem problem = problems[i];
+    problem.op = Op::backward, problem.scale_gradient = true;
+    problem.bias_gradient = problem.bias != Bias::none;
+    problem.batch = 1 + static_cast<int>(i % 4), problem.nk = 1 + static_cast<int>(i * 37 % 2000);
+    problems.push_back(problem);
+  }
   return problems;
 }
 
 // A valid configuration drawn at random.
 Configuration draw(const Family& family, const Problem& problem, const Target& target, std::mt19937& random) {
-  const auto parameters = family.parameters(Op::forward);
+  const auto parameters = family.parameters(problem.op);
   for (;;) {
-    Configuration configuration{kernel_name(family, Op::forward), {}};
+    Configuration configuration{kernel_name(family, problem.op), {}};
     for (const auto& p : parameters)
       configuration.values.emplace_back(p.name, p.values[random() % p.values.size()]);
     if (invalid_reason(family, problem, configuration, target).empty()) return configuration;
@@ -105,7 +117,7 @@ TEST(CpuFamily, BaselineTakesItsValuesFromTheSearchSpace) {
   for (const char* arch : {"avx512", "avx2", "neon", "generic"})
     for (const Problem& problem : supported_problems()) {
       const Configuration baseline = family->baseline(problem, target_for_arch(arch));
-      for (const auto& p : family->parameters(Op::forward))
+      for (const auto& p : family->parameters(problem.op))
         EXPECT_EQ(std::count(p.values.begin(), p.values.end(), baseline.at(p.name)), 1) << p.name;
     }
 }
@@ -114,8 +126,6 @@ TEST(CpuFamily, SaysWhatItDoesNotServe) {
   const auto family = make_cpu_family();
   Problem problem;
   EXPECT_NE(family->unsupported(problem, target_for_arch("sm_90a")), "");
-  problem.op = Op::backward;
-  EXPECT_NE(family->unsupported(problem, host_target()), "");
 }
 
 TEST(CpuFamily, WorkspaceGrowsWithTheKeysNotWithTheirSquare) {
@@ -160,6 +170,51 @@ TEST(CpuFamily, ConfigurationsDrawnFromTheSpaceAreRightWhenRendered) {
       check(*family, problem, draw(*family, problem, host_target(), random), host_target());
     }
   }
+}
+
+TEST(CpuFamily, BackwardBaselineIsRightWhenRendered) {
+  const auto family = make_cpu_family();
+  Problem problem;
+  problem.op = Op::backward, problem.causal = true;
+  check(*family, problem, family->baseline(problem, host_target()), host_target());
+  problem.head_dim = 80, problem.dtype = DType::bf16, problem.key_mask = true;
+  problem.bias = Bias::same, problem.head_scale = true, problem.groups = 5;
+  problem.bias_gradient = problem.scale_gradient = true;
+  check(*family, problem, family->baseline(problem, host_target()), host_target());
+}
+
+TEST(CpuFamily, BackwardConfigurationsDrawnFromTheSpaceAreRightWhenRendered) {
+  const auto family = make_cpu_family();
+  std::mt19937 random(2025);
+  Target target = host_target();
+  target.multiprocessors = 16;
+  int drawn = 0;
+  for (const int head_dim : {16, 48, 64, 128}) {
+    for (const bool flag : {false, true}) {
+      Problem problem;
+      problem.op = Op::backward, problem.nk = 2000;  // for constraints: enough for any split
+      problem.head_dim = head_dim, problem.causal = flag, problem.key_mask = !flag && head_dim < 64;
+      problem.dtype = static_cast<DType>(drawn++ % 3);
+      check(*family, problem, draw(*family, problem, target, random), target);
+    }
+  }
+}
+
+TEST(CpuFamily, BackwardBaselineSplitsKeysOnlyWhereHeadsLeaveCoresIdle) {
+  const auto family = make_cpu_family();
+  Target target = target_for_arch("avx2");
+  target.multiprocessors = 16;
+  Problem problem;
+  problem.op = Op::backward, problem.nq = problem.nk = 4096;
+  const auto splits = [&](int heads) {
+    problem.heads = problem.kv_heads = heads;
+    return family->baseline(problem, target).at("key_splits");
+  };
+  EXPECT_EQ(splits(32), 1);
+  EXPECT_EQ(splits(16), 1);
+  EXPECT_EQ(splits(8), 2);
+  EXPECT_EQ(splits(2), 8);
+  EXPECT_EQ(splits(1), 0);
 }
 
 }  // namespace

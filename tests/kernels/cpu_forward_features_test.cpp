@@ -1,11 +1,7 @@
 #include "kernels/cpu/forward.h"
 
-#include <sys/mman.h>
-
-#include <cerrno>
-#include <system_error>
-
 #include "cpu_instances.h"
+#include "fenced.h"
 
 namespace fcsa::kernels {
 namespace {
@@ -92,26 +88,6 @@ TEST(CpuForwardFeatures, IsRightWithALargeBias) {
   constexpr Traits kTraits{.head_dim = 16, .causal = true, .bias = Bias::f32, .softmax = kRunning};
   check_case<kTraits>(with_lengths(problem_with(kTraits), 130, 300), {.bias_magnitude = 500.0f});
 }
-
-// Memory that ends where nothing may be read.
-class Fenced {
- public:
-  explicit Fenced(std::size_t bytes) : size_((bytes + kPage - 1) / kPage * kPage + kPage), bytes_(bytes) {
-    pages_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (pages_ == MAP_FAILED || mprotect(fence(), kPage, PROT_NONE) != 0)
-      throw std::system_error(errno, std::generic_category(), "fenced memory");
-  }
-  ~Fenced() { munmap(pages_, size_); }
-  Fenced(const Fenced&) = delete;
-  Fenced& operator=(const Fenced&) = delete;
-  const void* data() const { return fence() - bytes_; }
-
- private:
-  static constexpr std::size_t kPage = 65536;
-  char* fence() const { return static_cast<char*>(pages_) + size_ - kPage; }
-  void* pages_ = nullptr;
-  std::size_t size_ = 0, bytes_ = 0;
-};
 
 template <Traits T>
 void run_with_fenced_bias(int nq, int nk) {

@@ -59,6 +59,7 @@ class GradientCase : public Case {
   }
 
   BackwardArgs args() const { return args_; }
+  void use_bias(const void* bias) { args_.bias = bias; }
 
   // Gradients, each behind its own guard.
   struct Written {
@@ -164,6 +165,8 @@ template <typename MakePlan>
 void check_all_gradients(const Problem& problem, const std::vector<cpu::TaskFunction>& functions,
                          const MakePlan& plan) {
   for (const Variation& v : variations()) {
+    // Of logits in the hundreds of thousands f32 has no digits left for P.
+    if (!problem.l2norm_qk && v.values.magnitude > 100) continue;
     GradientCase c(with_shape(problem, v), v.values);
     c.compare(c.run(plan(c.args()), functions));
     if (::testing::Test::HasFailure()) return;
