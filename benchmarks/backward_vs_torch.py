@@ -285,7 +285,7 @@ def measure(args, library, names, causal, n):
 
 
 def print_row(row):
-    rates = "  ".join(f"{name} {rate:6.1f}" for name, rate in row["tflops"].items())
+    rates = "  ".join(f"{name} {rate:6.1f}" if rate > 10 else f"{name} {rate:6.3f}" for name, rate in row["tflops"].items())
     whole = f"  whole {row['whole']:4.2f}x" if "whole" in row else ""
     extra = row["memory"]["peak_bytes"] / row["memory"]["tensors_bytes"] - 1
     print(f"{row['dtype']} D{row['head_dim']} N{row['n']:6d} {'causal' if row['causal'] else 'full  '}  TFLOP/s: {rates}"
