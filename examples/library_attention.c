@@ -218,25 +218,17 @@ static void run_forward(fcsa_library* library, const fcsa_problem* problem, fcsa
   fcsa_plan_destroy(plan);
 }
 
-/* Returns 0 where a CPU has no C++ compiler: the forward pass does without, this one doesn't. */
-static int run_backward(fcsa_library* library, fcsa_problem problem, fcsa_tensors* tensors) {
+static void run_backward(fcsa_library* library, fcsa_problem problem, fcsa_tensors* tensors) {
   fcsa_plan* plan = NULL;
-  fcsa_status status;
   problem.op = FCSA_BACKWARD;
   check(fcsa_plan_create(library, &problem, &plan), "fcsa_plan_create");
-  status = fcsa_prepare(plan);
-  if (status == FCSA_NO_COMPILER) {
-    printf("no gradients: %s\n", fcsa_last_error());
-  } else {
-    check(status, "fcsa_prepare");
-    fputs(fcsa_describe(plan), stdout);
-    tensors->workspace_bytes = fcsa_workspace_bytes(plan);
-    tensors->workspace = allocate(tensors->workspace_bytes);
-    check(fcsa_backward(plan, tensors, NULL), "fcsa_backward");
-    release(tensors->workspace);
-  }
+  check(fcsa_prepare(plan), "fcsa_prepare");
+  fputs(fcsa_describe(plan), stdout);
+  tensors->workspace_bytes = fcsa_workspace_bytes(plan);
+  tensors->workspace = allocate(tensors->workspace_bytes);
+  check(fcsa_backward(plan, tensors, NULL), "fcsa_backward");
+  release(tensors->workspace);
   fcsa_plan_destroy(plan);
-  return status == FCSA_OK;
 }
 
 int main(int argc, char** argv) {
@@ -288,13 +280,12 @@ int main(int argc, char** argv) {
   worst = worst_error(&a);
   printf("error: %.1e\n", worst);
 
-  if (run_backward(library, problem, &tensors)) {
-    copy_from(a.dq, tensors.dq, q_count * sizeof(float));
-    copy_from(a.dk, tensors.dk, k_count * sizeof(float));
-    copy_from(a.dv, tensors.dv, k_count * sizeof(float));
-    worst_gradient = worst_gradient_error(&a);
-    printf("error of the gradients: %.1e\n", worst_gradient);
-  }
+  run_backward(library, problem, &tensors);
+  copy_from(a.dq, tensors.dq, q_count * sizeof(float));
+  copy_from(a.dk, tensors.dk, k_count * sizeof(float));
+  copy_from(a.dv, tensors.dv, k_count * sizeof(float));
+  worst_gradient = worst_gradient_error(&a);
+  printf("error of the gradients: %.1e\n", worst_gradient);
 
   release((void*)tensors.q), release((void*)tensors.k), release((void*)tensors.v);
   release(tensors.o), release(tensors.lse), release((void*)tensors.dout);

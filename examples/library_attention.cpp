@@ -20,12 +20,7 @@
 
 namespace {
 
-struct NoCompiler : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
 void require(fcsa_status status) {
-  if (status == FCSA_NO_COMPILER) throw NoCompiler(fcsa_last_error());
   if (status != FCSA_OK) throw std::runtime_error(fcsa_last_error());
 }
 
@@ -290,14 +285,10 @@ bool run_backward(const Library& library, fcsa_problem problem, const Example& e
 
 bool run(const Library& library, const fcsa_problem& problem, Stream stream) {
   Example example(problem);
-  bool right = run_forward(library, problem, example, stream);
-  try {
-    right = run_backward(library, problem, example, stream) && right;
-  } catch (const NoCompiler& error) {  // on the CPU the forward pass does without
-    std::printf("no gradients: %s\n", error.what());
-  }
+  const bool forward = run_forward(library, problem, example, stream);
+  const bool backward = run_backward(library, problem, example, stream);
   std::printf("\n");
-  return right;
+  return forward && backward;
 }
 
 std::vector<int> lengths_from(int argc, char** argv) {
