@@ -29,7 +29,6 @@ struct Comparison {
 Comparison compare(const Emission& emission, const runner::CompilerDescription& compiler) {
   Comparison comparison;
   for (const auto& c : emission.table.classes) {
-    if (!tuner::is_emitted(c)) continue;
     const kernels::Problem& problem = c.entries.front().problem;
     for (const auto& text : c.configurations) {
       const kernels::Family& family = kernels::family_of_kernel(text);
@@ -86,7 +85,7 @@ void compile_variants(Emission& emission) {
       const auto& variant = emission.plan.variants[i];
       throw std::runtime_error(
           fmt::format("{} of {} doesn't compile for {}: {}",
-                      kernels::to_text(*variant.family, kernels::Op::forward, variant.configuration),
+                      kernels::to_text(*variant.family, variant.problem.op, variant.configuration),
                       kernels::class_text(variant.problem), target.arch, result.message));
     }
     emission.compiled.push_back(

@@ -1,49 +1,16 @@
-// Problems with random tensors, and a comparison of attention with the formula in double precision.
-// `Attention` is the struct of a tuned header, with pointers to host memory and dense tensors. Elements: f32,
-// bf16 or f16.
+// Problems with random tensors, what runs them, and a comparison with double precision. Conventions as in
+// attention_formula.h.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
-#include <limits>
 #include <random>
-#include <utility>
-#include <vector>
+
+#include "attention_formula.h"
+#include "check_gradients.h"
 
 namespace check {
-
-inline bool is_f32(int dtype) {
-  return dtype == 0;
-}
-inline bool is_bf16(int dtype) {
-  return dtype == 1;
-}
-inline std::size_t element_bytes(int dtype) {
-  return is_f32(dtype) ? 4 : 2;
-}
-
-inline float f16_to_float(std::uint16_t bits) {
-  const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-  const float magnitude = exponent == 0    ? std::ldexp(static_cast<float>(mantissa), -24)
-                          : exponent == 31 ? (mantissa ? NAN : INFINITY)
-                                           : std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
-  return bits >> 15 ? -magnitude : magnitude;
-}
-
-inline float load(int dtype, const void* data, long long index) {
-  if (is_f32(dtype)) return static_cast<const float*>(data)[index];
-  const std::uint16_t bits = static_cast<const std::uint16_t*>(data)[index];
-  if (!is_bf16(dtype)) return f16_to_float(bits);
-  const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
-  float value;
-  std::memcpy(&value, &wide, sizeof(value));
-  return value;
-}
 
 // Between -3 and 3 in sixteenths, which every type holds exactly: 16-bit types get the same numbers as f32.
 inline std::vector<unsigned char> random_tensor(int dtype, std::size_t count, unsigned seed) {
@@ -73,116 +40,16 @@ inline std::vector<unsigned char> random_mask(std::size_t count, unsigned seed) 
   return mask;
 }
 
-// One row of a dense tensor of n rows, in double precision.
-template <typename Attention>
-std::vector<double> row_of(const Attention& a, const void* tensor, int heads, int n, int batch, int head,
-                           int row) {
-  const long long first = a.layout == decltype(a.layout)::bhnd
-                              ? ((static_cast<long long>(batch) * heads + head) * n + row)
-                              : ((static_cast<long long>(batch) * n + row) * heads + head);
-  std::vector<double> values(a.head_dim);
-  for (int d = 0; d < a.head_dim; ++d)
-    values[d] = load(static_cast<int>(a.dtype), tensor, first * a.head_dim + d);
-  return values;
-}
-
-inline double dot(const std::vector<double>& a, const std::vector<double>& b) {
-  double sum = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-  return sum;
-}
-
-// Each of a.groups equal parts divided by its norm.
-template <typename Attention>
-std::vector<double> normalised(const Attention& a, std::vector<double> row) {
-  if (!a.l2norm_qk) return row;
-  const std::size_t part = row.size() / a.groups;
-  for (std::size_t first = 0; first < row.size(); first += part) {
-    double squares = 0;
-    for (std::size_t d = first; d < first + part; ++d) squares += row[d] * row[d];
-    for (std::size_t d = first; d < first + part; ++d)
-      row[d] /= std::max(std::sqrt(squares), static_cast<double>(a.eps));
-  }
-  return row;
-}
-
-// What is added to the logit of a query and a key; the bias is dense.
-template <typename Attention>
-double bias_of(const Attention& a, int batch, int head, int row, int key) {
-  if (!a.bias) return 0;
-  const int batches = a.bias_batch ? a.bias_batch : a.batch, heads = a.bias_heads ? a.bias_heads : a.heads;
-  const long long plane = static_cast<long long>(batch % batches) * heads + (heads == 1 ? 0 : head);
-  return load(static_cast<int>(a.bias_dtype), a.bias, (plane * a.nq + row) * a.nk + key);
-}
-
-struct Row {
-  std::vector<double> o;
-  double lse;
-};
-
-template <typename Attention>
-Row reference(const Attention& a, int batch, int head, int row) {
-  const int kv_head = head / (a.heads / a.kv_heads);
-  const auto q = normalised(a, row_of(a, a.q, a.heads, a.nq, batch, head, row));
-  const double scale = a.head_scale ? a.head_scale[head] : a.scale;
-  std::vector<double> logits(a.nk, -std::numeric_limits<double>::infinity());
-  double highest = logits[0];
-  for (int j = 0; j < a.nk; ++j) {
-    const bool visible =
-        (!a.causal || j <= row + a.nk - a.nq) && (!a.key_mask || a.key_mask[batch * a.nk + j]);
-    if (!visible) continue;
-    const auto k = normalised(a, row_of(a, a.k, a.kv_heads, a.nk, batch, kv_head, j));
-    logits[j] = scale * dot(q, k) + bias_of(a, batch, head, row, j);
-    highest = std::max(highest, logits[j]);
-  }
-  Row result{std::vector<double>(a.head_dim), highest};
-  if (std::isinf(highest)) return result;
-  double sum = 0;
-  for (int j = 0; j < a.nk; ++j) {
-    if (std::isinf(logits[j])) continue;
-    const double p = std::exp(logits[j] - highest);
-    const auto v = row_of(a, a.v, a.kv_heads, a.nk, batch, kv_head, j);
-    for (int d = 0; d < a.head_dim; ++d) result.o[d] += p * v[d];
-    sum += p;
-  }
-  for (auto& x : result.o) x /= sum;
-  result.lse = highest + std::log(sum);
-  return result;
-}
-
-// Largest error of the rows: |o - reference| / |reference|, and of lse when there is one. Infinite when a
-// number is missing or NaN. At most `rows` rows, the first and the last among them.
-template <typename Attention>
-double worst_error(const Attention& a, int rows) {
-  const double failed = std::numeric_limits<double>::infinity();
-  const long long total = static_cast<long long>(a.batch) * a.heads * a.nq;
-  const long long checked = std::min<long long>(rows, total);
-  double worst = 0;
-  for (long long i = 0; i < checked; ++i) {
-    const long long flat = checked == 1 ? 0 : i * (total - 1) / (checked - 1);
-    const int row = static_cast<int>(flat % a.nq), head = static_cast<int>(flat / a.nq % a.heads),
-              batch = static_cast<int>(flat / a.nq / a.heads);
-    const Row expected = reference(a, batch, head, row);
-    auto difference = row_of(a, a.o, a.heads, a.nq, batch, head, row);
-    for (int d = 0; d < a.head_dim; ++d) difference[d] -= expected.o[d];
-    const double norm = std::sqrt(dot(expected.o, expected.o));
-    double error = std::sqrt(dot(difference, difference)) / (norm > 0 ? norm : 1);
-    if (a.lse && a.lse[flat] != expected.lse)
-      error = std::max(error, std::fabs(a.lse[flat] - expected.lse) / std::max(1.0, std::fabs(expected.lse)));
-    if (!(error <= worst)) worst = std::isnan(error) ? failed : error;
-  }
-  return worst;
-}
-
 // What rounding inputs and outputs to the type may cost.
 inline double tolerance(int dtype) {
   return is_f32(dtype) ? 5e-5 : is_bf16(dtype) ? 8e-3 : 1.5e-3;
 }
 
-// 4 * batch * heads * nq * nk * head_dim, half of it when causal.
+// Of the forward pass 4 * batch * heads * nq * nk * head_dim, half of it when causal; 2.5 times that
+// backward.
 template <typename Attention>
-double flops(const Attention& a) {
-  return (a.causal ? 2.0 : 4.0) * a.batch * a.heads * a.nq * a.nk * a.head_dim;
+double flops(const Attention& a, bool backward) {
+  return (backward ? 2.5 : 1.0) * (a.causal ? 2.0 : 4.0) * a.batch * a.heads * a.nq * a.nk * a.head_dim;
 }
 
 struct Features {
@@ -203,6 +70,10 @@ class HostProblem {
     a.v = keep(random_tensor(dtype, keys * a.head_dim, 3));
     a.o = keep(std::vector<unsigned char>(rows * a.head_dim * element_bytes(dtype)));
     a.lse = reinterpret_cast<float*>(keep(std::vector<unsigned char>(rows * 4)));
+    a.dout = keep(random_tensor(dtype, rows * a.head_dim, 7));
+    a.dq = keep(std::vector<unsigned char>(rows * a.head_dim * element_bytes(dtype)));
+    a.dk = keep(std::vector<unsigned char>(keys * a.head_dim * element_bytes(dtype)));
+    a.dv = keep(std::vector<unsigned char>(keys * a.head_dim * element_bytes(dtype)));
     if (features.masked) a.key_mask = keep(random_mask(static_cast<std::size_t>(a.batch) * a.nk, 4));
     if (features.head_scaled) a.head_scale = reinterpret_cast<float*>(keep(random_tensor(0, a.heads, 5)));
     if (!features.biased) return;
@@ -224,32 +95,18 @@ class HostProblem {
   Attention attention_;
 };
 
-// Runs problems one after the other, and counts.
-template <typename Attention>
+// Runs problems one after the other, and counts. `Op` is that of the tuned header.
+template <typename Attention, typename Op>
 class Checker {
  public:
   // Computes a problem in host memory, and returns the time in ms, or a negative number when it failed.
-  using Run = std::function<double(const Attention&)>;
+  using Run = std::function<double(const Attention&, Op)>;
   explicit Checker(Run run) : run_(std::move(run)) {}
 
   void check(const Attention& sizes, const Features& features = {}) {
     const HostProblem<Attention> problem(sizes, features);
     const Attention& a = problem.attention();
-    const auto selection = describe(a);
-    if (selection.status.code == decltype(selection.status.code)::unsupported) return;
-    const double ms = run_(a);
-    const double error = ms < 0 ? std::numeric_limits<double>::infinity() : worst_error(a, 32);
-    const bool right = error <= tolerance(static_cast<int>(a.dtype));
-    ++(right ? right_ : wrong_);
-    const char* dtype = is_f32(static_cast<int>(a.dtype))    ? "f32"
-                        : is_bf16(static_cast<int>(a.dtype)) ? "bf16"
-                                                             : "f16";
-    std::printf("%-4s d%-3d h%d/%d %5d x %-5d%s%s%s%s%s%s%s  %9.3f ms  %7.1f GFLOP/s  error %.1e  %s  %s\n",
-                dtype, a.head_dim, a.heads, a.kv_heads, a.nq, a.nk, a.causal ? " causal" : "",
-                a.key_mask ? " masked" : "", a.bias ? " bias" : "", a.head_scale ? " head_scale" : "",
-                a.l2norm_qk ? "" : " raw", a.groups > 1 ? " groups" : "",
-                a.layout == decltype(a.layout)::bhnd ? "" : " bnhd", ms, flops(a) / ms * 1e-6, error,
-                right ? "ok" : "WRONG", selection.configuration);
+    if (check_pass(a, Op::forward)) check_pass(a, Op::backward);
   }
 
   // Every feature, alone or with others, at lengths that hardly anybody tunes.
@@ -289,17 +146,40 @@ class Checker {
   }
 
  private:
+  // False when the header doesn't serve it.
+  bool check_pass(const Attention& a, Op op) {
+    const auto selection = describe(a, op);
+    if (selection.status.code == decltype(selection.status.code)::unsupported) return false;
+    const bool backward = op == Op::backward;
+    const double ms = run_(a, op);
+    const double error = ms < 0     ? std::numeric_limits<double>::infinity()
+                         : backward ? worst_gradient_error(a, 8)
+                                    : worst_error(a, 32);
+    const bool right = error <= tolerance(static_cast<int>(a.dtype));
+    ++(right ? right_ : wrong_);
+    const char* dtype = is_f32(static_cast<int>(a.dtype))    ? "f32"
+                        : is_bf16(static_cast<int>(a.dtype)) ? "bf16"
+                                                             : "f16";
+    std::printf("%-4s d%-3d h%d/%d %5d x %-5d%s%s%s%s%s%s%s%s  %9.3f ms  %7.1f GFLOP/s  error %.1e  %s  %s\n",
+                dtype, a.head_dim, a.heads, a.kv_heads, a.nq, a.nk, backward ? " backward" : "",
+                a.causal ? " causal" : "", a.key_mask ? " masked" : "", a.bias ? " bias" : "",
+                a.head_scale ? " head_scale" : "", a.l2norm_qk ? "" : " raw", a.groups > 1 ? " groups" : "",
+                a.layout == decltype(a.layout)::bhnd ? "" : " bnhd", ms, flops(a, backward) / ms * 1e-6,
+                error, right ? "ok" : "WRONG", selection.configuration);
+    return true;
+  }
+
   Run run_;
   int right_ = 0, wrong_ = 0;
 };
 
 // The lengths of the command line, for every dtype and common head dims. Returns the exit status.
-template <typename Attention>
-int check_all(int argc, char** argv, const typename Checker<Attention>::Run& run) {
+template <typename Attention, typename Op>
+int check_all(int argc, char** argv, const typename Checker<Attention, Op>::Run& run) {
   std::vector<int> lengths;
   for (int i = 1; i < argc; ++i) lengths.push_back(std::atoi(argv[i]));
   if (lengths.empty()) lengths = {333, 1000, 4097};
-  Checker<Attention> checker(run);
+  Checker<Attention, Op> checker(run);
   for (const int length : lengths)
     for (const int dtype : {0, 1, 2})
       for (const int head_dim : {16, 32, 64, 80, 96, 128}) {

@@ -1,165 +1,135 @@
-// A comparison of gradients with the formula in double precision. `Attention` is as in check.h, with host
-// pointers to dense dout, dq, dk and dv besides; o and lse are those that the gradients were computed from.
-// Without bias and groups.
+// Gradients of attention by the formula in double precision, of some rows, from o and lse as the forward pass
+// wrote them:
+//   P = exp(S - lse)   dS = P (dout v - dout . o)   dv = P^T dout   dq^ = scale dS k^   dk^ = scale dS^T q^
+// where q^ and k^ are normalised, and then through the normalisation. Conventions as in check.h.
 #pragma once
 
-#include "check.h"
+#include "attention_formula.h"
 
 namespace check {
 
-struct QueryRow {
-  std::vector<double> q, dout;  // q is normalised
-  double norm, lse, delta;
+// A number, and the size of what it is a difference of.
+struct Difference {
+  double value, size;
 };
 
-struct KeyRow {
-  std::vector<double> k, v;  // k is normalised
-  double norm;
+// A sum of vectors, and what its norm would be were all of them at right angles to each other, and none of
+// their factors a small difference: the scale of what roundoff does to it, however much cancels.
+struct VectorSum {
+  explicit VectorSum(std::size_t size) : sum(size) {}
+  void add(const Difference& factor, double scale, const std::vector<double>& x) {
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += factor.value * scale * x[i];
+    squares += factor.size * factor.size * scale * scale * dot(x, x);
+  }
+  std::vector<double> sum;
+  double squares = 0;
 };
 
+// The gradient of a row of q or k from that of its normalised form.
 template <typename Attention>
-double norm_of(const Attention& a, const std::vector<double>& row) {
-  return a.l2norm_qk ? std::max(std::sqrt(dot(row, row)), static_cast<double>(a.eps)) : 1;
-}
-
-template <typename Attention>
-QueryRow query_row(const Attention& a, int batch, int head, int row) {
-  const auto of = [&](const void* tensor) { return row_of(a, tensor, a.heads, a.nq, batch, head, row); };
-  const auto q = of(a.q), dout = of(a.dout);
-  const double lse = a.lse[(static_cast<long long>(batch) * a.heads + head) * a.nq + row];
-  return {normalised(a, q), dout, norm_of(a, q), lse, dot(dout, of(a.o))};
-}
-
-template <typename Attention>
-KeyRow key_row(const Attention& a, int batch, int kv_head, int key) {
-  const auto of = [&](const void* tensor) {
-    return row_of(a, tensor, a.kv_heads, a.nk, batch, kv_head, key);
-  };
-  const auto k = of(a.k);
-  return {normalised(a, k), of(a.v), norm_of(a, k)};
-}
-
-// Of a logit: its softmax and its gradient.
-struct Pair {
-  double p, ds;
-};
-
-inline Pair pair_of(double scale, const QueryRow& query, const KeyRow& key) {
-  const double p = std::exp(scale * dot(query.q, key.k) - query.lse);
-  return {p, p * (dot(query.dout, key.v) - query.delta)};
-}
-
-inline void add(std::vector<double>& sum, double factor, const std::vector<double>& row) {
-  for (std::size_t d = 0; d < sum.size(); ++d) sum[d] += factor * row[d];
-}
-
-// The gradient of a row from that of what it is when it is normalised.
-template <typename Attention>
-std::vector<double> through_norm(const Attention& a, std::vector<double> gradient,
-                                 const std::vector<double>& unit, double norm) {
+VectorSum through_normalisation(const Attention& a, const std::vector<double>& raw, VectorSum gradient) {
   if (!a.l2norm_qk) return gradient;
-  add(gradient, -dot(gradient, unit), unit);
-  for (double& x : gradient) x /= norm;
+  const auto unit = normalised(a, raw);
+  const std::size_t part = raw.size() / a.groups;
+  double largest = 0;
+  for (std::size_t first = 0; first < raw.size(); first += part) {
+    double along = 0, squares = 0;
+    for (std::size_t d = first; d < first + part; ++d)
+      along += unit[d] * gradient.sum[d], squares += raw[d] * raw[d];
+    const double inverse = squares > 0 ? 1 / std::sqrt(squares) : 0;
+    largest = std::max(largest, inverse);
+    for (std::size_t d = first; d < first + part; ++d)
+      gradient.sum[d] = inverse * (gradient.sum[d] - unit[d] * along);
+  }
+  gradient.squares *= largest * largest;
   return gradient;
 }
 
-template <typename Attention>
-bool is_visible(const Attention& a, int batch, int row, int key) {
-  return (!a.causal || key <= row + a.nk - a.nq) && (!a.key_mask || a.key_mask[batch * a.nk + key]);
-}
+struct Pair {
+  double p;
+  Difference ds;
+};
 
+// A query row with what the gradients take from the forward pass.
 template <typename Attention>
-double scale_of(const Attention& a, int head) {
-  return a.head_scale ? a.head_scale[head] : a.scale;
-}
-
-template <typename Attention>
-std::vector<double> expected_dq(const Attention& a, int batch, int head, int row) {
-  const QueryRow query = query_row(a, batch, head, row);
-  std::vector<double> sum(a.head_dim);
-  for (int j = 0; j < a.nk; ++j) {
-    if (!is_visible(a, batch, row, j)) continue;
-    const KeyRow key = key_row(a, batch, head / (a.heads / a.kv_heads), j);
-    add(sum, scale_of(a, head) * pair_of(scale_of(a, head), query, key).ds, key.k);
+struct QueryRow {
+  QueryRow(const Attention& attention, int in_batch, int of_head, int at)
+      : a(attention), batch(in_batch), head(of_head), row(at) {
+    kv_head = head / (a.heads / a.kv_heads);
+    scale = a.head_scale ? a.head_scale[head] : a.scale;
+    raw = row_of(a, a.q, a.heads, a.nq, batch, head, row);
+    unit = normalised(a, raw);
+    dout = row_of(a, a.dout, a.heads, a.nq, batch, head, row);
+    delta = dot(dout, row_of(a, a.o, a.heads, a.nq, batch, head, row));
+    lse = a.lse[(static_cast<long long>(batch) * a.heads + head) * a.nq + row];
   }
-  return through_norm(a, sum, query.q, query.norm);
+  Pair pair(int key, const std::vector<double>& k, const std::vector<double>& v) const {
+    if (!visible(a, batch, row, key)) return {0, {0, 0}};
+    const double p = std::exp(scale * dot(unit, k) + bias_of(a, batch, head, row, key) - lse);
+    const double dp = dot(dout, v);
+    return {p, {p * (dp - delta), p * (std::fabs(dp) + std::fabs(delta))}};
+  }
+
+  const Attention& a;
+  int batch, head, row, kv_head;
+  double scale, delta, lse;
+  std::vector<double> raw, unit, dout;
+};
+
+template <typename Attention>
+VectorSum query_gradient(const Attention& a, int batch, int head, int row) {
+  const QueryRow<Attention> query(a, batch, head, row);
+  VectorSum gradient(a.head_dim);
+  for (int j = 0; j < a.nk; ++j) {
+    const auto k = normalised(a, row_of(a, a.k, a.kv_heads, a.nk, batch, query.kv_head, j));
+    const auto v = row_of(a, a.v, a.kv_heads, a.nk, batch, query.kv_head, j);
+    gradient.add(query.pair(j, k, v).ds, query.scale, k);
+  }
+  return through_normalisation(a, query.raw, std::move(gradient));
 }
 
 struct KeyGradients {
-  std::vector<double> dk, dv;
+  VectorSum dk, dv;
 };
 
-// Summed over the query heads that share the key.
 template <typename Attention>
-KeyGradients expected_dk_dv(const Attention& a, int batch, int kv_head, int j) {
-  const KeyRow key = key_row(a, batch, kv_head, j);
-  KeyGradients sums{std::vector<double>(a.head_dim), std::vector<double>(a.head_dim)};
-  const int shared = a.heads / a.kv_heads;
-  for (int head = kv_head * shared; head < (kv_head + 1) * shared; ++head)
+KeyGradients key_gradients(const Attention& a, int batch, int kv_head, int key) {
+  const auto raw = row_of(a, a.k, a.kv_heads, a.nk, batch, kv_head, key), k = normalised(a, raw);
+  const auto v = row_of(a, a.v, a.kv_heads, a.nk, batch, kv_head, key);
+  VectorSum dk(a.head_dim), dv(a.head_dim);
+  const int group = a.heads / a.kv_heads;
+  for (int head = kv_head * group; head < (kv_head + 1) * group; ++head)
     for (int i = 0; i < a.nq; ++i) {
-      if (!is_visible(a, batch, i, j)) continue;
-      const QueryRow query = query_row(a, batch, head, i);
-      const Pair pair = pair_of(scale_of(a, head), query, key);
-      add(sums.dk, scale_of(a, head) * pair.ds, query.q);
-      add(sums.dv, pair.p, query.dout);
+      const QueryRow<Attention> query(a, batch, head, i);
+      const auto [p, ds] = query.pair(key, k, v);
+      dk.add(ds, query.scale, query.unit);
+      dv.add({p, p}, 1, query.dout);
     }
-  return {through_norm(a, sums.dk, key.k, key.norm), sums.dv};
+  return {through_normalisation(a, raw, std::move(dk)), std::move(dv)};
 }
 
-// Errors of rows, relative to the norm of the row, or to that of all rows where it is smaller.
-class RowErrors {
- public:
-  void add(const std::vector<double>& expected, std::vector<double> actual) {
-    for (std::size_t d = 0; d < actual.size(); ++d) actual[d] -= expected[d];
-    squares_.push_back(dot(expected, expected));
-    off_.push_back(std::sqrt(dot(actual, actual)));
-    sum_ += squares_.back();
-  }
-  // Infinite where a number is missing or NaN.
-  double worst() const {
-    double worst = 0;
-    for (std::size_t i = 0; i < off_.size(); ++i) {
-      const double size = std::sqrt(std::max(squares_[i], sum_ / static_cast<double>(off_.size())));
-      const double error = off_[i] / (size > 0 ? size : 1);
-      if (!(error <= worst)) worst = std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
-    }
-    return worst;
-  }
-
- private:
-  std::vector<double> squares_, off_;
-  double sum_ = 0;
-};
-
-// Calls visit(batch, head, row) for at most `rows` rows of a tensor, the first and the last among them.
-template <typename Visit>
-void for_some_rows(int batch, int heads, int n, int rows, const Visit& visit) {
-  const long long total = static_cast<long long>(batch) * heads * n;
-  const long long visited = std::min<long long>(rows, total);
-  for (long long i = 0; i < visited; ++i) {
-    const long long flat = visited == 1 ? 0 : i * (total - 1) / (visited - 1);
-    visit(static_cast<int>(flat / n / heads), static_cast<int>(flat / n % heads), static_cast<int>(flat % n));
-  }
+inline double error_of(std::vector<double> difference, const VectorSum& expected) {
+  for (std::size_t d = 0; d < difference.size(); ++d) difference[d] -= expected.sum[d];
+  const double size = std::max(std::sqrt(dot(expected.sum, expected.sum)), std::sqrt(expected.squares));
+  const double error = std::sqrt(dot(difference, difference)) / (size > 0 ? size : 1);
+  return std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
 }
 
-// The worst of dq, dk and dv.
+// Largest error of at most `rows` rows of dq, and of dk and dv, the first and the last among them: relative
+// to the row, or to its terms where they cancel.
 template <typename Attention>
 double worst_gradient_error(const Attention& a, int rows) {
-  RowErrors dq, dk, dv;
+  double worst = 0;
   for_some_rows(a.batch, a.heads, a.nq, rows, [&](int batch, int head, int row) {
-    dq.add(expected_dq(a, batch, head, row), row_of(a, a.dq, a.heads, a.nq, batch, head, row));
+    worst = std::max(worst, error_of(row_of(a, a.dq, a.heads, a.nq, batch, head, row),
+                                     query_gradient(a, batch, head, row)));
   });
-  for_some_rows(a.batch, a.kv_heads, a.nk, rows, [&](int batch, int head, int row) {
-    const KeyGradients expected = expected_dk_dv(a, batch, head, row);
-    dk.add(expected.dk, row_of(a, a.dk, a.kv_heads, a.nk, batch, head, row));
-    dv.add(expected.dv, row_of(a, a.dv, a.kv_heads, a.nk, batch, head, row));
+  for_some_rows(a.batch, a.kv_heads, a.nk, rows, [&](int batch, int head, int key) {
+    const KeyGradients expected = key_gradients(a, batch, head, key);
+    worst = std::max({worst, error_of(row_of(a, a.dk, a.kv_heads, a.nk, batch, head, key), expected.dk),
+                      error_of(row_of(a, a.dv, a.kv_heads, a.nk, batch, head, key), expected.dv)});
   });
-  return std::max({dq.worst(), dk.worst(), dv.worst()});
-}
-
-// What rounding P and dS to the type, besides inputs and outputs, may cost.
-inline double gradient_tolerance(int dtype) {
-  return 2 * tolerance(dtype);
+  return worst;
 }
 
 }  // namespace check

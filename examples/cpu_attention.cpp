@@ -1,7 +1,8 @@
 // Attention on a CPU with a tuned header:
 //   fcsa emit --db tuning.db --out include
 //   g++ -std=c++20 -O2 -pthread -I include cpu_attention.cpp -o cpu_attention && ./cpu_attention [length ...]
-// Runs at the lengths given, tuned or not, compares with double precision and prints error and time.
+// Runs forward and, where the header has one, backward at the lengths given, tuned or not, compares with
+// double precision and prints error and time.
 #include <chrono>
 #include <cstdio>
 
@@ -22,15 +23,16 @@ struct Workspace {
 };
 
 // Best of a few runs, in ms; negative when it failed.
-double run(const tuned::Attention& attention) {
-  const Workspace workspace(tuned::workspace_bytes(attention));
+double run(const tuned::Attention& attention, tuned::Op op) {
+  const Workspace workspace(tuned::workspace_bytes(attention, op));
   double best = -1;
   for (int i = 0; i < 3; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    const tuned::Status status = tuned::forward(attention, workspace.data);
+    const tuned::Status status = op == tuned::Op::forward ? tuned::forward(attention, workspace.data)
+                                                          : tuned::backward(attention, workspace.data);
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
     if (!status.ok()) {
-      std::fprintf(stderr, "forward: %s\n", status.text);
+      std::fprintf(stderr, "%s\n", status.text);
       return -1;
     }
     if (best < 0 || elapsed.count() < best) best = elapsed.count();
@@ -41,5 +43,5 @@ double run(const tuned::Attention& attention) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return check::check_all<tuned::Attention>(argc, argv, run);
+  return check::check_all<tuned::Attention, tuned::Op>(argc, argv, run);
 }

@@ -7,7 +7,8 @@
 //   g++ -std=c++20 -O2 -x c++ -DFCSA_HEADER='"fcsa_tuned_sm_90.h"' -DFCSA_NAMESPACE=fcsa_tuned::sm_90 -I
 //   include
 //     -I /usr/local/cuda/include cuda_attention.cu -L /usr/local/cuda/lib64 -lcudart -lcuda -o cuda_attention
-// Runs at the lengths given, tuned or not, compares with double precision and prints error and time.
+// Runs forward and, where the header has one, backward at the lengths given, tuned or not, compares with
+// double precision and prints error and time.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -50,17 +51,19 @@ struct DeviceBuffer {
 };
 
 // Time of one launch in ms, the mean of several; negative when it failed.
-double time_launches(const tuned::Attention& attention, cudaStream_t stream) {
-  const DeviceBuffer workspace(tuned::workspace_bytes(attention));
+double time_launches(const tuned::Attention& attention, tuned::Op op, cudaStream_t stream) {
+  const DeviceBuffer workspace(tuned::workspace_bytes(attention, op));
   cudaEvent_t start, stop;
   require(cudaEventCreate(&start), "cudaEventCreate");
   require(cudaEventCreate(&stop), "cudaEventCreate");
   constexpr int kLaunches = 20;
   for (int i = -3; i < kLaunches; ++i) {
     if (i == 0) require(cudaEventRecord(start, stream), "cudaEventRecord");
-    const tuned::Status status = tuned::forward(attention, workspace.data, stream);
+    const tuned::Status status = op == tuned::Op::forward
+                                     ? tuned::forward(attention, workspace.data, stream)
+                                     : tuned::backward(attention, workspace.data, stream);
     if (!status.ok()) {
-      std::fprintf(stderr, "forward: %s\n", status.text);
+      std::fprintf(stderr, "%s\n", status.text);
       return -1;
     }
   }
@@ -74,7 +77,7 @@ double time_launches(const tuned::Attention& attention, cudaStream_t stream) {
 }
 
 // Tensors are copied to the device, and the outputs back.
-double run(const tuned::Attention& on_host, cudaStream_t stream) {
+double run(const tuned::Attention& on_host, tuned::Op op, cudaStream_t stream) {
   tuned::Attention a = on_host;
   std::deque<DeviceBuffer> buffers;
   const auto copied = [&](const auto* host, std::size_t count, std::size_t element_bytes) {
@@ -90,13 +93,19 @@ double run(const tuned::Attention& on_host, cudaStream_t stream) {
   a.head_scale = static_cast<float*>(copied(a.head_scale, a.heads, 4));
   a.bias = copied(a.bias, static_cast<std::size_t>(a.bias_batch) * a.heads * a.nq * a.nk,
                   check::element_bytes(static_cast<int>(a.bias_dtype)));
-  const DeviceBuffer o(rows * a.head_dim * element), lse(rows * 4);
-  a.o = o.data;
+  a.dout = copied(a.dout, rows * a.head_dim, element);
+  const DeviceBuffer o(on_host.o, rows * a.head_dim * element), lse(on_host.lse, rows * 4);
+  const DeviceBuffer dq(o.bytes), dk(keys * a.head_dim * element), dv(dk.bytes);
+  a.o = o.data, a.dq = dq.data, a.dk = dk.data, a.dv = dv.data;
   a.lse = static_cast<float*>(lse.data);
-  const double ms = time_launches(a, stream);
+  const double ms = time_launches(a, op, stream);
   if (ms < 0) return ms;
   o.copy_to(on_host.o);
   lse.copy_to(on_host.lse);
+  if (op == tuned::Op::forward) return ms;
+  dq.copy_to(on_host.dq);
+  dk.copy_to(on_host.dk);
+  dv.copy_to(on_host.dv);
   return ms;
 }
 
@@ -105,8 +114,8 @@ double run(const tuned::Attention& on_host, cudaStream_t stream) {
 int main(int argc, char** argv) {
   cudaStream_t stream;
   require(cudaStreamCreate(&stream), "cudaStreamCreate");
-  const int status = check::check_all<tuned::Attention>(
-      argc, argv, [&](const tuned::Attention& a) { return run(a, stream); });
+  const int status = check::check_all<tuned::Attention, tuned::Op>(
+      argc, argv, [&](const tuned::Attention& a, tuned::Op op) { return run(a, op, stream); });
   require(cudaStreamDestroy(stream), "cudaStreamDestroy");
   return status;
 }

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "check_gradients.h"
+#include "check.h"
 
 #ifdef WITH_CUDA
 #include <cuda_runtime_api.h>
@@ -107,7 +107,7 @@ class Buffer {
 };
 #endif
 
-// What check_gradients.h needs to know of a problem and its tensors in host memory.
+// What check.h needs to know of a problem and its tensors in host memory.
 enum class Layout { bhnd, bnhd };
 
 struct Attention {
@@ -279,8 +279,7 @@ bool run_backward(const Library& library, fcsa_problem problem, const Example& e
   const fcsa_tensors tensors = example.tensors(workspace);
   require(fcsa_backward(plan.get(), &tensors, stream));
   wait_for(stream);
-  return report(plan.get(), example.worst_gradient_error(),
-                check::gradient_tolerance(check_dtype(problem.dtype)));
+  return report(plan.get(), example.worst_gradient_error(), check::tolerance(check_dtype(problem.dtype)));
 }
 
 bool run(const Library& library, const fcsa_problem& problem, Stream stream) {

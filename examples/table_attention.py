@@ -3,8 +3,8 @@
     fcsa emit --db tuning.db --out include --format json --cubin
     python3 table_attention.py include/fcsa_tuned_sm_90.json
 
-Launches every tuned shape with normalised q and k and no mask, bias or scale per head, compares some rows with double precision and
-prints the error. Exits with 1 when a result is wrong. The format is described in docs/dispatch_table.md.
+Launches the forward pass of every tuned shape with normalised q and k and no mask, bias or scale per head, compares
+some rows with double precision and prints the error. Exits with 1 when a result is wrong. The format is described in docs/dispatch_table.md.
 """
 import base64
 import ctypes
@@ -148,7 +148,8 @@ def run(table, traits, shape):
         values[name + "_strides"] = dense_strides(layout, heads, rows, d)
     values.update(batch=b, heads=h, kv_heads=g, nq=nq, nk=nk, bias_batch=1, bias_heads=1, eps=1e-12,
                   scale=shape["scale"], bound=shape["bound"])
-    Kernel(table["kernels"][shape["kernel"]]).launch(shape["launches"], packed_arguments(table["arguments"], values), maps)
+    arguments = packed_arguments(table["arguments"]["forward"], values)
+    Kernel(table["kernels"][shape["kernel"]]).launch(shape["launches"], arguments, maps)
     o = from_storage(host_copy(values["o"], host["o"])).transpose(axes)
     q, k, v = (from_storage(host[name]).transpose(axes) for name in "qkv")
     for pointer in (values[name] for name in ("q", "k", "v", "o", "lse", "workspace")):
@@ -168,7 +169,9 @@ def main():
     wrong = ran = 0
     for entry in table["classes"]:
         traits = entry["traits"]
-        if not traits["l2norm_qk"] or traits["key_mask"] or traits["bias"] != "none" or traits["head_scale"]:
+        if traits["key_mask"] or traits["bias"] != "none" or traits["head_scale"]:
+            continue
+        if entry["op"] != "forward" or not traits["l2norm_qk"]:
             continue
         for shape in entry["shapes"]:
             error = run(table, traits, shape)

@@ -6,12 +6,14 @@
 #include <cmath>
 #include <span>
 #include <sstream>
+#include <tuple>
 
 #include "tuner/emit_text.h"
 
 namespace fcsa::tuner {
 namespace {
 
+using kernels::Op;
 using kernels::Problem;
 using Row = std::vector<std::string>;
 
@@ -93,10 +95,8 @@ Row class_row(const DispatchClass& c) {
 
 std::string tuned_table(const Emission& emission) {
   std::vector<Row> rows = {{"", "shapes", "lengths", "kernels", "regret", "unseen", "worst", "gain"}};
-  for (const auto& c : emission.table.classes)
-    if (is_emitted(c)) rows.push_back(class_row(c));
+  for (const auto& c : emission.table.classes) rows.push_back(class_row(c));
   std::string text = "Tuned:\n" + aligned(rows);
-  for (const auto& reason : emission.plan.left_out) text += fmt::format("  left out: {}\n", reason);
   constexpr const char* kMeaning = R"(
       The fewest kernels within {:.3g}% of the best that was measured on every shape. Regret: what that costs
       at worst. Unseen, worst: what the choice costs on a shape that the table was made without, the median and
@@ -123,10 +123,10 @@ std::string example_fields(const Problem& p) {
   return text;
 }
 
-// The largest shape of the plainest of the classes that were tuned at most shapes.
+// The largest shape of the plainest of the classes that were tuned at most shapes, forward if there are any.
 const Problem& example_problem(const EmitPlan& plan) {
   const auto rank = [](const EmittedClass& c) {
-    return std::pair(c.shapes.size(), -static_cast<long>(c.tuned_as.front().size()));
+    return std::tuple(c.op == Op::forward, c.shapes.size(), -static_cast<long>(c.tuned_as.front().size()));
   };
   const auto end = plan.classes.begin() + static_cast<std::ptrdiff_t>(plan.tuned_classes);
   return std::max_element(plan.classes.begin(), end,
@@ -135,17 +135,32 @@ const Problem& example_problem(const EmitPlan& plan) {
       .problem;
 }
 
-std::string example(const Emission& emission, const HeaderUse& use) {
+std::string example_call(const HeaderUse& use, Op op) {
   return fmt::format(
+      "    const tuned::Status status = tuned::{}({});\n"
+      "    if (!status.ok()) std::fprintf(stderr, \"%s\\n\", status.text);\n",
+      kernels::to_text(op), use.arguments);
+}
+
+// Of what the forward pass wrote.
+std::string backward_example(const HeaderUse& use) {
+  return "  Gradients:\n"
+         "    a.lse = lse; a.dout = dout;          // lse before forward(), which writes it\n"
+         "    a.dq = dq; a.dk = dk; a.dv = dv;     // workspace_bytes(a, tuned::Op::backward)\n" +
+         example_call(use, Op::backward);
+}
+
+std::string example(const Emission& emission, const HeaderUse& use) {
+  const std::string forward = fmt::format(
       "    namespace tuned = {};\n"
       "    tuned::Attention a;\n"
       "    a.q = q; a.k = k; a.v = v; a.o = o;  // {}\n{}"
       "    void* workspace = nullptr;           // may be kept and used again\n"
       "    const std::size_t bytes = tuned::workspace_bytes(a);\n"
-      "    {}\n"
-      "    const tuned::Status status = tuned::forward({});\n"
-      "    if (!status.ok()) std::fprintf(stderr, \"%s\\n\", status.text);\n",
-      use.space, use.pointers, example_fields(example_problem(emission.plan)), use.allocate, use.arguments);
+      "    {}\n{}",
+      use.space, use.pointers, example_fields(example_problem(emission.plan)), use.allocate,
+      example_call(use, Op::forward));
+  return has_op(emission.plan, Op::backward) ? forward + backward_example(use) : forward;
 }
 
 std::string served(const EmitPlan& plan) {
@@ -156,8 +171,11 @@ std::string served(const EmitPlan& plan) {
       Problems next to those, causal or not, with a key_mask or not, at any scale, of raw q and k, have one
       kernel each; bias and head_scale are served as they were tuned. Define FCSA_TUNED_ONLY, in every file
       that includes this one, to compile only what was tuned.)";
+  constexpr const char* kDeterministic = R"(
+      That of a backward pass is deterministic, and serves `deterministic` where what was tuned isn't.)";
   const bool neighbours = plan.variants.size() > plan.tuned_variants;
-  return wrapped(std::string(kTuned) + (neighbours ? kNeighbours : " Others are refused."));
+  std::string text = std::string(kTuned) + (neighbours ? kNeighbours : " Others are refused.");
+  return wrapped(neighbours && has_op(plan, Op::backward) ? text + kDeterministic : text);
 }
 
 std::string provenance(const Emission& emission) {

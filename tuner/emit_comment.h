@@ -13,7 +13,7 @@ struct HeaderUse {
   std::string compile;    // command
   std::string pointers;   // what kind q, k, v and o are
   std::string allocate;   // statement that allocates `bytes` bytes at `workspace`
-  std::string arguments;  // of forward
+  std::string arguments;  // of forward and backward
   std::string remarks;    // paragraphs, or empty
 };
 

@@ -9,7 +9,6 @@
 namespace fcsa::tuner {
 namespace {
 
-using kernels::KernelTemplate;
 using kernels::Op;
 using kernels::Target;
 
@@ -81,17 +80,19 @@ std::string kernel_in(const InstructionSet& set, std::string kernel) {
 
 std::string compiled_struct(const Emission& emission, const InstructionSet& set, std::size_t index,
                             const EmittedVariant& v) {
-  const KernelTemplate code = v.family->kernel_template(Op::forward);
+  const auto taken = [&](const std::string& instance) {
+    return v.problem.op == Op::forward ? instance : fmt::format("with_gradients<{}>", instance);
+  };
   std::string kernels;
-  for (const auto& kernel : code.kernels)
-    kernels += fmt::format("\n      {}<traits, config>,", kernel_in(set, kernel));
+  for (const auto& kernel : v.family->kernel_template(v.problem.op).kernels)
+    kernels += fmt::format("\n      {},", taken(kernel_in(set, kernel) + "<traits, config>"));
   return fmt::format(
       "{}struct Compiled{} {{\n"
       "  static constexpr const char* text = \"{}\";\n"
       "  static constexpr Traits traits = {};\n"
       "  static constexpr auto config =\n      {};\n"
       "  static constexpr TaskFunction kernels[] = {{{}\n  }};\n"
-      "  static LaunchPlan plan(const Args& args) {{ return config.plan(traits, args); }}\n"
+      "  static LaunchPlan plan(const BackwardArgs& args) {{ return config.plan(traits, args); }}\n"
       "}};\n",
       measured_comment(emission, v), index, configuration_text(v), traits_constant(v.traits),
       configuration_literal(v), kernels);
@@ -117,8 +118,16 @@ std::string set_line(const InstructionSet& set) {
                      fmt::format("    {{Isa::{0}, \"{0}\", &{0}::kTable, {0}::kVariants}},\n", set.name));
 }
 
+// Of all instruction sets.
+std::vector<EmittedClass> classes_of(const Emission& emission) {
+  std::vector<EmittedClass> list;
+  for (const auto& set : instruction_sets())
+    for (const auto& c : plan_for(set, emission).classes) list.push_back(c);
+  return list;
+}
+
 std::string tables(const Emission& emission) {
-  std::string text = "namespace detail {\n\n" + traits_constants(emission.plan) + "\n", sets;
+  std::string text = "namespace detail {\n\n" + traits_constants(classes_of(emission)) + "\n", sets;
   for (const auto& set : instruction_sets()) {
     text += tables_of(emission, set) + "\n";
     sets += set_line(set);
@@ -148,33 +157,37 @@ std::string cpu_header_text(const Emission& emission) {
   HeaderText text;
   std::set<std::string> included;
   text.section("Types that the kernels and this interface share");
-  text.add(kernels::flattened_source("kernels/common/interface.h", included));
+  text.add(kernels::flattened_source("kernels/common/backward.h", included));
   text.section("Interface");
   text.add_fragment("attention.h");
   text.add("\n");
   text.add_fragment("cpu_interface.h");
   text.section("Threads");
   text.add(kernels::flattened_source("kernels/cpu/parallel.h", included));
-  text.section("Configurations (kernels/cpu/config.h)");
-  text.add(kernels::flattened_source("kernels/cpu/config.h", included));
-  const std::string path = plan.variants.front().family->kernel_template(Op::forward).source_path;
-  const std::string kernels = kernels::flattened_source(path, included);
+  std::string kernels;
+  for (const EmittedSource& source : sources_of(plan)) {
+    text.section(fmt::format("Configurations ({})", source.config_path()));
+    text.add(kernels::flattened_source(source.config_path(), included));
+    kernels += kernels::flattened_source(source.path(), included);
+  }
   text.add(kBeginPragmas);
   for (const auto& set : instruction_sets()) {
-    text.section(fmt::format("Kernels: {} ({})", set.name, path));
+    text.section(fmt::format("Kernels: {}", set.name));
     text.add(pasted_kernels(set, kernels));
   }
   text.add(kEndPragmas);
   text.section("Choosing a kernel");
   text.add(kernels::flattened_source("kernels/common/prediction.h", included));
   text.add("namespace detail {\n" + serves_constant(plan) + "}  // namespace detail\n\n");
+  text.add_fragment("arguments.h");
+  text.add("\n");
   text.add_fragment("selection.h");
   text.section("Running");
   text.add_fragment("cpu_launch.h");
   text.section("Tuned shapes and their kernels");
   text.add(tables(emission));
   text.section("Implementation of the interface");
-  text.add_fragment("cpu_forward.h");
+  text.add_fragment("cpu_calls.h");
   return text.str({.comment = opening_comment(emission, use_of(emission)),
                    .guard = "FCSA_TUNED_CPU_H",
                    .space = kSpace,

@@ -11,28 +11,17 @@
 namespace fcsa::tuner {
 namespace {
 
-using kernels::Family;
-using kernels::KernelTemplate;
-using kernels::Op;
-
-std::vector<const Family*> families_of(const EmitPlan& plan) {
-  std::vector<const Family*> list;
-  for (const auto& variant : plan.variants)
-    if (std::find(list.begin(), list.end(), variant.family) == list.end()) list.push_back(variant.family);
-  return list;
-}
-
 // nvcc's host stubs of a kernel template spell the types of its template arguments by their mangled names,
 // which are declared only for types of kernel parameters: a kernel that takes them as parameters, never
 // launched, declares them.
-std::string type_declarations(const std::vector<const Family*>& families) {
+std::string type_declarations(const EmitPlan& plan) {
   std::string text =
       "// nvcc declares the mangled names of template argument types only if a kernel has parameters of "
       "these types.\n"
       "template <typename Config>\n__global__ void declare_types(Traits, Config) {}\n";
-  for (const Family* family : families)
+  for (const EmittedSource& source : sources_of(plan))
     text += fmt::format("template __global__ void declare_types<{0}>(Traits, {0});\n",
-                        family->kernel_template(Op::forward).config_type);
+                        source.family->kernel_template(source.op).config_type);
   return text;
 }
 
@@ -45,13 +34,14 @@ std::string struct_head(const Emission& emission, std::size_t index) {
       "  static constexpr const char* text = \"{}\";\n"
       "  static constexpr Traits traits = {};\n"
       "  static constexpr auto config =\n      {};\n"
-      "  static LaunchPlan plan(const Args& args) {{ return config.plan(traits, args); }}\n",
+      "  static LaunchPlan plan(const BackwardArgs& args) {{ return config.plan(traits, args); }}\n",
       measured_comment(emission, v), index, configuration_text(v), traits_constant(v.traits),
       configuration_literal(v));
 }
 
 std::string source_struct(const Emission& emission, std::size_t index) {
-  const KernelTemplate code = emission.plan.variants[index].family->kernel_template(Op::forward);
+  const EmittedVariant& variant = emission.plan.variants[index];
+  const kernels::KernelTemplate code = variant.family->kernel_template(variant.problem.op);
   std::string kernels;
   for (const auto& kernel : code.kernels)
     kernels += fmt::format("{}(const void*){}<traits, config>", kernels.empty() ? "" : ", ", kernel);
@@ -127,25 +117,22 @@ std::string tables(const Emission& emission) {
   return fmt::format(
       "namespace detail {{\n\n{}{}\n{}\n"
       "inline constexpr Variant kVariants[] = {{\n{}}};\n\n{}\n}}  // namespace detail\n",
-      source ? type_declarations(families_of(plan)) + "\n" : "", traits_constants(plan),
+      source ? type_declarations(plan) + "\n" : "", traits_constants(plan.classes),
       variant_lines(plan, compiled), variant_lines(plan, variant_line), tables_text(plan));
 }
 
 void add_kernels(HeaderText& text, const Emission& emission, std::set<std::string>& included) {
   text.add(fmt::format("#define FCSA_TUNED_FOR {}\n", 10 * emission.table.device.target.compute_capability));
-  for (const Family* family : families_of(emission.plan)) {
-    const std::string path = family->kernel_template(Op::forward).source_path;
-    text.section(fmt::format("Kernels: {} ({})", family->name(), path));
-    text.add(kernels::flattened_source(path, included));
+  for (const EmittedSource& source : sources_of(emission.plan)) {
+    text.section(fmt::format("Kernels: {} ({})", source.family->name(), source.path()));
+    text.add(kernels::flattened_source(source.path(), included));
   }
 }
 
 void add_configurations(HeaderText& text, const Emission& emission, std::set<std::string>& included) {
-  for (const Family* family : families_of(emission.plan)) {
-    const std::filesystem::path source = family->kernel_template(Op::forward).source_path;
-    const std::string path = source.parent_path() / "config.h";
-    text.section(fmt::format("Configurations: {} ({})", family->name(), path));
-    text.add(kernels::flattened_source(path, included));
+  for (const EmittedSource& source : sources_of(emission.plan)) {
+    text.section(fmt::format("Configurations: {} ({})", source.family->name(), source.config_path()));
+    text.add(kernels::flattened_source(source.config_path(), included));
   }
 }
 
@@ -209,7 +196,7 @@ std::string cuda_header_text(const Emission& emission) {
   HeaderText text;
   std::set<std::string> included;
   text.section("Types that the kernels and this interface share");
-  text.add(kernels::flattened_source("kernels/common/interface.h", included));
+  text.add(kernels::flattened_source("kernels/common/backward.h", included));
   text.section("Interface");
   text.add_fragment("attention.h");
   text.add("\n");
@@ -218,6 +205,8 @@ std::string cuda_header_text(const Emission& emission) {
   text.section("Choosing a kernel");
   text.add(kernels::flattened_source("kernels/common/prediction.h", included));
   text.add(constants(emission));
+  text.add_fragment("arguments.h");
+  text.add("\n");
   text.add_fragment("selection.h");
   text.section("Launching");
   text.add(kernels::flattened_source("kernels/common/tensor_map.h", included));
@@ -226,7 +215,7 @@ std::string cuda_header_text(const Emission& emission) {
   text.section("Tuned shapes and their kernels");
   text.add(tables(emission));
   text.section("Implementation of the interface");
-  text.add_fragment("cuda_forward.h");
+  text.add_fragment("cuda_calls.h");
   if (!source) add_cubins(text, emission);
   return text.str(frame_of(emission, use_of(emission)));
 }

@@ -3,15 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <span>
+
+#include "tuner/emit_json_arguments.h"
+#include "tuner/emit_tables.h"
 
 namespace fcsa::tuner {
 namespace {
 
 using json = nlohmann::ordered_json;
-using kernels::Args;
+using kernels::BackwardArgs;
 using kernels::Op;
 
 std::string base64(const std::string& bytes) {
@@ -65,7 +67,7 @@ json traits_json(const kernels::Traits& t) {
 
 // Names of the template instances, in the order that launches count them.
 std::vector<std::string> entries_of(const EmittedVariant& variant) {
-  const kernels::KernelTemplate code = variant.family->kernel_template(Op::forward);
+  const kernels::KernelTemplate code = variant.family->kernel_template(variant.problem.op);
   std::vector<std::string> entries;
   for (const auto& kernel : code.kernels)
     entries.push_back(fmt::format("{}<{}, {}>", kernel, kernels::traits_literal(variant.traits),
@@ -77,7 +79,8 @@ json kernel_json(const Emission& emission, std::size_t index) {
   const EmittedVariant& variant = emission.plan.variants[index];
   json parameters;
   for (const auto& [name, value] : variant.configuration.values) parameters[name] = value;
-  json kernel = {{"configuration", kernels::to_text(*variant.family, Op::forward, variant.configuration)},
+  json kernel = {{"configuration", configuration_text(variant)},
+                 {"op", kernels::to_text(variant.problem.op)},
                  {"family", variant.family->name()},
                  {"parameters", parameters},
                  {"traits", traits_json(variant.traits)},
@@ -125,9 +128,7 @@ json time_json(const Emission& emission, const EmittedShape& shape) {
                {"baseline_ms", shape.baseline_ms > 0 ? json(shape.baseline_ms) : json()},
                {"regret", shape.time_ms / shape.best_ms - 1}};
   const auto& measurements = emission.provenance.measurements;
-  const auto found =
-      measurements.find({kernels::to_text(shape.problem),
-                         kernels::to_text(*variant.family, Op::forward, variant.configuration)});
+  const auto found = measurements.find({kernels::to_text(shape.problem), configuration_text(variant)});
   if (found == measurements.end()) return time;
   const auto& [phase, measurement] = found->second;
   time["interval_95_ms"] = {measurement.ci_low_ms, measurement.ci_high_ms};
@@ -197,58 +198,25 @@ json class_json(const Emission& emission, const EmittedClass& c) {
       tuned_as.push_back(tuned_json(tuned));
   for (const auto& candidate : c.candidates) candidates.push_back(candidate_json(candidate));
   for (const auto& shape : c.shapes) shapes.push_back(shape_json(emission, shape));
-  return {{"traits", traits_json(c.traits)},
+  return {{"op", kernels::to_text(c.op)},
+          {"traits", traits_json(c.traits)},
+          {"demands",
+           {{"bias_gradient", c.demands.bias_gradient},
+            {"scale_gradient", c.demands.scale_gradient},
+            {"deterministic", c.demands.deterministic}}},
           {"tuned_as", tuned_as},
           {"default_kernel", c.default_variant},
           {"candidates", candidates},
           {"shapes", shapes}};
 }
 
-// Text of the kernels of each family, which `entries` are instantiated from.
+// Text of the kernels of each family and operation, which `entries` are instantiated from.
 json sources_json(const EmitPlan& plan) {
   json sources;
-  for (const auto& variant : plan.variants) {
-    const std::string path = variant.family->kernel_template(Op::forward).source_path;
-    if (!sources.contains(variant.family->name()))
-      sources[variant.family->name()] = {{"path", path}, {"text", kernels::flattened_source(path)}};
-  }
+  for (const EmittedSource& source : sources_of(plan))
+    sources[source.family->name()][kernels::to_text(source.op)] = {
+        {"path", source.path()}, {"text", kernels::flattened_source(source.path())}};
   return sources;
-}
-
-// Where the members of Args are.
-json arguments_json() {
-  json fields = json::array();
-  const auto add = [&](const char* name, std::size_t offset, const char* type) {
-    fields.push_back({{"name", name}, {"offset", offset}, {"type", type}});
-  };
-#define FCSA_FIELD(name, type) add(#name, offsetof(Args, name), type)
-  FCSA_FIELD(q, "pointer");
-  FCSA_FIELD(k, "pointer");
-  FCSA_FIELD(v, "pointer");
-  FCSA_FIELD(o, "pointer");
-  FCSA_FIELD(lse, "pointer");
-  FCSA_FIELD(key_mask, "pointer");
-  FCSA_FIELD(bias, "pointer");
-  FCSA_FIELD(head_scale, "pointer");
-  FCSA_FIELD(workspace, "pointer");
-  FCSA_FIELD(q_strides, "int64[3]");
-  FCSA_FIELD(k_strides, "int64[3]");
-  FCSA_FIELD(v_strides, "int64[3]");
-  FCSA_FIELD(o_strides, "int64[3]");
-  FCSA_FIELD(bias_strides, "int64[3]");
-  FCSA_FIELD(key_mask_stride, "int64");
-  FCSA_FIELD(batch, "int32");
-  FCSA_FIELD(heads, "int32");
-  FCSA_FIELD(kv_heads, "int32");
-  FCSA_FIELD(nq, "int32");
-  FCSA_FIELD(nk, "int32");
-  FCSA_FIELD(bias_batch, "int32");
-  FCSA_FIELD(bias_heads, "int32");
-  FCSA_FIELD(scale, "float32");
-  FCSA_FIELD(bound, "float32");
-  FCSA_FIELD(eps, "float32");
-#undef FCSA_FIELD
-  return {{"bytes", sizeof(Args)}, {"fields", fields}};
 }
 
 }  // namespace
@@ -258,6 +226,9 @@ std::string table_json(const Emission& emission) {
   json kernels = json::array(), classes = json::array();
   for (std::size_t i = 0; i < plan.variants.size(); ++i) kernels.push_back(kernel_json(emission, i));
   for (const auto& c : plan.classes) classes.push_back(class_json(emission, c));
+  json arguments;
+  for (const Op op : {Op::forward, Op::backward})
+    if (has_op(plan, op)) arguments[kernels::to_text(op)] = arguments_json(op);
   const json table = {{"schema", "fcsa dispatch table"},
                       {"schema_version", kTableSchemaVersion},
                       {"fcsa", FCSA_VERSION},
@@ -266,9 +237,8 @@ std::string table_json(const Emission& emission) {
                       {"epsilon", emission.table.epsilon},
                       {"cubin_compiler", emission.compiler},
                       {"classes", classes},
-                      {"left_out", plan.left_out},
                       {"kernels", kernels},
-                      {"arguments", arguments_json()},
+                      {"arguments", arguments},
                       {"sources", sources_json(plan)}};
   return table.dump(1) + "\n";
 }

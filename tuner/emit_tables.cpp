@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <map>
 #include <set>
 
@@ -54,20 +56,49 @@ struct Offsets {
   std::size_t shape = 0, candidate = 0, correction = 0;
 };
 
+// What follows the numbers of a class of backward problems.
+std::string backward_fields(const EmittedClass& c) {
+  if (c.op == Op::forward) return {};
+  return fmt::format(", Op::backward, {{{}, {}, {}}}", c.demands.bias_gradient, c.demands.scale_gradient,
+                     c.demands.deterministic);
+}
+
 std::string class_lines(const EmitPlan& plan) {
   std::string text;
   Offsets first;
   for (std::size_t i = 0; i < plan.classes.size(); ++i) {
     if (i == plan.tuned_classes) text += "#ifndef FCSA_TUNED_ONLY\n";
     const EmittedClass& c = plan.classes[i];
-    text += fmt::format("    {{{}, {}, {}, {}, {}, {}, {}}},\n", traits_constant(c.traits), first.shape,
+    text += fmt::format("    {{{}, {}, {}, {}, {}, {}, {}{}}},\n", traits_constant(c.traits), first.shape,
                         c.shapes.size(), c.default_variant, first.candidate, c.candidates.size(),
-                        first.correction);
+                        first.correction, backward_fields(c));
     first.shape += c.shapes.size();
     first.candidate += c.candidates.size();
     first.correction += c.shapes.size() * c.candidates.size();
   }
   return plan.tuned_classes < plan.classes.size() ? text + "#endif\n" : text;
+}
+
+std::string served_text(const EmitPlan& plan, Op op) {
+  if (!has_op(plan, op)) return fmt::format("no {} pass", kernels::to_text(op));
+  std::map<DType, std::set<int>> served;
+  std::set<std::string> further;
+  for (const auto& c : plan.classes) {
+    if (c.op != op) continue;
+    const Traits& t = c.traits;
+    served[t.dtype].insert(t.head_dim);
+    if (t.bias == kernels::Bias::f32 || (t.bias == kernels::Bias::same && t.dtype == DType::f32))
+      further.insert("bias in f32");
+    else if (t.bias == kernels::Bias::same)
+      further.insert(fmt::format("bias in {}", kernels::to_text(t.dtype)));
+    if (t.head_scale) further.insert("head_scale");
+  }
+  std::string text;
+  for (const auto& [dtype, head_dims] : served)
+    text += fmt::format("{}{} head_dim {}", text.empty() ? "" : "; ", kernels::to_text(dtype),
+                        fmt::join(head_dims, ", "));
+  if (!further.empty()) text += fmt::format("; where tuned {}", fmt::join(further, ", "));
+  return text;
 }
 
 const char* bias_name(kernels::Bias bias) {
@@ -85,32 +116,19 @@ std::string traits_constant(const Traits& t) {
                      t.softmax == Softmax::fixed_bound ? "" : "RunningMaximum");
 }
 
-std::string traits_constants(const EmitPlan& plan) {
+std::string traits_constants(const std::vector<EmittedClass>& classes) {
   std::string text;
-  for (const auto& c : plan.classes)
-    text += fmt::format("inline constexpr Traits {} =\n    {};\n", traits_constant(c.traits),
-                        kernels::traits_literal(c.traits));
+  std::set<std::string> defined;  // classes may share them
+  for (const auto& c : classes)
+    if (defined.insert(traits_constant(c.traits)).second)
+      text += fmt::format("inline constexpr Traits {} =\n    {};\n", traits_constant(c.traits),
+                          kernels::traits_literal(c.traits));
   return text;
 }
 
 std::string serves_constant(const EmitPlan& plan) {
-  std::map<DType, std::set<int>> served;
-  std::set<std::string> further;
-  for (const auto& c : plan.classes) {
-    const Traits& t = c.traits;
-    served[t.dtype].insert(t.head_dim);
-    if (t.bias == kernels::Bias::f32 || (t.bias == kernels::Bias::same && t.dtype == DType::f32))
-      further.insert("bias in f32");
-    else if (t.bias == kernels::Bias::same)
-      further.insert(fmt::format("bias in {}", kernels::to_text(t.dtype)));
-    if (t.head_scale) further.insert("head_scale");
-  }
-  std::string text;
-  for (const auto& [dtype, head_dims] : served)
-    text += fmt::format("{}{} head_dim {}", text.empty() ? "" : "; ", kernels::to_text(dtype),
-                        fmt::join(head_dims, ", "));
-  if (!further.empty()) text += fmt::format("; where tuned {}", fmt::join(further, ", "));
-  return fmt::format("inline constexpr char kServes[] = \"{}\";\n", text);
+  return fmt::format("inline constexpr const char* kServes[] = {{\"{}\", \"{}\"}};  // by Op\n",
+                     served_text(plan, Op::forward), served_text(plan, Op::backward));
 }
 
 std::string tables_text(const EmitPlan& plan) {
@@ -149,17 +167,35 @@ std::string tables_text(const EmitPlan& plan) {
              class_lines(plan), names, plan.multiprocessors);
 }
 
+std::string EmittedSource::path() const {
+  return family->kernel_template(op).source_path;
+}
+
+std::string EmittedSource::config_path() const {
+  const std::filesystem::path folder = std::filesystem::path(path()).parent_path();
+  return folder / (op == Op::forward ? "config.h" : "backward_config.h");
+}
+
+std::vector<EmittedSource> sources_of(const EmitPlan& plan) {
+  std::vector<EmittedSource> list;
+  for (const auto& variant : plan.variants) {
+    const EmittedSource source{variant.family, variant.problem.op};
+    if (std::find(list.begin(), list.end(), source) == list.end()) list.push_back(source);
+  }
+  return list;
+}
+
 std::string measured_comment(const Emission& emission, const EmittedVariant& variant) {
   const std::string hash = source_hash_of(emission, variant);
   return hash.empty() ? "" : fmt::format("// measured with the source {}\n", hash);
 }
 
 std::string configuration_text(const EmittedVariant& variant) {
-  return kernels::to_text(*variant.family, Op::forward, variant.configuration);
+  return kernels::to_text(*variant.family, variant.problem.op, variant.configuration);
 }
 
 std::string configuration_literal(const EmittedVariant& variant) {
-  return kernels::config_literal(variant.family->kernel_template(Op::forward).config_type,
+  return kernels::config_literal(variant.family->kernel_template(variant.problem.op).config_type,
                                  variant.configuration);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "tuner/emit.h"
 
@@ -9,9 +10,9 @@ namespace fcsa::tuner {
 
 // Name of the constant that holds the traits: kF32D64Causal, kBf16D128MaskRunningMaximum, ...
 std::string traits_constant(const kernels::Traits& traits);
-std::string traits_constants(const EmitPlan& plan);
+std::string traits_constants(const std::vector<EmittedClass>& classes);
 
-// "f32 head_dim 64, 128; bf16 head_dim 64", as the constant kServes.
+// "f32 head_dim 64, 128; bf16 head_dim 64", of each operation, as the constant kServes.
 std::string serves_constant(const EmitPlan& plan);
 
 // The arrays of tuned shapes, candidates and classes, and kTable over them.
@@ -28,6 +29,16 @@ std::string variant_lines(const EmitPlan& plan, const Line& line) {
   }
   return plan.tuned_variants < plan.variants.size() ? text + "#endif\n" : text;
 }
+
+// A source text that kernels of a plan are from.
+struct EmittedSource {
+  const kernels::Family* family = nullptr;
+  kernels::Op op = kernels::Op::forward;
+  std::string path() const;         // "kernels/simt/backward.cuh"
+  std::string config_path() const;  // "kernels/simt/backward_config.h"
+  bool operator==(const EmittedSource&) const = default;
+};
+std::vector<EmittedSource> sources_of(const EmitPlan& plan);
 
 // A line that names the source of the trials; empty for what wasn't tuned.
 std::string measured_comment(const Emission& emission, const EmittedVariant& variant);

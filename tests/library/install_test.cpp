@@ -35,7 +35,8 @@ class InstalledLibraryTest : public ::testing::Test {
 
   // Copied away from this tree, so that nothing of it is found by being near.
   static fs::path example(const std::string& name) {
-    for (const std::string& file : {std::string("check.h"), std::string("check_gradients.h"), name})
+    for (const std::string& file :
+         {std::string("check.h"), std::string("check_gradients.h"), std::string("attention_formula.h"), name})
       fs::copy_file(fs::path(FCSA_TEST_SOURCES "/examples") / file, folder() / file,
                     fs::copy_options::skip_existing);
     return folder() / name;

@@ -33,8 +33,9 @@ TEST(EmitJson, HasEveryKernelWithItsParametersTraitsAndSource) {
   const json& kernel = table["kernels"][1];
   const EmittedVariant& variant = emission.plan.variants[1];
   EXPECT_EQ(kernel["configuration"],
-            kernels::to_text(*variant.family, kernels::Op::forward, variant.configuration));
+            kernels::to_text(*variant.family, variant.problem.op, variant.configuration));
   for (const auto& [name, value] : variant.configuration.values) EXPECT_EQ(kernel["parameters"][name], value);
+  EXPECT_EQ(kernel["op"], "forward");
   EXPECT_EQ(kernel["traits"]["dtype"], "f32");
   EXPECT_EQ(kernel["traits"]["head_dim"], 64);
   EXPECT_EQ(kernel["tuned"], true);
@@ -44,9 +45,11 @@ TEST(EmitJson, HasEveryKernelWithItsParametersTraitsAndSource) {
 }
 
 TEST(EmitJson, HasTheSourcesThatTheEntriesAreNamesIn) {
-  const json table = parsed(emission_of(simt_table("sm_80")));
-  for (const auto& kernel : table["kernels"]) EXPECT_TRUE(table["sources"].contains(kernel["family"]));
-  EXPECT_EQ(table["sources"]["simt"]["text"], kernels::flattened_source("kernels/simt/forward.cuh"));
+  const json table = parsed(emission_of(simt_training_table("sm_80")));
+  for (const auto& kernel : table["kernels"])
+    EXPECT_TRUE(table["sources"][kernel["family"]].contains(kernel["op"]));
+  for (const std::string op : {"forward", "backward"})
+    EXPECT_EQ(table["sources"]["simt"][op]["text"], kernels::flattened_source("kernels/simt/" + op + ".cuh"));
 }
 
 TEST(EmitJson, HasTheLaunchesOfEveryTunedShape) {
@@ -79,6 +82,22 @@ TEST(EmitJson, HasTheLaunchesOfEveryTunedShape) {
   }
 }
 
+TEST(EmitJson, HasTheBackwardPassNextToTheForwardPass) {
+  const Emission emission = emission_of(simt_training_table("sm_80"));
+  const json table = parsed(emission);
+  for (std::size_t i = 0; i < emission.plan.tuned_classes; ++i) {
+    const EmittedClass& c = emission.plan.classes[i];
+    EXPECT_EQ(table["classes"][i]["op"], kernels::to_text(c.op));
+    if (c.op == kernels::Op::forward) continue;
+    EXPECT_EQ(table["classes"][i]["demands"]["deterministic"], true);
+    const json& shape = table["classes"][i]["shapes"][0];
+    EXPECT_EQ(shape["launches"].size(), 3u) << "prepare, grad_keys and grad_queries";
+    const json& kernel = table["kernels"][shape["kernel"].get<std::size_t>()];
+    EXPECT_EQ(kernel["op"], "backward");
+    EXPECT_EQ(kernel["entries"].size(), 4u);
+  }
+}
+
 TEST(EmitJson, HasTimesWithTheirIntervalsAndRegret) {
   Emission emission = emission_of(simt_table("sm_80"));
   EmittedShape& shape = emission.plan.classes.front().shapes.front();
@@ -89,7 +108,7 @@ TEST(EmitJson, HasTimesWithTheirIntervalsAndRegret) {
   trial.measurement.ci_low_ms = 1.01, trial.measurement.ci_high_ms = 1.03;
   emission.provenance
       .measurements[{kernels::to_text(shape.problem),
-                     kernels::to_text(*variant.family, kernels::Op::forward, variant.configuration)}] = trial;
+                     kernels::to_text(*variant.family, variant.problem.op, variant.configuration)}] = trial;
   const json shapes = parsed(emission)["classes"][0]["shapes"];
   const json& time = shapes[0]["time"];
   EXPECT_EQ(time["median_ms"], 1.02);
@@ -116,17 +135,30 @@ TEST(EmitJson, HasTheRuleForShapesThatWereNotTuned) {
 }
 
 TEST(EmitJson, SaysWhereTheArgumentsOfAKernelAre) {
-  const json arguments = parsed(emission_of(simt_table("sm_80")))["arguments"];
-  EXPECT_EQ(arguments["bytes"], sizeof(kernels::Args));
-  kernels::Args args;
+  const json arguments = parsed(emission_of(simt_training_table("sm_80")))["arguments"];
+  EXPECT_EQ(arguments["forward"]["bytes"], sizeof(kernels::Args));
+  EXPECT_EQ(arguments["backward"]["bytes"], sizeof(kernels::BackwardArgs));
+  kernels::BackwardArgs args;
   args.nk = 12345;
-  for (const auto& field : arguments["fields"]) {
-    if (field["name"] != "nk") continue;
-    int value = 0;
-    std::memcpy(&value, reinterpret_cast<const char*>(&args) + field["offset"].get<std::size_t>(), 4);
-    EXPECT_EQ(value, 12345);
-    EXPECT_EQ(field["type"], "int32");
-  }
+  args.dv_strides.row = 67890;
+  const auto value_at = [&]<typename T>(T value, const json& field) {
+    std::memcpy(&value, reinterpret_cast<const char*>(&args) + field["offset"].get<std::size_t>(), sizeof(T));
+    return value;
+  };
+  int found = 0;
+  for (const std::string op : {"forward", "backward"})
+    for (const auto& field : arguments[op]["fields"]) {
+      if (field["name"] == "nk") {
+        EXPECT_EQ(value_at(0, field), 12345);
+        EXPECT_EQ(field["type"], "int32");
+        ++found;
+      } else if (field["name"] == "dv_strides") {
+        EXPECT_EQ(value_at(kernels::Strides{}, field).row, 67890);
+        EXPECT_EQ(field["type"], "int64[3]");
+        ++found;
+      }
+    }
+  EXPECT_EQ(found, 3) << "nk of both, and the strides of backward";
 }
 
 TEST(EmitJson, HasBinariesWhereThereAreSome) {

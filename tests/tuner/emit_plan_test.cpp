@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 
 #include "tests/tuner/sample_tables.h"
 
@@ -23,7 +24,7 @@ TEST(EmitPlan, TunedClassesKeepTheirConfigurationsAndShapes) {
     ASSERT_EQ(plan.classes[i].shapes.size(), table.classes[i].entries.size());
     for (std::size_t j = 0; j < plan.classes[i].shapes.size(); ++j) {
       const EmittedVariant& variant = plan.variants[plan.classes[i].shapes[j].variant];
-      EXPECT_EQ(kernels::to_text(*variant.family, kernels::Op::forward, variant.configuration),
+      EXPECT_EQ(kernels::to_text(*variant.family, variant.problem.op, variant.configuration),
                 table.classes[i].configurations[table.classes[i].entries[j].choice]);
       EXPECT_EQ(variant.traits, table.classes[i].traits);
     }
@@ -46,23 +47,64 @@ TEST(EmitPlan, ServesMasksCausalityAnyScaleAndRawInputsNextToWhatWasTuned) {
   }
 }
 
-TEST(EmitPlan, EveryConfigurationIsValidForItsClass) {
-  for (const auto& table : {simt_table("sm_90a"), simt_table("sm_75"), cpu_table()}) {
+// Binaries are compiled for the problem of a variant.
+TEST(EmitPlan, EveryConfigurationIsValidForItsProblem) {
+  for (const auto& table :
+       {simt_training_table("sm_90a"), simt_table("sm_75"), wgmma_training_table(), cpu_training_table()}) {
     for (const auto& v : plan_emission(table).variants) {
-      Problem problem;
-      problem.dtype = v.traits.dtype;
-      problem.head_dim = v.traits.head_dim;
-      problem.causal = v.traits.causal;
-      problem.key_mask = v.traits.key_mask;
-      problem.l2norm_qk = v.traits.l2norm_qk;
-      problem.bias = v.traits.bias;
-      problem.head_scale = v.traits.head_scale;
-      problem.scale = v.traits.softmax == Softmax::fixed_bound ? 8.0f : 1000.0f;
-      ASSERT_EQ(kernels::traits_of(problem), v.traits);
-      EXPECT_EQ(kernels::invalid_reason(*v.family, problem, v.configuration, table.device.target), "")
-          << kernels::to_text(*v.family, kernels::Op::forward, v.configuration);
+      ASSERT_EQ(kernels::traits_of(v.problem), v.traits) << kernels::to_text(v.problem);
+      EXPECT_EQ(kernels::invalid_reason(*v.family, v.problem, v.configuration, table.device.target), "")
+          << kernels::to_text(*v.family, v.problem.op, v.configuration);
     }
   }
+}
+
+std::vector<EmittedClass> classes_of(const EmitPlan& plan, kernels::Op op, const kernels::Traits& traits) {
+  std::vector<EmittedClass> found;
+  std::copy_if(plan.classes.begin(), plan.classes.end(), std::back_inserter(found),
+               [&](const auto& c) { return c.op == op && c.traits == traits; });
+  return found;
+}
+
+TEST(EmitPlan, ForwardAndBackwardOfEqualTraitsAreClassesOfTheirOwn) {
+  const EmitPlan plan = plan_emission(simt_training_table("sm_80"));
+  EXPECT_EQ(plan.tuned_classes, 3u);
+  for (const kernels::Op op : {kernels::Op::forward, kernels::Op::backward}) {
+    const auto found = classes_of(plan, op, {});
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_EQ(found.front().shapes.size(), 4u);
+    for (const auto& shape : found.front().shapes) EXPECT_EQ(plan.variants[shape.variant].problem.op, op);
+  }
+}
+
+TEST(EmitPlan, ServesTheSameNextToATunedBackwardPassAsNextToAForwardPass) {
+  const EmitPlan plan = plan_emission(simt_training_table("sm_80"));
+  const auto count = [&](kernels::Op op) {
+    return std::count_if(plan.classes.begin(), plan.classes.end(), [&](const auto& c) { return c.op == op; });
+  };
+  EXPECT_EQ(count(kernels::Op::forward), 12);
+  EXPECT_EQ(count(kernels::Op::backward), 12);
+}
+
+TEST(EmitPlan, NothingOfABackwardPassIsInAPlanWithoutATunedOne) {
+  EXPECT_FALSE(has_op(plan_emission(simt_table("sm_80")), kernels::Op::backward));
+}
+
+TEST(EmitPlan, KernelsThatHappenToBeDeterministicServeThatDemand) {
+  const EmitPlan plan = plan_emission(simt_training_table("sm_80"));
+  for (const auto& c : plan.classes) EXPECT_EQ(c.demands.deterministic, c.op == kernels::Op::backward);
+}
+
+TEST(EmitPlan, KernelsThatAreNotDeterministicHaveOneNextToThemThatIs) {
+  const DispatchTable table = wgmma_training_table();
+  const EmitPlan plan = plan_emission(table);
+  const auto found = classes_of(plan, kernels::Op::backward, table.classes.front().traits);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_FALSE(found[0].demands.deterministic) << "tuned with atomics";
+  EXPECT_TRUE(found[1].demands.deterministic);
+  const EmittedVariant& v = plan.variants[found[1].default_variant];
+  EXPECT_TRUE(v.problem.deterministic);
+  EXPECT_EQ(kernels::invalid_reason(*v.family, v.problem, v.configuration, table.device.target), "");
 }
 
 TEST(EmitPlan, ClassesThatDifferOnlyInScaleShareKernels) {
@@ -109,23 +151,10 @@ TEST(EmitPlan, LeavesOutWhatWasNotTunedWhenAskedTo) {
   EXPECT_EQ(plan.variants.size(), 4u);
 }
 
-// Binaries are compiled for the problem of a variant.
-TEST(EmitPlan, EveryVariantHasAProblemOfItsTraits) {
-  for (const auto& table : {simt_table("sm_90a"), wgmma_table(), cpu_table()})
-    for (const auto& v : plan_emission(table).variants)
-      EXPECT_EQ(kernels::traits_of(v.problem), v.traits) << kernels::to_text(v.problem);
-}
-
 TEST(EmitPlan, RefusesATableWithNothingToServe) {
   DispatchTable table = simt_table("sm_80");
-  for (auto& c : table.classes)
-    for (auto& entry : c.entries) entry.problem.op = kernels::Op::backward;
-  try {
-    plan_emission(table);
-    FAIL() << "no exception";
-  } catch (const std::runtime_error& error) {
-    EXPECT_NE(std::string(error.what()).find("forward pass only"), std::string::npos) << error.what();
-  }
+  table.classes.clear();
+  EXPECT_THROW(plan_emission(table), std::runtime_error);
 }
 
 }  // namespace

@@ -125,7 +125,7 @@ TEST(EmitHeader, ListsWhereItsPartsAre) {
 }
 
 TEST(EmitHeader, OpensWithLinesThatFitAScreen) {
-  for (const auto& table : {simt_table("sm_90a"), wgmma_table(), cpu_table()}) {
+  for (const auto& table : {simt_training_table("sm_90a"), wgmma_table(), cpu_table()}) {
     std::istringstream stream(opening_of(header_of(table)));
     for (std::string line; std::getline(stream, line);) EXPECT_LE(line.size(), kLineWidth) << line;
   }
@@ -135,13 +135,20 @@ TEST(EmitHeader, IsTheSameForTheSameTrials) {
   EXPECT_EQ(header_of(cpu_table()), header_of(cpu_table()));
 }
 
-TEST(EmitHeader, SaysWhatWasLeftOutAndWhy) {
-  DispatchTable table = simt_table("sm_80");
-  table.classes.push_back(table.classes.front());
-  table.classes.back().class_text = "backward f32 d64 scale=8";
-  for (auto& entry : table.classes.back().entries) entry.problem.op = kernels::Op::backward;
-  EXPECT_TRUE(
-      contains(header_of(table), "left out: backward f32 d64 scale=8: headers have the forward pass only"));
+TEST(EmitHeader, OpensWithACallOfTheBackwardPassWhereThereIsOne) {
+  const std::string text = opening_of(header_of(simt_training_table("sm_80")));
+  EXPECT_TRUE(contains(text, "tuned::forward(a, workspace, stream)")) << text;
+  EXPECT_TRUE(contains(text, "tuned::backward(a, workspace, stream)")) << text;
+  EXPECT_TRUE(contains(text, "backward f32 d64 scale=8 ")) << text;
+}
+
+TEST(EmitHeader, HasNothingOfABackwardPassThatWasNotTuned) {
+  for (const auto& table : {simt_table("sm_80"), cpu_table()}) {
+    const std::string text = header_of(table);
+    EXPECT_FALSE(contains(opening_of(text), "backward"));
+    EXPECT_FALSE(contains(text, "BackwardConfig"));
+    EXPECT_TRUE(contains(text, "\"no backward pass\""));
+  }
 }
 
 TEST(EmitHeader, NamesTheSourceThatEachTunedKernelWasMeasuredWith) {

@@ -1,6 +1,7 @@
 // What emitted headers choose and pass on, against the tuner.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstdarg>
 #include <cstdint>
@@ -14,8 +15,10 @@
 namespace emitted {
 #include "tuner/emitted/attention.h"
 namespace detail {
-inline constexpr char kServes[] = "";
+inline constexpr const char* kServes[] = {"", ""};
 }
+#include "tuner/emitted/arguments.h"
+
 #include "tuner/emitted/selection.h"
 namespace detail {
 inline int multiprocessors_or(int tuned) {
@@ -156,7 +159,7 @@ TEST(EmittedSelection, ChoosesWhatTheTunerChooses) {
     Problem p = c.entries[random() % c.entries.size()].problem;
     if (i % 2) p.nq = size_up_to(65536, random), p.nk = size_up_to(65536, random);
     const Choice expected = choose(table, p);
-    const auto choice = emitted::detail::choose(emitted_table, attention_of(p));
+    const auto choice = emitted::detail::choose(emitted_table, attention_of(p), emitted::Op::forward);
     ASSERT_NE(choice.shape, nullptr);
     EXPECT_EQ(c.configurations.at(static_cast<std::size_t>(choice.variant)), expected.configuration)
         << kernels::to_text(p);
@@ -174,16 +177,62 @@ TEST(EmittedSelection, FallsBackToExactProductsWhereTf32IsAllowedAndNotTheOtherW
   const emitted::detail::Class exact{{}, 0, 0, 3, 0, 0, 0};
   emitted::Attention a;
   a.allow_tf32 = true;
-  EXPECT_EQ(emitted::detail::choose(table_of(exact), a).variant, 3);
+  EXPECT_EQ(emitted::detail::choose(table_of(exact), a, emitted::Op::forward).variant, 3);
   const emitted::detail::Class rounded{{.tf32 = true}, 0, 0, 3, 0, 0, 0};
-  EXPECT_EQ(emitted::detail::choose(table_of(rounded), a).variant, 3);
-  EXPECT_EQ(emitted::detail::choose(table_of(rounded), emitted::Attention{}).of, nullptr);
+  EXPECT_EQ(emitted::detail::choose(table_of(rounded), a, emitted::Op::forward).variant, 3);
+  EXPECT_EQ(emitted::detail::choose(table_of(rounded), emitted::Attention{}, emitted::Op::forward).of,
+            nullptr);
+}
+
+TEST(EmittedSelection, TakesTheGradientsThatTheTunerTook) {
+  Problem p;
+  p.op = kernels::Op::backward;
+  p.heads = 6, p.kv_heads = 3, p.nq = 17, p.nk = 33;
+  p.layout = kernels::Layout::bnhd;
+  p.bias = kernels::Bias::same, p.bias_heads = 1;
+  p.bias_gradient = p.scale_gradient = true;
+  emitted::Attention a = attention_of(p);
+  float gradient = 0;
+  a.dbias = a.dscale = &gradient;
+  const kernels::BackwardArgs expected = kernels::shape_args(p), args = emitted::detail::args_of(a);
+  const auto numbers = [](const kernels::Strides& s) { return std::array{s.batch, s.head, s.row}; };
+  EXPECT_EQ(numbers(args.dout_strides), numbers(expected.dout_strides));
+  EXPECT_EQ(numbers(args.dq_strides), numbers(expected.dq_strides));
+  EXPECT_EQ(numbers(args.dk_strides), numbers(expected.dk_strides));
+  EXPECT_EQ(numbers(args.dv_strides), numbers(expected.dv_strides));
+  EXPECT_EQ(numbers(args.dbias_strides), numbers(expected.dbias_strides));
+  EXPECT_EQ(args.wants_dbias, expected.wants_dbias);
+  EXPECT_EQ(args.wants_dscale, expected.wants_dscale);
+}
+
+TEST(EmittedSelection, TakesAClassThatDoesAllThatIsAskedForAndAsLittleElseAsPossible) {
+  using emitted::Op;
+  const kernels::Traits traits{.bias = kernels::Bias::same, .softmax = Softmax::running_maximum};
+  const emitted::detail::Class classes[] = {{traits, 0, 0, 0, 0, 0, 0},
+                                            {traits, 0, 0, 1, 0, 0, 0, Op::backward, {true, true, true}},
+                                            {traits, 0, 0, 2, 0, 0, 0, Op::backward, {}},
+                                            {traits, 0, 0, 3, 0, 0, 0, Op::backward, {false, true, false}}};
+  const emitted::detail::Table table{classes, 4, nullptr, nullptr, nullptr, nullptr, nullptr, 1};
+  float memory = 0;
+  emitted::Attention a;
+  a.bias = &memory;
+  EXPECT_EQ(emitted::detail::choose(table, a, Op::backward).variant, 2);
+  a.dscale = &memory;
+  EXPECT_EQ(emitted::detail::choose(table, a, Op::backward).variant, 3);
+  a.dbias = &memory;
+  EXPECT_EQ(emitted::detail::choose(table, a, Op::backward).variant, 1);
+  EXPECT_EQ(emitted::detail::choose(table, a, Op::forward).variant, 0);
+  a.dbias = a.dscale = nullptr;
+  a.deterministic = true;
+  EXPECT_EQ(emitted::detail::choose(table, a, Op::backward).variant, 1);
+  a.bias = nullptr;
+  EXPECT_EQ(emitted::detail::choose(table, a, Op::backward).of, nullptr);
 }
 
 TEST(EmittedSelection, FallsBackToTheRunningMaximum) {
   kernels::Traits traits{.softmax = Softmax::running_maximum};
   const emitted::detail::Class of{traits, 0, 0, 3, 0, 0, 0};
-  const auto choice = emitted::detail::choose(table_of(of), emitted::Attention{});
+  const auto choice = emitted::detail::choose(table_of(of), emitted::Attention{}, emitted::Op::forward);
   EXPECT_EQ(choice.of, &of);
   EXPECT_EQ(choice.variant, 3);
 }

@@ -42,8 +42,8 @@ DispatchClass class_of(const Family& family, Problem problem, const Target& targ
   DispatchClass c;
   c.class_text = class_text(problem);
   c.traits = traits_of(problem);
-  c.configurations = {to_text(family, Op::forward, family.baseline(problem, target)),
-                      to_text(family, Op::forward, another(family, problem, target))};
+  c.configurations = {to_text(family, problem.op, family.baseline(problem, target)),
+                      to_text(family, problem.op, another(family, problem, target))};
   c.worst_regret = 0.015;
   c.left_out = {.median_regret = 0.005, .worst_regret = 0.025, .priced = 4};
   for (const int length : {128, 512, 2048, 4096}) {
@@ -60,12 +60,23 @@ DispatchClass class_of(const Family& family, Problem problem, const Target& targ
   return c;
 }
 
+// Classes of the backward pass before those of the forward pass, as tables have them: in order of their
+// texts.
+void add_backward(DispatchTable& table, const std::string& family, const std::vector<Problem>& problems) {
+  for (Problem problem : problems) {
+    problem.op = Op::backward;
+    table.classes.insert(table.classes.begin(),
+                         class_of(kernels::family_named(family), problem, table.device.target));
+  }
+}
+
 // The configuration with query heads sharing tiles, where the family has that.
 std::string packing_heads(const std::string& text) {
   const Family& family = kernels::family_of_kernel(text);
-  const auto parameters = family.parameters(Op::forward);
+  const Op op = kernels::op_of_kernel(text);
+  const auto parameters = family.parameters(op);
   Configuration configuration =
-      kernels::configuration_from_text(text, kernels::kernel_name(family, Op::forward), parameters);
+      kernels::configuration_from_text(text, kernels::kernel_name(family, op), parameters);
   for (auto& [name, value] : configuration.values)
     if (name == "pack_heads") value = 1;
   return to_text(configuration, parameters);
@@ -128,6 +139,31 @@ DispatchTable cpu_table() {
   return table;
 }
 
+DispatchTable cpu_training_table() {
+  DispatchTable table = cpu_table();
+  std::erase_if(table.classes, [](const auto& c) { return c.traits.causal || c.traits.dtype == DType::f16; });
+  Problem problem = problem_of(2, 8), biased = problem, half = problem;
+  biased.bias = kernels::Bias::f32;
+  biased.head_scale = biased.bias_gradient = biased.scale_gradient = true;
+  half.dtype = DType::bf16;
+  half.head_dim = 32;
+  add_backward(table, "cpu", {problem, biased, half});
+  return table;
+}
+
+DispatchTable simt_training_table(const std::string& arch) {
+  DispatchTable table = simt_table(arch);
+  add_backward(table, "simt", {problem_of(2, 8)});
+  return table;
+}
+
+DispatchTable wgmma_training_table() {
+  DispatchTable table = wgmma_table();
+  Problem problem = table.classes.front().entries.front().problem;
+  add_backward(table, "mma", {problem});
+  return table;
+}
+
 DispatchTable feature_table(const kernels::DeviceInfo& gpu) {
   DispatchTable table;
   table.device = gpu;
@@ -148,6 +184,12 @@ DispatchTable feature_table(const kernels::DeviceInfo& gpu) {
   add(DType::f16, [](Problem& p) { p.head_scale = true; });
   add(DType::bf16, [](Problem& p) { p.groups = 2; });
   add(DType::f16, [](Problem& p) { p.l2norm_qk = false; });
+  add(DType::bf16, [](Problem& p) { p.op = Op::backward, p.causal = true; });
+  add(DType::bf16, [](Problem& p) { p.op = Op::backward, p.key_mask = true, p.kv_heads = 2; });
+  add(DType::f16, [](Problem& p) { p.op = Op::backward, p.head_dim = 128; });
+  add(DType::f32, [](Problem& p) { p.op = Op::backward; });
+  add(DType::bf16, [](Problem& p) { p.op = Op::backward, p.bias = kernels::Bias::f32; });
+  add(DType::f16, [](Problem& p) { p.op = Op::backward, p.l2norm_qk = false; });
   for (auto& c : table.classes)
     for (auto& configuration : c.configurations)
       if (c.traits.key_mask) configuration = packing_heads(configuration);

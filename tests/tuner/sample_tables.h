@@ -15,7 +15,13 @@ DispatchTable wgmma_table();
 // dim 32.
 DispatchTable cpu_table();
 
-// On this GPU, by the first family that serves it: every dtype, and every feature in one class at least. With
+// With a backward pass too. cpu: as above without causal and f16, with the gradients of bias and scale where
+// there are such. simt: of the full attention. mma: next to wgmma's forward pass.
+DispatchTable cpu_training_table();
+DispatchTable simt_training_table(const std::string& arch);
+DispatchTable wgmma_training_table();
+
+// On this GPU, by the first family that serves it: every dtype, and every feature in one class at least; most of them backward too. With
 // a mask, query heads that share key/value heads share a tile where the family can do that.
 DispatchTable feature_table(const kernels::DeviceInfo& gpu);
 

@@ -6,20 +6,33 @@ using fcsa::kernels::Strides;  // .batch, .head, .row: elements between neighbou
 // Order of the axes in memory: batch, heads, rows, channels; or batch, rows, heads, channels.
 enum class Layout : int { bhnd, bnhd };
 
-// One forward pass:  O = softmax(scale * l2norm(q) l2norm(k)^T + bias) V  over the visible keys. Query head h
-// reads key/value head h / (heads / kv_heads). Pointers are aligned to 16 bytes, strides of q, k, v and o are
-// multiples of 16 bytes.
+enum class Op : int { forward, backward };
+
+// O = softmax(scale * l2norm(q) l2norm(k)^T + bias) V  over the visible keys. Query head h reads key/value
+// head h / (heads / kv_heads). Pointers are aligned to 16 bytes, strides of q, k, v, o and their gradients
+// are multiples of 16 bytes. forward() writes o and lse; backward() reads them, and dout, and writes (doesn't
+// add to) the gradients.
 struct Attention {
   const void* q = nullptr;  // [batch, heads, nq, head_dim] of dtype
   const void* k = nullptr;  // [batch, kv_heads, nk, head_dim]
   const void* v = nullptr;  // [batch, kv_heads, nk, head_dim]
   void* o = nullptr;        // [batch, heads, nq, head_dim]; a row that sees no key gives 0
   float* lse = nullptr;     // [batch, heads, nq] contiguous: natural log of the sum over visible keys of
-                            // exp(S), -inf where there are none. Null: goes to the workspace, unread
+                            // exp(S), -inf where there are none. Null, for forward() only: unread
   const unsigned char* key_mask = nullptr;  // [batch, nk], nonzero: visible. Null: every key is
   const void* bias = nullptr;         // [bias_batch, bias_heads, nq, nk] of bias_dtype; batch b reads b mod
                                       // bias_batch. Null: none
   const float* head_scale = nullptr;  // [heads], in place of scale; read where the tensors are. Null: scale
+
+  // For backward() only.
+  const void* dout = nullptr;  // gradient of o, and its shape
+  void* dq = nullptr;          // of the shapes of q, k and v
+  void* dk = nullptr;
+  void* dv = nullptr;
+  void* dbias = nullptr;    // as the bias, summed over the batches and heads that share it. Null: not wanted
+  float* dscale = nullptr;  // [heads], summed over batches and rows; of one scale for all heads: add them up.
+                            // Null: not wanted
+  bool deterministic = false;  // the same bits from every run on the same device
 
   DType dtype = DType::f32;
   int batch = 1, heads = 1, kv_heads = 1, nq = 1, nk = 1, head_dim = 64;
@@ -36,7 +49,9 @@ struct Attention {
 
   Layout layout = Layout::bhnd;  // of tensors whose strides are left at zero: they are dense
   Strides q_strides, k_strides, v_strides, o_strides;  // set all three numbers of a tensor, or none
-  Strides bias_strides;            // as above: row is the distance between queries, and keys are contiguous
+  Strides dout_strides, dq_strides, dk_strides, dv_strides;
+  Strides bias_strides,
+      dbias_strides;               // as above: row is the distance between queries, and keys are contiguous
   long long key_mask_stride = -1;  // elements between batches; -1: dense, 0: one row for all
 };
 
@@ -60,7 +75,7 @@ enum class Match : int {
   default_choice  // nothing like it was tuned: a configuration that is right, and good on most shapes
 };
 
-// What forward() would launch, and why.
+// What a call would launch, and why.
 struct Selection {
   Status status;                   // not ok: nothing; the text says why
   const char* configuration = "";  // "simt.forward{block_n=32}"

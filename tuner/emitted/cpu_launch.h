@@ -4,9 +4,15 @@ namespace detail {
 
 using fcsa::kernels::cpu::TaskFunction;
 
+// A kernel that takes all of BackwardArgs.
+template <void (*kKernel)(const BackwardArgs&, long long, void*)>
+void with_gradients(const Args& args, long long task, void* scratch) {
+  kKernel(static_cast<const BackwardArgs&>(args), task, scratch);
+}
+
 struct Variant {
   const char* configuration;
-  LaunchPlan (*plan)(const Args&);
+  LaunchPlan (*plan)(const BackwardArgs&);
   const TaskFunction* kernels;  // in the order that Launch::kernel counts
 };
 
@@ -25,7 +31,7 @@ struct InstructionSet {
 };
 
 // Throws what starting threads and allocating their scratch throws.
-inline void run(const Variant& variant, const LaunchPlan& plan, const Args& args) {
+inline void run(const Variant& variant, const LaunchPlan& plan, const BackwardArgs& args) {
   fcsa::kernels::cpu::run_plan(plan, args, variant.kernels);
 }
 

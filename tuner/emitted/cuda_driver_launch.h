@@ -71,7 +71,7 @@ struct Cubin {
 
 struct Variant {
   const char* configuration;
-  LaunchPlan (*plan)(const Args&);
+  LaunchPlan (*plan)(const BackwardArgs&);
   Cubin* cubin;
   Kernel* kernels;  // Launch::kernel
 };

@@ -73,7 +73,7 @@ inline cudaError_t allow_resources(const void* kernel, int device, std::atomic<s
 
 struct Variant {
   const char* configuration;
-  LaunchPlan (*plan)(const Args&);
+  LaunchPlan (*plan)(const BackwardArgs&);
   const void* (*kernel)(int);                     // Launch::kernel
   std::atomic<std::uint64_t>* resources_allowed;  // one for each kernel
 };

@@ -91,6 +91,16 @@ void bad_input_is_refused_with_the_reason() {
   expect(workspace_bytes(changed([](A a) { a.head_dim = 72; })) == 0, "no workspace for a refused problem");
 }
 
+void a_backward_pass_that_was_not_tuned_is_refused() {
+  Buffers buffers;
+  const Status status = backward(small(buffers), buffers[4]);
+  expect(status.code == Code::unsupported, status.text);
+  ::expect_refusal(
+      status,
+      "`fcsa tune --op fwd,bwd --dtype f32 --head-dim 64 --causal no` and emit again; this header "
+      "serves no backward pass");
+}
+
 void nearest_shape_is_chosen() {
   Attention a;
   a.batch = 2;
@@ -187,6 +197,7 @@ void bias_and_head_scale_decide() {
 
 int main() {
   bad_input_is_refused_with_the_reason();
+  a_backward_pass_that_was_not_tuned_is_refused();
   nearest_shape_is_chosen();
   every_instruction_set_gives_the_same();
   lse_goes_where_it_is_asked_for();

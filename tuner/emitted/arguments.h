@@ -1,0 +1,192 @@
+#include <cmath>
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+
+namespace detail {
+
+using fcsa::kernels::Args;
+using fcsa::kernels::BackwardArgs;
+using fcsa::kernels::LaunchPlan;
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+inline Status
+failure(Code code, const char* format, ...) {
+  Status status;
+  status.code = code;
+  va_list values;
+  va_start(values, format);
+  std::vsnprintf(status.text, sizeof(status.text), format, values);
+  va_end(values);
+  return status;
+}
+
+inline const char* name_of(DType dtype) {
+  return dtype == DType::f32 ? "f32" : dtype == DType::bf16 ? "bf16" : "f16";
+}
+
+inline float bound_of(const Attention& a) {
+  return a.logit_bound > 0 ? a.logit_bound : std::fabs(a.scale) * static_cast<float>(a.groups);
+}
+
+inline Strides strides_or_dense(const Strides& given, Layout layout, int heads, int rows, int channels) {
+  if (given.batch != 0 || given.head != 0 || given.row != 0) return given;
+  const long long h = heads, n = rows, d = channels;
+  if (layout == Layout::bhnd) return {h * n * d, n * d, d};
+  return {n * h * d, d, h * d};
+}
+
+inline BackwardArgs args_of(const Attention& a) {
+  BackwardArgs args;
+  args.q = a.q;
+  args.k = a.k;
+  args.v = a.v;
+  args.o = a.o;
+  args.lse = a.lse;
+  args.key_mask = a.key_mask;
+  args.bias = a.bias;
+  args.head_scale = a.head_scale;
+  args.q_strides = strides_or_dense(a.q_strides, a.layout, a.heads, a.nq, a.head_dim);
+  args.k_strides = strides_or_dense(a.k_strides, a.layout, a.kv_heads, a.nk, a.head_dim);
+  args.v_strides = strides_or_dense(a.v_strides, a.layout, a.kv_heads, a.nk, a.head_dim);
+  args.o_strides = strides_or_dense(a.o_strides, a.layout, a.heads, a.nq, a.head_dim);
+  args.bias_batch = a.bias_batch != 0 ? a.bias_batch : a.batch;
+  args.bias_heads = a.bias_heads != 0 ? a.bias_heads : a.heads;
+  args.bias_strides = strides_or_dense(a.bias_strides, Layout::bhnd, args.bias_heads, a.nq, a.nk);
+  args.key_mask_stride = a.key_mask_stride < 0 ? a.nk : a.key_mask_stride;
+  args.batch = a.batch;
+  args.heads = a.heads;
+  args.kv_heads = a.kv_heads;
+  args.nq = a.nq;
+  args.nk = a.nk;
+  args.scale = a.scale;
+  args.bound = bound_of(a);
+  args.eps = a.eps;
+  args.dout = a.dout;
+  args.dq = a.dq;
+  args.dk = a.dk;
+  args.dv = a.dv;
+  args.dbias = a.dbias;
+  args.dscale = a.dscale;
+  args.dout_strides = strides_or_dense(a.dout_strides, a.layout, a.heads, a.nq, a.head_dim);
+  args.dq_strides = strides_or_dense(a.dq_strides, a.layout, a.heads, a.nq, a.head_dim);
+  args.dk_strides = strides_or_dense(a.dk_strides, a.layout, a.kv_heads, a.nk, a.head_dim);
+  args.dv_strides = strides_or_dense(a.dv_strides, a.layout, a.kv_heads, a.nk, a.head_dim);
+  args.dbias_strides = strides_or_dense(a.dbias_strides, Layout::bhnd, args.bias_heads, a.nq, a.nk);
+  args.wants_dbias = a.dbias != nullptr;
+  args.wants_dscale = a.dscale != nullptr;
+  return args;
+}
+
+inline Status check_bias(const Attention& a, Op op) {
+  if (a.bias == nullptr && a.dbias != nullptr && op == Op::backward)
+    return failure(Code::invalid_argument, "dbias is the gradient of a bias, and bias is null");
+  if (a.bias == nullptr) return {};
+  if (a.bias_dtype != DType::f32 && a.bias_dtype != a.dtype)
+    return failure(Code::invalid_argument, "bias_dtype is %s: it must be f32 or dtype, which is %s",
+                   name_of(a.bias_dtype), name_of(a.dtype));
+  if (a.bias_batch < 0 || (a.bias_batch > 0 && a.batch % a.bias_batch != 0))
+    return failure(Code::invalid_argument, "bias_batch is %d: it must divide batch, which is %d",
+                   a.bias_batch, a.batch);
+  if (a.bias_heads != 0 && a.bias_heads != 1 && a.bias_heads != a.heads)
+    return failure(Code::invalid_argument, "bias_heads is %d: it must be 1 or heads, which is %d",
+                   a.bias_heads, a.heads);
+  return {};
+}
+
+inline Status check_sizes(const Attention& a, Op op) {
+  const struct {
+    const char* name;
+    int value;
+  } sizes[] = {{"batch", a.batch}, {"heads", a.heads},       {"kv_heads", a.kv_heads}, {"nq", a.nq},
+               {"nk", a.nk},       {"head_dim", a.head_dim}, {"groups", a.groups}};
+  for (const auto& size : sizes) {
+    if (size.value < 1)
+      return failure(Code::invalid_argument, "%s is %d: it must be at least 1", size.name, size.value);
+  }
+  if (a.heads % a.kv_heads != 0)
+    return failure(Code::invalid_argument,
+                   "heads is %d and kv_heads %d: heads must be a multiple of kv_heads", a.heads, a.kv_heads);
+  if (!std::isfinite(a.scale))
+    return failure(Code::invalid_argument, "scale is %g: it must be finite", static_cast<double>(a.scale));
+  if (!std::isfinite(a.logit_bound))
+    return failure(Code::invalid_argument, "logit_bound is %g: it must be finite",
+                   static_cast<double>(a.logit_bound));
+  return check_bias(a, op);
+}
+
+inline Status check_tensor(const char* name, const void* data, const Strides& strides, DType dtype) {
+  if (data == nullptr) return failure(Code::invalid_argument, "%s is null", name);
+  if (reinterpret_cast<std::uintptr_t>(data) % 16 != 0)
+    return failure(Code::invalid_argument, "%s is not aligned to 16 bytes", name);
+  const long long unit = 16 / fcsa::kernels::element_bytes(dtype);
+  if (strides.batch % unit != 0 || strides.head % unit != 0 || strides.row % unit != 0)
+    return failure(
+        Code::invalid_argument,
+        "%s has strides %lld, %lld, %lld elements (batch, head, row): each must be a multiple of %lld, "
+        "which is 16 bytes",
+        name, strides.batch, strides.head, strides.row, unit);
+  return {};
+}
+
+inline Status check_aligned(const char* name, const void* data, std::size_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(data) % bytes == 0) return {};
+  return failure(Code::invalid_argument, "%s is not aligned to its elements", name);
+}
+
+inline Status check_tensors(const Attention& a, Op op, const BackwardArgs& args) {
+  const bool backward = op == Op::backward;
+  const struct {
+    const char* name;
+    const void* data;
+    const Strides& strides;
+  } tensors[] = {{"q", args.q, args.q_strides},          {"k", args.k, args.k_strides},
+                 {"v", args.v, args.v_strides},          {"o", args.o, args.o_strides},
+                 {"dout", args.dout, args.dout_strides}, {"dq", args.dq, args.dq_strides},
+                 {"dk", args.dk, args.dk_strides},       {"dv", args.dv, args.dv_strides}};
+  Status status;
+  for (int i = 0; i < (backward ? 8 : 4) && status.ok(); ++i)
+    status = check_tensor(tensors[i].name, tensors[i].data, tensors[i].strides, a.dtype);
+  const auto check = [&](const char* name, const void* data, std::size_t bytes) {
+    if (status.ok()) status = check_aligned(name, data, bytes);
+  };
+  const std::size_t bias_bytes = static_cast<std::size_t>(fcsa::kernels::element_bytes(a.bias_dtype));
+  check("bias", a.bias, bias_bytes);
+  check("head_scale", a.head_scale, sizeof(float));
+  if (!status.ok() || !backward) return status;
+  check("dbias", a.dbias, bias_bytes);
+  check("dscale", a.dscale, sizeof(float));
+  if (status.ok() && a.lse == nullptr)
+    return failure(Code::invalid_argument, "lse is null: backward reads what forward wrote there");
+  return status;
+}
+
+inline std::size_t round_up_256(long long bytes) {
+  return (static_cast<std::size_t>(bytes) + 255) / 256 * 256;
+}
+
+// The kernels' own workspace, then lse when the caller of forward() has no use for it.
+inline std::size_t workspace_of(const Attention& a, Op op, const LaunchPlan& plan) {
+  if (a.lse != nullptr || op == Op::backward) return static_cast<std::size_t>(plan.workspace_bytes);
+  return round_up_256(plan.workspace_bytes) + sizeof(float) * a.batch * a.heads * a.nq;
+}
+
+inline Status place_workspace(const Attention& a, Op op, const LaunchPlan& plan, void* workspace,
+                              BackwardArgs& args) {
+  const std::size_t bytes = workspace_of(a, op, plan);
+  if (bytes == 0) return {};
+  if (workspace == nullptr)
+    return failure(Code::invalid_argument, "workspace is null: this problem needs %zu bytes%s", bytes,
+                   a.lse == nullptr ? " (less when lse is given)" : "");
+  if (reinterpret_cast<std::uintptr_t>(workspace) % 256 != 0)
+    return failure(Code::invalid_argument, "workspace is not aligned to 256 bytes");
+  args.workspace = workspace;
+  if (a.lse == nullptr)
+    args.lse =
+        reinterpret_cast<float*>(static_cast<unsigned char*>(workspace) + round_up_256(plan.workspace_bytes));
+  return {};
+}
+
+}  // namespace detail
