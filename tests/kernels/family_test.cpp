@@ -109,6 +109,10 @@ TEST(EveryFamily, SourceIsSelfContainedAndInstantiatesEveryKernel) {
 TEST(Families, AreFoundByNameAndByTheTextOfAConfiguration) {
   EXPECT_EQ(&family_of_kernel("simt.forward{warps=8}"), &family_named("simt"));
   EXPECT_THROW(family_named("nope"), std::invalid_argument);
+  EXPECT_EQ(op_of_kernel("simt.forward{warps=8}"), Op::forward);
+  EXPECT_EQ(op_of_kernel("simt.backward"), Op::backward);
+  EXPECT_THROW(op_of_kernel("simt"), std::invalid_argument);
+  EXPECT_THROW(op_of_kernel("simt{a.forward=1}"), std::invalid_argument);
 }
 
 TEST(FlattenedSource, InlinesEveryFileOnceAndHonoursWhatIsIncludedAlready) {

@@ -68,6 +68,7 @@ TEST(Protocol, CarriesAJob) {
   check.plan.workspace_bytes = 1LL << 40;
   check.values = Values::tiny_rows;
   check.seed = std::numeric_limits<std::uint64_t>::max();
+  check.launches = 5;
   Job job;
   job.candidates.push_back({{"a.so", {"x", "y"}}, {check}, check});
   job.measurement.cache = tuner::CacheState::cold;
@@ -80,6 +81,7 @@ TEST(Protocol, CarriesAJob) {
   EXPECT_EQ(checked.plan.workspace_bytes, 1LL << 40);
   EXPECT_EQ(checked.values, Values::tiny_rows);
   EXPECT_EQ(checked.seed, check.seed);
+  EXPECT_EQ(checked.launches, 5);
   EXPECT_EQ(copy.candidates[0].binary.symbols, (std::vector<std::string>{"x", "y"}));
   EXPECT_EQ(copy.measurement.cache, tuner::CacheState::cold);
   EXPECT_EQ(copy.measurement.max_seconds, 0.1);
