@@ -34,6 +34,7 @@ enum Feature {
   kValues,
   kBiasGradient,  // from here on of the backward pass only
   kScaleGradient,
+  kDeterministic,
   kFeatures
 };
 
@@ -186,6 +187,7 @@ FeatureCase make_case(kernels::Op op, const Row& row) {
   p.layout = row[kLayout] != 0 ? Layout::bnhd : Layout::bhnd;
   p.bias_gradient = row[kBiasGradient] == 1;
   p.scale_gradient = row[kScaleGradient] == 1;
+  p.deterministic = row[kDeterministic] == 1;
   set_scale(p, row[kScale]);
   set_sizes(p, row);
   return {p, kAllValues[row[kValues]]};

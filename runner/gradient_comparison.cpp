@@ -1,5 +1,7 @@
 #include "runner/gradient_comparison.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -34,11 +36,10 @@ RowNorms norms_of_row(std::span<const double> actual, const ExpectedGradient& e,
 
 // Largest product of q and k there can be, times the scale, or largest lse. Raw logits are sums of larger
 // terms than they are, and the more terms the more their order matters.
-double largest_exponent(const HostInputs& inputs) {
+double largest_exponent(const Problem& p, const float* lse) {
   double largest = 0;
-  for (const float lse : inputs.lse)
-    if (std::isfinite(lse)) largest = std::max(largest, std::fabs(double{lse}));
-  const Problem& p = inputs.problem;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(p.batch) * p.heads * p.nq; ++i)
+    if (std::isfinite(lse[i])) largest = std::max(largest, std::fabs(double{lse[i]}));
   return p.l2norm_qk ? std::max(largest, double{std::fabs(p.scale)} * p.groups)
                      : (2 + std::sqrt(p.head_dim) / 8) * largest;
 }
@@ -52,11 +53,10 @@ double largest_exponent(const HostInputs& inputs) {
 // implementation can be exact. Where q^ and k^ are rounded, that moves logits by u / sqrt(D) of their range,
 // and P as much, and where few rows are compared the plain implementation may have been lucky.
 // dscale is one number rather than the norm of a vector of them, so more often far from its typical error.
-double floor_of(Output output, const HostInputs& inputs) {
-  const Problem& p = inputs.problem;
+double floor_of(Output output, const Problem& p, const float* lse) {
   const bool over_queries = output == Output::dk || output == Output::dv || output == Output::dscale;
   const double terms = output == Output::dbias ? p.batch : over_queries ? double(p.nq) * p.heads : p.nk;
-  const double f32 = 3e-6 + 0x1p-22 * largest_exponent(inputs) + 0x1p-25 * std::sqrt(terms);
+  const double f32 = 3e-6 + 0x1p-22 * largest_exponent(p, lse) + 0x1p-25 * std::sqrt(terms);
   const double statistic = output == Output::dscale ? 2 : 1;
   if (p.dtype == DType::f32 && !p.allow_tf32) return statistic * f32;
   const double range = p.l2norm_qk ? double{std::fabs(p.scale)} * p.groups : 0;
@@ -112,6 +112,23 @@ Worst worst_gradient(std::span<const double> actual, const ExpectedGradient& exp
   return worst;
 }
 
+std::string describe(const OutputShape& shape, const ExpectedGradient& expected,
+                     std::span<const double> actual, const Worst& off) {
+  const auto off_by = [&](std::size_t i) {
+    const double difference = std::fabs(actual[i] - expected.values[i]);
+    return std::isnan(difference) ? kInfinity : difference;
+  };
+  const std::size_t width = expected.width();
+  std::size_t worst = off.row * width;
+  for (std::size_t i = off.row * width; i < (off.row + 1) * width; ++i)
+    if (off_by(i) > off_by(worst)) worst = i;
+  return fmt::format(
+      "{} at {} is off by {:.3g} of the size of its terms, {:.3g} allowed: {}{:.6g} instead of {:.6g}",
+      to_text(expected.output), shape.describe(expected.rows[off.row]), off.error, expected.tolerance,
+      width == 1 ? "" : fmt::format("{} is ", shape.column(worst - off.row * width)), actual[worst],
+      expected.values[worst]);
+}
+
 kernels::GradientRows gradient_rows_to_check(const Problem& p, double flops, std::uint64_t seed) {
   const kernels::BackwardArgs shape = kernels::shape_args(p);
   const double group = p.heads / p.kv_heads,
@@ -132,15 +149,15 @@ kernels::GradientRows gradient_rows_to_check(const Problem& p, double flops, std
   return rows;
 }
 
-std::vector<ExpectedGradient> expect_gradients(const HostInputs& inputs, kernels::GradientRows rows) {
-  const kernels::Traits traits = kernels::traits_of(inputs.problem);
-  const kernels::BackwardArgs args = inputs.args();
+std::vector<ExpectedGradient> expect_gradients(const Problem& problem, const kernels::BackwardArgs& args,
+                                               kernels::GradientRows rows) {
+  const kernels::Traits traits = kernels::traits_of(problem);
   const Gradients plain = kernels::plain_gradients(traits, args, rows);
   Gradients reference = kernels::reference_gradients(traits, args, kernels::given_sums(traits, args), rows);
-  std::vector<ExpectedGradient> list = expectations(std::move(rows), std::move(reference), inputs.problem);
+  std::vector<ExpectedGradient> list = expectations(std::move(rows), std::move(reference), problem);
   for (ExpectedGradient& expected : list)
     expected.tolerance = std::max(2 * worst_gradient(values_of(plain, expected.output), expected).error,
-                                  floor_of(expected.output, inputs));
+                                  floor_of(expected.output, problem, args.lse));
   return list;
 }
 

@@ -11,21 +11,6 @@ namespace {
 
 using kernels::Args;
 
-kernels::Traits traits_of(const fcsa_problem& p) {
-  kernels::Traits traits;
-  traits.dtype = dtype_of(p);
-  traits.head_dim = p.head_dim;
-  traits.causal = p.causal != 0;
-  traits.key_mask = p.key_mask != 0;
-  traits.bias = p.bias == FCSA_NO_BIAS    ? kernels::Bias::none
-                : p.bias == FCSA_BIAS_F32 ? kernels::Bias::f32
-                                          : kernels::Bias::same;
-  traits.head_scale = p.head_scale != 0;
-  traits.l2norm_qk = p.l2norm_qk != 0;
-  traits.groups = p.groups;
-  return traits;
-}
-
 Args args_of(const fcsa_problem& p) {
   Args args;
   args.batch = p.batch;
@@ -54,6 +39,33 @@ Memory random_bias(const fcsa_problem& p, unsigned seed) {
 
 }  // namespace
 
+kernels::Problem problem_of(const fcsa_problem& p) {
+  kernels::Problem problem;
+  problem.op = p.op == FCSA_BACKWARD ? kernels::Op::backward : kernels::Op::forward;
+  problem.dtype = dtype_of(p);
+  problem.head_dim = p.head_dim;
+  problem.batch = p.batch;
+  problem.heads = p.heads;
+  problem.kv_heads = p.kv_heads != 0 ? p.kv_heads : p.heads;
+  problem.nq = p.nq;
+  problem.nk = p.nk;
+  problem.causal = p.causal != 0;
+  problem.key_mask = p.key_mask != 0;
+  problem.layout = p.layout == FCSA_BNHD ? kernels::Layout::bnhd : kernels::Layout::bhnd;
+  problem.scale = p.scale;
+  problem.l2norm_qk = p.l2norm_qk != 0;
+  problem.groups = p.groups;
+  problem.bias = p.bias == FCSA_NO_BIAS    ? kernels::Bias::none
+                 : p.bias == FCSA_BIAS_F32 ? kernels::Bias::f32
+                                           : kernels::Bias::same;
+  problem.bias_batch = p.bias_batch;
+  problem.bias_heads = p.bias_heads;
+  problem.head_scale = p.head_scale != 0;
+  problem.bias_gradient = p.bias_gradient != 0;
+  problem.scale_gradient = p.scale_gradient != 0;
+  return problem;
+}
+
 fcsa_problem forward_problem(std::int32_t dtype, int heads, int rows, int head_dim) {
   fcsa_problem problem = FCSA_PROBLEM_INIT;
   problem.device = FCSA_CPU;
@@ -67,7 +79,7 @@ fcsa_problem forward_problem(std::int32_t dtype, int heads, int rows, int head_d
 
 AttentionCase::AttentionCase(const fcsa_problem& problem, unsigned seed)
     : problem_(problem),
-      traits_(traits_of(problem)),
+      traits_(kernels::traits_of(problem_of(problem))),
       args_(args_of(problem)),
       q_(random_tensor(traits_.dtype, shape_of_queries(problem, problem.q_strides), seed)),
       k_(random_tensor(traits_.dtype, shape_of_keys(problem, problem.k_strides), seed + 1)),

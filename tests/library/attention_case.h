@@ -1,9 +1,13 @@
 // A problem of fcsa.h with tensors in host memory, and its answer in double precision.
 #pragma once
 
+#include "kernels/problem.h"
 #include "tests/library/tensors.h"
 
 namespace fcsa::library {
+
+// As the families know it. The scale is that of fcsa.h also where each head has its own.
+kernels::Problem problem_of(const fcsa_problem& problem);
 
 fcsa_problem forward_problem(std::int32_t dtype, int heads, int rows, int head_dim);
 
@@ -39,7 +43,7 @@ class AttentionCase {
   Memory q_, k_, v_, o_, lse_, key_mask_, bias_, head_scale_;
 };
 
-// What the roundings of the dtype may cost.
+// What the roundings of the dtype may cost in the forward pass.
 double tolerance(std::int32_t dtype);
 
 }  // namespace fcsa::library

@@ -9,7 +9,7 @@ namespace fcsa::library {
 namespace {
 
 using kernels::DType;
-using runner::ExpectedGradient;
+using runner::Output;
 
 constexpr DType kF32 = DType::f32;
 
@@ -93,28 +93,24 @@ kernels::BackwardArgs GradientCase::args() const {
   return args;
 }
 
-double GradientCase::worst_error() const {
-  const auto& [dq, dk, dv, dbias, dscale] =
-      std::tie(gradients_[0], gradients_[1], gradients_[2], gradients_[3], gradients_[4]);
-  kernels::GradientRows rows{.queries = dq.shape.all_rows(), .keys = dk.shape.all_rows()};
-  if (dbias.memory.bytes() != 0) rows.bias = dbias.shape.all_rows();
-  rows.scale = dscale.memory.bytes() != 0;
-  const kernels::BackwardArgs a = args();
-  const kernels::Traits& traits = attention_.traits();
-  const auto g = kernels::reference_gradients(traits, a, kernels::given_sums(traits, a), rows);
-  double worst = 0;
-  const auto compare = [&](const Gradient& gradient, const ExpectedGradient& expected) {
-    worst = std::max(worst, runner::worst_gradient(values_of(gradient), expected).error);
-  };
-  compare(dq, {runner::Output::dq, rows.queries, g.dq, g.dq_size, g.query_norms});
-  compare(dk, {runner::Output::dk, rows.keys, g.dk, g.dk_size, g.key_norms});
-  compare(dv, {runner::Output::dv, rows.keys, g.dv, g.dv_size, {}});
-  if (!rows.bias.empty()) compare(dbias, {runner::Output::dbias, rows.bias, g.dbias, g.dbias_size, {}});
-  if (!rows.scale) return worst;
-  std::vector<kernels::RowIndex> heads;
-  for (int head = 0; head < dscale.shape.channels; ++head) heads.push_back({0, head, 0});
-  compare(dscale, {runner::Output::dscale, heads, g.dscale, g.dscale_size, {}});
-  return worst;
+std::string GradientCase::mistake() const {
+  kernels::GradientRows rows{.queries = of(Output::dq).shape.all_rows(),
+                             .keys = of(Output::dk).shape.all_rows()};
+  const kernels::Problem problem = problem_of(attention_.problem());
+  if (problem.bias_gradient) rows.bias = of(Output::dbias).shape.all_rows();
+  rows.scale = problem.scale_gradient;
+  for (const auto& expected : runner::expect_gradients(problem, args(), rows)) {
+    const std::vector<double> actual = values_of(of(expected.output));
+    const runner::Worst off = runner::worst_gradient(actual, expected);
+    if (!(off.error <= expected.tolerance))
+      return runner::describe(runner::output_shape(problem, expected.output), expected, actual, off);
+  }
+  return {};
+}
+
+const GradientCase::Gradient& GradientCase::of(Output output) const {
+  return *std::find_if(gradients_.begin(), gradients_.end(),
+                       [&](const Gradient& gradient) { return runner::to_text(output) == gradient.name; });
 }
 
 bool GradientCase::gaps_are_intact() const {

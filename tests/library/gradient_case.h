@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/reference/gradients.h"
+#include "runner/inputs.h"
 #include "tests/library/attention_case.h"
 
 namespace fcsa::library {
@@ -33,14 +34,14 @@ class GradientCase {
   // Puts addresses, in the order of gradients(), where they belong.
   static void set_gradients(fcsa_tensors& tensors, const std::vector<void*>& addresses);
 
-  // Largest error of the rows of all gradients, relative to what the terms of their sums make likely;
-  // infinite when a number is missing.
-  double worst_error() const;
+  // Which row of which gradient is further off than fcsa verify allows; empty where none is.
+  std::string mistake() const;
   // Whether nothing but rows of gradients was written.
   bool gaps_are_intact() const;
 
  private:
   kernels::BackwardArgs args() const;
+  const Gradient& of(runner::Output output) const;
 
   AttentionCase attention_;
   Shape dout_shape_;

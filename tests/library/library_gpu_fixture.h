@@ -8,6 +8,7 @@
 #include <iterator>
 #include <limits>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "runner/cuda/context.h"
@@ -144,24 +145,26 @@ class LibraryGpuTest : public LibraryTest {
       if (addresses[i] != nullptr) download(gradients.gradients()[i].memory, addresses[i]);
   }
 
-  // The same; infinite also when anything but rows of gradients was written.
-  double error_of(const GradientCase& gradients, const OnDevice& placed, CUstream stream) const {
-    if (!workspace_was_kept(placed, stream)) return std::numeric_limits<double>::infinity();
-    download_gradients(gradients, placed);
-    return gradients.gaps_are_intact() ? gradients.worst_error() : std::numeric_limits<double>::infinity();
+  double error_of(const fcsa_problem& problem) {
+    const AttentionCase attention(problem);
+    const auto made = plan(library_, problem);
+    const OnDevice placed = place(attention, made.get());
+    EXPECT_EQ(fcsa_forward(made.get(), &placed.tensors, nullptr), FCSA_OK) << fcsa_last_error();
+    return error_of(attention, placed, nullptr);
   }
 
-  template <typename Case>
-  double error_by(decltype(fcsa_forward)* run, const fcsa_problem& problem) {
-    const Case tensors(problem);
-    const auto made = plan(library_, problem);
-    const OnDevice placed = place(tensors, made.get());
-    EXPECT_EQ(run(made.get(), &placed.tensors, nullptr), FCSA_OK) << fcsa_last_error();
-    return error_of(tensors, placed, nullptr);
+  // What is wrong with the gradients that a stream has computed, once it is done; empty where nothing is.
+  std::string mistake_of(const GradientCase& gradients, const OnDevice& placed, CUstream stream) const {
+    if (!workspace_was_kept(placed, stream)) return "the workspace was overrun";
+    download_gradients(gradients, placed);
+    return gradients.gaps_are_intact() ? gradients.mistake() : "written to between rows of gradients";
   }
-  double error_of(const fcsa_problem& problem) {
-    return problem.op == FCSA_BACKWARD ? error_by<GradientCase>(fcsa_backward, problem)
-                                       : error_by<AttentionCase>(fcsa_forward, problem);
+  std::string mistake_of(const fcsa_problem& problem) {
+    const GradientCase gradients(problem);
+    const auto made = plan(library_, problem);
+    const OnDevice placed = place(gradients, made.get());
+    EXPECT_EQ(fcsa_backward(made.get(), &placed.tensors, nullptr), FCSA_OK) << fcsa_last_error();
+    return mistake_of(gradients, placed, nullptr);
   }
 
   // Captured on the stream, and ready to be launched.

@@ -34,7 +34,8 @@ std::map<std::string, std::string> features(const FeatureCase& c) {
           {"nk", std::to_string(p.nk)},
           {"values", std::string(to_text(c.values))},
           {"bias gradient", std::to_string(p.bias_gradient)},
-          {"scale gradient", std::to_string(p.scale_gradient)}};
+          {"scale gradient", std::to_string(p.scale_gradient)},
+          {"deterministic", std::to_string(p.deterministic)}};
 }
 
 bool cannot_meet(const std::string& a, const std::string& b) {
@@ -66,7 +67,7 @@ TEST(FeaturePairs, HaveEveryValueOfEveryFeature) {
     EXPECT_EQ(values[either].size(), 2u) << either;
 }
 
-TEST(FeaturePairs, OfTheBackwardPassWantGradientsOfTheBiasAndOfTheScale) {
+TEST(FeaturePairs, OfTheBackwardPassWantGradientsOfTheBiasAndOfTheScaleAndTheSameBits) {
   std::map<std::string, std::set<std::string>> forward, backward;
   for (const FeatureCase& c : feature_pairs(1)) {
     EXPECT_EQ(c.problem.op, Op::forward);
@@ -76,10 +77,10 @@ TEST(FeaturePairs, OfTheBackwardPassWantGradientsOfTheBiasAndOfTheScale) {
     EXPECT_EQ(c.problem.op, Op::backward);
     for (const auto& [feature, value] : features(c)) backward[feature].insert(value);
   }
-  for (const char* gradient : {"bias gradient", "scale gradient"}) {
-    EXPECT_EQ(forward[gradient], std::set<std::string>{"0"});
-    EXPECT_EQ(backward[gradient], (std::set<std::string>{"0", "1"}));
-    forward[gradient] = backward[gradient];
+  for (const char* wanted : {"bias gradient", "scale gradient", "deterministic"}) {
+    EXPECT_EQ(forward[wanted], std::set<std::string>{"0"});
+    EXPECT_EQ(backward[wanted], (std::set<std::string>{"0", "1"}));
+    forward[wanted] = backward[wanted];
   }
   EXPECT_EQ(forward, backward);
 }
