@@ -137,8 +137,8 @@ const Problem& example_problem(const EmitPlan& plan) {
 
 std::string example_call(const HeaderUse& use, Op op) {
   return fmt::format(
-      "    const tuned::Status status = tuned::{}({});\n"
-      "    if (!status.ok()) std::fprintf(stderr, \"%s\\n\", status.text);\n",
+      "    if (const tuned::Status status = tuned::{}({}); !status.ok())\n"
+      "      std::fprintf(stderr, \"%s\\n\", status.text);\n",
       kernels::to_text(op), use.arguments);
 }
 

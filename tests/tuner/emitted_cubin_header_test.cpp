@@ -29,7 +29,7 @@ class EmittedCubinHeader : public testing::Test {
   // Compiled once for all tests.
   static void SetUpTestSuite() {
     directory_ = new ScratchDirectory;
-    for (const auto& table : {simt_table("sm_80"), wgmma_table()})
+    for (const auto& table : {simt_table("sm_80"), wgmma_training_table()})
       emit(compiled(table), Format::header, directory_->path());
   }
   static void TearDownTestSuite() { delete directory_; }

@@ -36,7 +36,7 @@ void expect_program_passes(const ScratchDirectory& directory, const std::string&
 
 TEST(EmittedCudaHeader, SharesATranslationUnitWithAnotherArchitectureThatIsNotCompiled) {
   const ScratchDirectory directory;
-  emit_headers(directory, {simt_table("sm_80"), simt_table("sm_90a")});
+  emit_headers(directory, {simt_training_table("sm_80"), simt_table("sm_90a")});
   expect_program_passes(directory, "cuda_program.cu", kFor80);
 }
 
@@ -44,7 +44,7 @@ TEST(EmittedCudaHeader, LaunchesItsOwnKernelsInAProgramForTwoGpusAndACpu) {
   const ScratchDirectory directory;
   DispatchTable cpu = cpu_table();
   cpu.classes.resize(1);
-  emit_headers(directory, {simt_table("sm_80"), wgmma_table(), cpu});
+  emit_headers(directory, {simt_table("sm_80"), wgmma_training_table(), cpu});
   expect_program_passes(directory, "two_gpus_program.cu", fmt::format("{} {}", kFor80, kFor90));
 }
 

@@ -47,7 +47,8 @@ void expect_right(const Emission& emission, const std::string& compiler, const s
   const auto checked = run(kExample, "1 77 333 1000 3001");
   EXPECT_EQ(checked.status, 0) << checked.output;
   for (const char* part : {"f32  d64", "bf16 d64", "f16  d128", "h4/2", "h6/2", "causal", "masked bnhd",
-                           " bias ", " head_scale ", " groups ", " raw "})
+                           " bias ", " head_scale ", " groups ", " raw ", " backward causal ",
+                           " backward masked ", " backward bias ", " backward raw "})
     EXPECT_NE(checked.output.find(part), std::string::npos) << part << " wasn't run:\n" << checked.output;
   const auto captured = run(kGraphs, "");
   EXPECT_EQ(captured.status, 0) << captured.output;

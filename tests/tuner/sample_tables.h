@@ -21,8 +21,9 @@ DispatchTable cpu_training_table();
 DispatchTable simt_training_table(const std::string& arch);
 DispatchTable wgmma_training_table();
 
-// On this GPU, by the first family that serves it: every dtype, and every feature in one class at least; most of them backward too. With
-// a mask, query heads that share key/value heads share a tile where the family can do that.
+// On this GPU, by the first family that serves it: every dtype, and every feature in one class at least; most
+// of them backward too. With a mask, query heads that share key/value heads share a tile where the family can
+// do that.
 DispatchTable feature_table(const kernels::DeviceInfo& gpu);
 
 // What `fcsa emit` would write of a table, with a provenance that is made up.

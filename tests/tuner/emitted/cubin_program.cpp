@@ -69,6 +69,19 @@ void lengths_that_were_not_tuned_run_too() {
   expect(fake_gpu().launches.size() >= 3, "launched");
 }
 
+void gradients_are_launched_by_the_kernels_of_their_own() {
+  fake_gpu() = {};
+  const auto a = with_gradients(on_hopper());
+  expect(backward(a, no_memory(), nullptr).ok(), "backward");
+  expect(fake_gpu().launches.size() == 3, "a launch for each step");
+  expect(fake_gpu().loads == 1 && fake_gpu().maps_encoded == 0, "one binary, without maps");
+  for (const auto& launch : fake_gpu().launches)
+    expect(launch.kernel.find("3mma") != std::string::npos, "a kernel of mma, not " + launch.kernel);
+  auto biased = a;
+  biased.dbias = no_memory();
+  expect_refusal(backward(biased, no_memory(), nullptr), "bias is null");
+}
+
 void each_runs_on_its_own_gpu_only() {
   fake_gpu() = {};
   expect_refusal(forward(without_memory<sm_80::Attention>(), no_memory(), nullptr),
@@ -85,6 +98,7 @@ int main() {
   a_driver_that_is_too_old_is_a_refusal();
   kernels_are_loaded_once_and_launched_on_the_stream();
   lengths_that_were_not_tuned_run_too();
+  gradients_are_launched_by_the_kernels_of_their_own();
   each_runs_on_its_own_gpu_only();
   return failures() == 0 ? 0 : 1;
 }

@@ -58,6 +58,32 @@ void each_runs_on_its_own_gpu_only() {
   expect_refusal(forward(without_memory<sm_80::Attention>(), no_memory(), nullptr), "tuned for sm_80");
 }
 
+// Only the header for sm_80 has a backward pass.
+void gradients_are_launched_where_they_were_tuned() {
+  fake_gpu().major = 8;
+  fake_gpu().launches.clear();
+  const auto a = with_gradients(without_memory<sm_80::Attention>());
+  const sm_80::Selection selection = describe(a, sm_80::Op::backward);
+  expect(selection.match == sm_80::Match::exact, "a tuned shape");
+  expect(std::strstr(selection.configuration, "simt.backward{") != nullptr, selection.configuration);
+  expect(workspace_bytes(a, sm_80::Op::backward) > 0, "workspace");
+  expect(backward(a, no_memory(), nullptr).ok(), "backward on sm_80");
+  const char* kernels[] = {"prepare", "grad_keys", "grad_queries"};
+  expect(fake_gpu().launches.size() == 3, "a launch for each step");
+  for (std::size_t i = 0; i < fake_gpu().launches.size(); ++i) {
+    const auto& launch = fake_gpu().launches[i];
+    expect(launch.kernel.find(kernels[i]) != std::string::npos && launch.grid_x > 1, launch.kernel);
+  }
+  auto incomplete = a;
+  incomplete.dout = nullptr;
+  expect_refusal(backward(incomplete, no_memory(), nullptr), "dout is null");
+  const auto other = with_gradients(without_memory<sm_90::Attention>());
+  expect(workspace_bytes(other, sm_90::Op::backward) == 0, "no workspace for what is refused");
+  expect_refusal(backward(other, no_memory(), nullptr),
+                 "`fcsa tune --op fwd,bwd --dtype f32 --head-dim 64 --causal no` and emit again; this header "
+                 "serves no backward pass");
+}
+
 void kernels_that_are_not_compiled_are_not_launched() {
   fake_gpu().major = 9;
   expect_refusal(forward(without_memory<sm_90::Attention>(), no_memory(), nullptr),
@@ -70,6 +96,7 @@ int main() {
   nearest_shape_is_chosen();
   bad_input_is_refused_with_the_reason();
   each_runs_on_its_own_gpu_only();
+  gradients_are_launched_where_they_were_tuned();
   kernels_that_are_not_compiled_are_not_launched();
   return failures() == 0 ? 0 : 1;
 }

@@ -36,3 +36,11 @@ Attention without_memory() {
   a.nq = a.nk = 2048;
   return a;
 }
+
+// With what backward() takes.
+template <typename Attention>
+Attention with_gradients(Attention a) {
+  a.lse = static_cast<float*>(no_memory());
+  a.dout = a.dq = a.dk = a.dv = no_memory();
+  return a;
+}

@@ -1,6 +1,6 @@
 // Compiled by emitted_gpu_test.cpp with an emitted header of either form, and run on the GPU: the first call
-// of a process is captured into a graph, and other calls come from another thread. Exit status 1 when a
-// result is wrong.
+// of each pass in a process is captured into a graph, and other calls come from another thread. Exit status 1
+// when a result is wrong.
 #include <cuda_runtime.h>
 
 #include <thread>
@@ -45,39 +45,52 @@ tuned::Attention on_device(const tuned::Attention& host) {
   a.v = managed(static_cast<const char*>(host.v), bytes);
   a.o = managed(static_cast<const char*>(nullptr), bytes);
   a.lse = const_cast<float*>(managed(static_cast<const float*>(nullptr), bytes));
+  a.dout = managed(static_cast<const char*>(host.dout), bytes);
+  for (void** gradient : {&a.dq, &a.dk, &a.dv}) *gradient = managed<char>(nullptr, bytes);
   return a;
 }
 
-void expect_right(const tuned::Attention& a, const char* what) {
-  const double error = check::worst_error(a, 64);
-  expect(error <= check::tolerance(static_cast<int>(a.dtype)),
-         std::string(what) + " has an error of " + std::to_string(error));
-  std::memset(a.o, 255, std::size_t{2} * a.batch * a.heads * a.nq * a.head_dim);
+tuned::Status call(const tuned::Attention& a, tuned::Op op, void* workspace, cudaStream_t stream) {
+  return op == tuned::Op::forward ? tuned::forward(a, workspace, stream)
+                                  : tuned::backward(a, workspace, stream);
 }
 
-void the_first_call_can_be_captured(const tuned::Attention& a, void* workspace, cudaStream_t stream) {
+// And nothing is left for the next call.
+void expect_right(const tuned::Attention& a, tuned::Op op, const char* what) {
+  const bool forward = op == tuned::Op::forward;
+  const double error = forward ? check::worst_error(a, 64) : check::worst_gradient_error(a, 16);
+  expect(error <= check::tolerance(static_cast<int>(a.dtype)),
+         std::string(what) + (forward ? " has" : " of the gradients has") + " an error of " +
+             std::to_string(error));
+  const std::size_t bytes = std::size_t{2} * a.batch * a.heads * a.nq * a.head_dim;
+  if (forward) std::memset(a.o, 255, bytes);
+  for (void* gradient : {a.dq, a.dk, a.dv}) std::memset(gradient, 255, bytes);
+}
+
+void the_first_call_can_be_captured(const tuned::Attention& a, tuned::Op op, void* workspace,
+                                    cudaStream_t stream) {
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t executable = nullptr;
   require(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "cudaStreamBeginCapture");
-  const tuned::Status status = tuned::forward(a, workspace, stream);
+  const tuned::Status status = call(a, op, workspace, stream);
   expect(status.ok(), status.text);
   require(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
   require(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
   for (const char* time : {"the first replay", "the second replay"}) {
     require(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
     require(cudaStreamSynchronize(stream), "the graph");
-    expect_right(a, time);
+    expect_right(a, op, time);
   }
 }
 
-void another_thread_can_call(const tuned::Attention& a, void* workspace, cudaStream_t stream) {
+void another_thread_can_call(const tuned::Attention& a, tuned::Op op, void* workspace, cudaStream_t stream) {
   std::thread([&] {
     require(cudaSetDevice(0), "cudaSetDevice");
-    const tuned::Status status = tuned::forward(a, workspace, stream);
+    const tuned::Status status = call(a, op, workspace, stream);
     expect(status.ok(), status.text);
   }).join();
   require(cudaStreamSynchronize(stream), "the kernels");
-  expect_right(a, "another thread");
+  expect_right(a, op, "another thread");
 }
 
 }  // namespace
@@ -86,10 +99,17 @@ int main() {
   const check::HostProblem<tuned::Attention> problem(sizes(), {});
   const tuned::Attention a = on_device(problem.attention());
   void* workspace = nullptr;
-  require(cudaMalloc(&workspace, tuned::workspace_bytes(a) + 256), "cudaMalloc");
+  require(cudaMalloc(&workspace,
+                     tuned::workspace_bytes(a) + tuned::workspace_bytes(a, tuned::Op::backward) + 256),
+          "cudaMalloc");
   cudaStream_t stream = nullptr;
   require(cudaStreamCreate(&stream), "cudaStreamCreate");
-  the_first_call_can_be_captured(a, workspace, stream);
-  another_thread_can_call(a, workspace, stream);
+  the_first_call_can_be_captured(a, tuned::Op::forward, workspace, stream);
+  another_thread_can_call(a, tuned::Op::forward, workspace, stream);
+  // Gradients are those of what forward() wrote.
+  expect(tuned::forward(a, workspace, stream).ok(), "forward");
+  require(cudaStreamSynchronize(stream), "the kernels");
+  the_first_call_can_be_captured(a, tuned::Op::backward, workspace, stream);
+  another_thread_can_call(a, tuned::Op::backward, workspace, stream);
   return failures() == 0 ? 0 : 1;
 }

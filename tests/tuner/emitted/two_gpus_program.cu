@@ -52,6 +52,14 @@ void a_persistent_kernel_has_a_block_for_each_multiprocessor() {
   expect(fake_gpu().maps_encoded == 3, "maps of q, k and v");
 }
 
+void gradients_come_from_a_family_of_their_own() {
+  fake_gpu() = {};
+  const auto a = with_gradients(on_hopper());
+  expect(backward(a, no_memory(), nullptr).ok(), "backward");
+  expect(fake_gpu().launches.size() == 3 && fake_gpu().maps_encoded == 0, "three launches without maps");
+  for (const auto& launch : fake_gpu().launches) expect_of(launch, "5sm_90", "3mma");
+}
+
 void the_length_decides_the_kernel_in_every_translation_unit() {
   auto a = on_hopper();
   a.nq = a.nk = 512;
@@ -84,6 +92,7 @@ void the_cpu_computes() {
 int main() {
   each_gpu_gets_its_own_kernels();
   a_persistent_kernel_has_a_block_for_each_multiprocessor();
+  gradients_come_from_a_family_of_their_own();
   the_length_decides_the_kernel_in_every_translation_unit();
   the_cpu_computes();
   return failures() == 0 ? 0 : 1;
