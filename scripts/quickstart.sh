@@ -14,7 +14,7 @@ fcsa=build/release/cli/fcsa
 
 mkdir -p "$out"
 "$fcsa" devices
-"$fcsa" tune --device auto --head-dim 64 --seq 256:4096 --causal no --budget 45s --db "$out/tuning.db"
+"$fcsa" tune --device auto --head-dim 64 --seq 256:4096 --causal no --budget 30s --db "$out/tuning.db"
 "$fcsa" emit --db "$out/tuning.db" --out "$out/include"
 "$fcsa" report --db "$out/tuning.db" --out "$out/report"
 echo "Done: open $out/report/index.html; the header is in $out/include."
