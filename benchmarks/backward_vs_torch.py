@@ -22,7 +22,6 @@ Needs torch, and libfcsa with a database of `fcsa tune --op fwd,bwd` (--db; with
 """
 import argparse
 import ctypes
-import importlib.util
 import json
 import os
 import sys
@@ -31,10 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import sdpa_kernel
 
-_path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "forward_vs_torch.py")
-_spec = importlib.util.spec_from_file_location("forward_vs_torch", _path)
-common = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(common)
+import forward_vs_torch as common
 
 FORWARD, BACKWARD = 1, 2
 DTYPES = {"f32": (1, torch.float32), "bf16": (2, torch.bfloat16), "f16": (3, torch.float16)}

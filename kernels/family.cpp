@@ -66,11 +66,16 @@ std::string to_text(const Family& family, Op op, const Configuration& configurat
   return to_text(configuration, family.parameters(op));
 }
 
-std::string invalid_reason(const Family& family, const Problem& problem, const Configuration& configuration,
-                           const Target& target) {
-  for (const auto& constraint : family.constraints(problem.op))
+std::string invalid_reason(const std::vector<Constraint>& constraints, const Problem& problem,
+                           const Configuration& configuration, const Target& target) {
+  for (const auto& constraint : constraints)
     if (!constraint.holds(problem, configuration, target)) return constraint.reason;
   return {};
+}
+
+std::string invalid_reason(const Family& family, const Problem& problem, const Configuration& configuration,
+                           const Target& target) {
+  return invalid_reason(family.constraints(problem.op), problem, configuration, target);
 }
 
 std::string traits_literal(const Traits& t) {

@@ -69,6 +69,8 @@ class Family {
 std::string kernel_name(const Family& family, Op op);  // "simt.forward"
 std::string to_text(const Family& family, Op op, const Configuration& configuration);
 // Reason of the first constraint that fails; empty when the configuration may be compiled.
+std::string invalid_reason(const std::vector<Constraint>& constraints, const Problem& problem,
+                           const Configuration& configuration, const Target& target);
 std::string invalid_reason(const Family& family, const Problem& problem, const Configuration& configuration,
                            const Target& target);
 

@@ -77,10 +77,7 @@ std::vector<Constraint> backward_constraints() {
   using D = const Target&;
   return {
       {"vectors wider than the instruction set has, or less than half as wide",
-       [](P, V c, D d) {
-         const int width = vector_floats_of(d.arch), floats = config_of(c).vector_floats;
-         return floats <= width && 2 * floats >= width;
-       }},
+       [](P, V c, D d) { return suits_vectors(d.arch, config_of(c).vector_floats); }},
       {"head dimension is not a multiple of a register tile of sums",
        [](P p, V c, D) { return p.head_dim % config_of(c).sum_channels() == 0; }},
       {"register tile of S above the vector registers, or leaves most of them unused",

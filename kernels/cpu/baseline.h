@@ -13,6 +13,12 @@ constexpr int vector_floats_of(std::string_view instruction_set) {
   return instruction_set == "avx512" ? 16 : instruction_set == "avx2" ? 8 : 4;
 }
 
+// As wide as the instruction set has, or half as wide.
+constexpr bool suits_vectors(std::string_view instruction_set, int floats) {
+  const int width = vector_floats_of(instruction_set);
+  return floats <= width && 2 * floats >= width;
+}
+
 constexpr int vector_registers_of(std::string_view instruction_set) {
   return instruction_set == "avx512" || instruction_set == "neon" ? 32 : 16;
 }

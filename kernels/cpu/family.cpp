@@ -99,10 +99,7 @@ class CpuFamily final : public Family {
     using D = const Target&;
     return {
         {"vectors wider than the instruction set has, or less than half as wide",
-         [](P, V c, D d) {
-           const int width = cpu::vector_floats_of(d.arch), floats = config_of(c).vector_floats;
-           return floats <= width && 2 * floats >= width;
-         }},
+         [](P, V c, D d) { return cpu::suits_vectors(d.arch, config_of(c).vector_floats); }},
         {"head dimension is not a multiple of a register tile of P V",
          [](P p, V c, D) { return p.head_dim % config_of(c).pv_channels() == 0; }},
         {"register tile of Q K^T above the vector registers",

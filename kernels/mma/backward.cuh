@@ -2,6 +2,8 @@
 // gradients of bias and scale.
 #pragma once
 
+#include "kernels/mma/backward_dq.cuh"
+#include "kernels/mma/backward_loads.cuh"
 #include "kernels/mma/backward_pass.cuh"
 
 namespace fcsa::kernels::mma {

@@ -3,6 +3,7 @@
 
 #include "kernels/common/backward.h"
 #include "kernels/common/normalise.h"
+#include "kernels/mma/row_layout.h"
 
 namespace fcsa::kernels::mma {
 
@@ -33,7 +34,7 @@ enum DQ : int { kSecondPass = 0, kAtomics = 1 };
 // its part of dQ to an f32 tensor in the workspace instead, and what is left of the queries pass converts
 // that.
 struct BackwardConfig {
-  // In the order of the table in family.cpp: initialisers name them in this order.
+  // In the order of the table in backward_space.cpp: initialisers name them in this order.
   int warps = 8;
   int parts = 1;          // warps that share keys
   int key_tiles = 1;      // tiles of 16 keys in a warp
@@ -68,30 +69,26 @@ struct BackwardConfig {
   // Whether norms enter S and dS as factors of rows and columns.
   FCSA_HD static constexpr bool uses_norms(const Traits& t) { return t.l2norm_qk && !normalised_before(t); }
 
-  // Shared memory: rows of 16-bit elements, permuted or padded against bank conflicts (shared_rows.cuh).
-  FCSA_HD static constexpr bool swizzled(int row_bytes) {
-    return row_bytes % 128 == 0 || row_bytes == 64 || row_bytes == 32;
-  }
-  FCSA_HD static constexpr int pitch(int row_bytes) { return row_bytes + (swizzled(row_bytes) ? 0 : 16); }
-  FCSA_HD static constexpr int row_pitch(const Traits& t) { return pitch(2 * t.head_dim); }
-  // Floats of a column: of a query lse, delta and 1/|q|, of a key 1/|k| and whether it is seen.
+  // Shared memory. Floats of a column: of a query lse, delta and 1/|q|, of a key 1/|k| and whether it is
+  // seen.
   static constexpr int kColumnFloats = 3;
   // The bias of a tile, rows of queries.
   FCSA_HD static constexpr int bias_bytes(const Traits& t, const PassShape& p, bool owns_keys) {
     if (t.bias == Bias::none) return 0;
     const int element = t.bias == Bias::f32 ? 4 : 2, queries = owns_keys ? p.block : p.rows();
-    return queries * pitch(element * (owns_keys ? p.rows() : p.block));
+    return queries * row_pitch(element * (owns_keys ? p.rows() : p.block));
   }
   FCSA_HD static constexpr int stage_bytes(const Traits& t, const PassShape& p, bool owns_keys) {
-    return 2 * p.block * row_pitch(t) + kColumnFloats * 4 * p.block + bias_bytes(t, p, owns_keys);
+    return 2 * p.block * row_pitch(2 * t.head_dim) + kColumnFloats * 4 * p.block +
+           bias_bytes(t, p, owns_keys);
   }
   FCSA_HD static constexpr int loop_bytes(const Traits& t, const PassShape& p, bool owns_keys) {
-    return 2 * p.rows() * row_pitch(t) + p.stages * stage_bytes(t, p, owns_keys);
+    return 2 * p.rows() * row_pitch(2 * t.head_dim) + p.stages * stage_bytes(t, p, owns_keys);
   }
   // dS of a tile, as rows of keys, for dQ = dS K; and where warps share keys they exchange it, and P.
   FCSA_HD constexpr int exchanged() const { return parts > 1 ? 2 : dq == kAtomics ? 1 : 0; }
   FCSA_HD constexpr int scores_bytes() const {
-    return score_buffers * exchanged() * keys().rows() * pitch(2 * block_m);
+    return score_buffers * exchanged() * keys().rows() * row_pitch(2 * block_m);
   }
   // Rows of gradients pass through it at the end, 16 for every warp; warps that share rows add up two numbers
   // of each.

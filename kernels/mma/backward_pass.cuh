@@ -2,7 +2,6 @@
 #pragma once
 
 #include "kernels/common/key_factors.cuh"
-#include "kernels/common/reduce.cuh"
 #include "kernels/mma/backward_prepare.cuh"
 #include "kernels/mma/shared_rows.cuh"
 
@@ -112,27 +111,9 @@ struct BackwardPass {
 
   // `rows` rows from `first` on, asynchronously, zero from `limit` on.
   template <int rows>
-  FCSA_DEVICE void load_rows(unsigned to, const Source& from, int first, int limit) const {
-    constexpr int kPieces = Rows::kPieces, kTotal = rows * kPieces;
-#pragma unroll 4
-    for (int i = static_cast<int>(threadIdx.x); i < kTotal; i += kThreads) {
-      const int row = i / kPieces, piece = i % kPieces;
-      const bool exists = first + row < limit;
-      ptx::copy_async_16(to + Rows::offset(0, row, 0, piece),
-                         exists ? from.rows + (first + row) * from.row_bytes + 16 * piece : from.rows,
-                         exists);
-    }
-  }
+  FCSA_DEVICE void load_rows(unsigned to, const Source& from, int first, int limit) const;
 
-  FCSA_DEVICE void load_owned(int b, int head) const {
-    if constexpr (kOwnsKeys) {
-      load_rows<kRows>(owned, keys_of(b, head), first_row, args.nk);
-      load_rows<kRows>(owned + kRows * Rows::kPitch, values_of(b, head), first_row, args.nk);
-    } else {
-      load_rows<kRows>(owned, queries_of(b, head), first_row, args.nq);
-      load_rows<kRows>(owned + kRows * Rows::kPitch, gradients_of(b, head), first_row, args.nq);
-    }
-  }
+  FCSA_DEVICE void load_owned(int b, int head) const;
 
   FCSA_DEVICE unsigned stage(int index) const {
     return stages + index % kStages * C.stage_bytes(T, kShape, kOwnsKeys);
@@ -145,11 +126,7 @@ struct BackwardPass {
   }
 
   // Numbers of kBlock rows that follow each other, to place `slot` of the stage.
-  FCSA_DEVICE void load_numbers(unsigned to, int slot, const float* from) const {
-    const int i = static_cast<int>(threadIdx.x) - 32 * (slot % kShape.warps);
-    for (int piece = i < 0 ? kBlock : i; piece < kBlock / 4; piece += kThreads)
-      ptx::copy_async_16(to + 4 * kBlock * slot + 16 * piece, from + 4 * piece, true);
-  }
+  FCSA_DEVICE void load_numbers(unsigned to, int slot, const float* from) const;
 
   // Not kept: the pointers would take registers of the accumulators.
   FCSA_DEVICE Numbers numbers() const {
@@ -157,104 +134,24 @@ struct BackwardPass {
   }
 
   // A tile of the other side: rows from `first` on of a query head, or of a key/value head.
-  FCSA_DEVICE void load_walked(unsigned to, int b, int head, int first) const {
-    if constexpr (kOwnsKeys) {
-      load_rows<kBlock>(to, queries_of(b, head), first, args.nq);
-      load_rows<kBlock>(second_tile(to), gradients_of(b, head), first, args.nq);
-      const long long at = (1LL * b * args.heads + head) * C.padded_queries(args) + first;
-      load_numbers(columns(to), 0, numbers().lse + at);
-      load_numbers(columns(to), 1, numbers().delta + at);
-      if constexpr (C.uses_norms(T)) load_numbers(columns(to), 2, numbers().query_norm + at);
-    } else {
-      load_rows<kBlock>(to, keys_of(b, head), first, args.nk);
-      load_rows<kBlock>(second_tile(to), values_of(b, head), first, args.nk);
-      const long long at = (1LL * b * args.kv_heads + head) * C.padded_keys(args) + first;
-      if constexpr (C.uses_norms(T)) load_numbers(columns(to), 0, numbers().key_norm + at);
-      if constexpr (T.key_mask) load_numbers(columns(to), 1, numbers().key_hidden + at);
-    }
-    if constexpr (T.bias != Bias::none) load_bias(bias_tile(to), b, kOwnsKeys ? head : bias_head, first);
-  }
+  FCSA_DEVICE void load_walked(unsigned to, int b, int head, int first) const;
 
   FCSA_DEVICE static unsigned bias_tile(unsigned stage) {
     return columns(stage) + 4 * C.kColumnFloats * kBlock;
   }
 
   // The bias of the owned rows and a tile of the other side, as rows of queries. Past the end anything does.
-  FCSA_DEVICE void load_bias(unsigned to, int b, int head, int first) const {
-    constexpr int kPieces = BiasRows::kPieces, kElements = 16 / kBiasBytes;
-    const Strides& s = args.bias_strides;
-    const int first_query = kOwnsKeys ? first : first_row, first_key = kOwnsKeys ? first_row : first;
-    const char* from =
-        static_cast<const char*>(args.bias) +
-        kBiasBytes * (b % args.bias_batch * s.batch + (args.bias_heads == 1 ? 0 : head) * s.head);
-    const bool aligned = (s.batch | s.head | s.row | args.nk) % kElements == 0 &&
-                         reinterpret_cast<unsigned long long>(args.bias) % 16 == 0;
-#pragma unroll 2
-    for (int i = static_cast<int>(threadIdx.x); i < kBiasQueries * kPieces; i += kThreads) {
-      const int row = i / kPieces, query = min(first_query + row, args.nq - 1);
-      const int key = first_key + i % kPieces * kElements;
-      const char* piece = from + kBiasBytes * (query * s.row + key);
-      const unsigned address = to + BiasRows::offset(0, row, 0, i % kPieces);
-      if (aligned) {
-        ptx::copy_async_16(address, key < args.nk ? piece : from, key < args.nk);
-      } else {
-        copy_elements(address, piece, args.nk - key);
-      }
-    }
-  }
+  FCSA_DEVICE void load_bias(unsigned to, int b, int head, int first) const;
 
   // 16 bytes of the bias, of which `count` elements exist.
-  FCSA_DEVICE static void copy_elements(unsigned to, const char* from, int count) {
-#pragma unroll
-    for (int word = 0; word < 4; ++word) {
-      unsigned x = 0;
-      if constexpr (kBiasBytes == 4) {
-        if (word < count) x = __ldg(reinterpret_cast<const unsigned*>(from) + word);
-      } else {
-        const unsigned short* half = reinterpret_cast<const unsigned short*>(from) + 2 * word;
-        if (2 * word < count) x = __ldg(half);
-        if (2 * word + 1 < count) x |= static_cast<unsigned>(__ldg(half + 1)) << 16;
-      }
-      ptx::store_shared(to + 4 * word, x);
-    }
-  }
+  FCSA_DEVICE static void copy_elements(unsigned to, const char* from, int count);
 
   FCSA_DEVICE float2 column(unsigned stage, int slot, int first) const {
     return ptx::load_shared_2(columns(stage) + 4 * (kBlock * slot + first + 2 * t));
   }
 
   // Once the owned rows have arrived.
-  FCSA_DEVICE void prepare_owned(int b, int head) {
-    const long long start = kOwnsKeys ? (1LL * b * args.kv_heads + head) * C.padded_keys(args)
-                                      : (1LL * b * args.heads + head) * C.padded_queries(args);
-#pragma unroll
-    for (int m = 0; m < kRowTiles; ++m)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int row = row_at(m, h);
-        const bool exists = row < owned_limit();
-        const long long at = start + (exists ? row : 0);
-        row_seen[m][h] = exists;
-        norm[m][h] = 1;
-        if constexpr (kOwnsKeys) {
-          if constexpr (C.uses_norms(T)) norm[m][h] = exists ? numbers().key_norm[at] : 0.0f;
-          if constexpr (T.key_mask) row_seen[m][h] = exists && numbers().key_hidden[at] == 0;
-        } else {
-          if constexpr (C.uses_norms(T)) norm[m][h] = exists ? numbers().query_norm[at] : 0.0f;
-          row_lse[m][h] = exists ? numbers().lse[at] : -minus_infinity();
-          row_delta[m][h] = exists ? numbers().delta[at] : 0.0f;
-        }
-      }
-    if constexpr (kShape.resident) {
-#pragma unroll
-      for (int m = 0; m < kRowTiles; ++m)
-#pragma unroll
-        for (int step = 0; step < kSteps; ++step) {
-          a1[m][step] = shared_fragment(owned, m, step);
-          a2[m][step] = shared_fragment(owned + kRows * Rows::kPitch, m, step);
-        }
-    }
-  }
+  FCSA_DEVICE void prepare_owned(int b, int head);
 
   FCSA_DEVICE uint4 shared_fragment(unsigned base, int m, int step) const {
     return ptx::load_matrices(
@@ -266,12 +163,7 @@ struct BackwardPass {
   // Owned rows times the rows of a chunk of a tile: S from the first tensors, dP from the second.
   template <int which>
   FCSA_DEVICE void multiply(unsigned tile, int first, Scores& s) const {
-#pragma unroll
-    for (int m = 0; m < kRowTiles; ++m)
-#pragma unroll
-      for (int n = 0; n < kTiles; ++n)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) s[m][n][i] = 0;
+    for_all(s, [](float) { return 0.0f; });
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       uint4 a[kRowTiles];
@@ -358,42 +250,12 @@ struct BackwardPass {
   // Bias of 16 owned rows and two tiles of columns, as the accumulators of S have them: words {tile 0 rows g,
   // g + 8, tile 1 rows g, g + 8} of 16 bits, which is what ldmatrix gives, transposed where keys are the
   // rows.
-  FCSA_DEVICE uint4 bias_words(unsigned tile, int m, int first) const {
-    const int row = row_group * kShape.warp_rows() + 16 * m;
-    if constexpr (kOwnsKeys) {
-      return ptx::load_matrices_transposed(
-          tile + BiasRows::kPitch * first +
-          BiasRows::offset(0, lane % 8 + lane / 16 * 8, 0, row / 8 + lane / 8 % 2));
-    } else {
-      return ptx::load_matrices(tile + BiasRows::kPitch * row +
-                                BiasRows::offset(0, lane % 16, 0, first / 8 + lane / 16));
-    }
-  }
+  FCSA_DEVICE uint4 bias_words(unsigned tile, int m, int first) const;
 
   using BiasPair = float[kRowTiles][2][4];
 
   // The same as numbers, of tiles n and n + 1 of a chunk.
-  FCSA_DEVICE void load_bias_pair(unsigned tile, int first, BiasPair& bias) const {
-#pragma unroll
-    for (int m = 0; m < kRowTiles; ++m) {
-      if constexpr (kBiasBytes == 2) {
-        const uint4 words = bias_words(tile, m, first);
-        const float2 pairs[4] = {ptx::unpack<T.dtype>(words.x), ptx::unpack<T.dtype>(words.y),
-                                 ptx::unpack<T.dtype>(words.z), ptx::unpack<T.dtype>(words.w)};
-#pragma unroll
-        for (int i = 0; i < 8; ++i) bias[m][i / 4][i % 4] = pick(pairs[i / 2], i % 2);
-      } else {
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          const int owned_row = row_group * kShape.warp_rows() + 16 * m + g + i % 4 / 2 * 8;
-          const int column = first + i / 4 * 8 + 2 * t + i % 2;
-          const int query = kOwnsKeys ? column : owned_row, key = kOwnsKeys ? owned_row : column;
-          bias[m][i / 4][i % 4] =
-              ptx::load_shared(tile + BiasRows::offset(0, query, 0, key / 4) + key % 4 * 4);
-        }
-      }
-    }
-  }
+  FCSA_DEVICE void load_bias_pair(unsigned tile, int first, BiasPair& bias) const;
 
   FCSA_DEVICE bool hidden(int query, int key) const {
     return key >= args.nk || (T.causal && key > query + shift);
@@ -617,51 +479,7 @@ struct BackwardPass {
   }
 
   // dQ of a tile of queries: dS of all owned keys, from shared memory, times K.
-  FCSA_DEVICE void add_dq(unsigned buffer, const Place& place) const {
-    constexpr int kDQRowTiles = C.dq_tiles, kRowBlocks = kBlock / 16 / kDQRowTiles, kDQParts = C.dq_parts();
-    constexpr int kTurns = kRowBlocks * kDQParts / kShape.warps, kDQTiles = kChannelTiles / kDQParts;
-    float* sums =
-        reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, raw).dq) +
-        ((1LL * place.b * args.heads + place.head) * C.padded_queries(args) + place.first) * T.head_dim;
-#pragma unroll 1
-    for (int turn = 0; turn < kTurns; ++turn) {
-      const int unit = turn * kShape.warps + warp, row_block = unit % kRowBlocks,
-                channels = unit / kRowBlocks;
-      float dq[kDQRowTiles][kDQTiles][4];
-#pragma unroll
-      for (int m = 0; m < kDQRowTiles; ++m)
-#pragma unroll
-        for (int c = 0; c < kDQTiles; ++c)
-#pragma unroll
-          for (int i = 0; i < 4; ++i) dq[m][c][i] = 0;
-#pragma unroll 2
-      for (int key = 0; key < kRows; key += 16) {
-        uint4 a[kDQRowTiles];
-#pragma unroll
-        for (int m = 0; m < kDQRowTiles; ++m)
-          a[m] = ptx::load_matrices_transposed(ScoreRows::columns_then_rows(
-              buffer + ScoreRows::kPitch * key, 0, 2 * (row_block * kDQRowTiles + m), lane));
-#pragma unroll
-        for (int c = 0; c < kDQTiles; c += 2) {
-          const uint4 b = ptx::load_matrices_transposed(
-              owned + Rows::kPitch * key +
-              Rows::offset(0, lane % 16, 0, lane / 16 + channels * kDQTiles + c));
-#pragma unroll
-          for (int m = 0; m < kDQRowTiles; ++m) {
-            ptx::multiply_add_16<T.dtype>(dq[m][c], a[m], b.x, b.y);
-            ptx::multiply_add_16<T.dtype>(dq[m][c + 1], a[m], b.z, b.w);
-          }
-        }
-      }
-#pragma unroll
-      for (int m = 0; m < kDQRowTiles; ++m) {
-        float* to = sums + 1LL * (row_block * kDQRowTiles + m) * 16 * T.head_dim + channels * kDQTiles * 128 +
-                    4 * lane;
-#pragma unroll
-        for (int c = 0; c < kDQTiles; ++c) ptx::add_global_4(to + 128 * c, dq[m][c]);
-      }
-    }
-  }
+  FCSA_DEVICE void add_dq(unsigned buffer, const Place& place) const;
 };
 
 }  // namespace fcsa::kernels::mma

@@ -54,10 +54,7 @@ bool walks_queries(const Problem& problem, const BackwardConfig& config) {
 
 bool valid(const Problem& problem, const BackwardConfig& config, const Target& target) {
   const Configuration configuration = from_struct(fields(), "mma.backward", config);
-  const std::vector<Constraint> constraints = backward_constraints();
-  return std::all_of(constraints.begin(), constraints.end(), [&](const Constraint& constraint) {
-    return constraint.holds(problem, configuration, target);
-  });
+  return invalid_reason(backward_constraints(), problem, configuration, target).empty();
 }
 
 }  // namespace

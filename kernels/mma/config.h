@@ -3,6 +3,7 @@
 
 #include "kernels/common/interface.h"
 #include "kernels/common/normalise.h"
+#include "kernels/mma/row_layout.h"
 
 namespace fcsa::kernels::mma {
 
@@ -42,14 +43,10 @@ struct ForwardConfig {
   FCSA_HD constexpr int block_m() const { return warps_m * warp_rows(); }
   FCSA_HD constexpr int warp_keys() const { return block_n / warps_n; }
 
-  // Shared memory. A row is `row_bytes` long; bank conflicts of ldmatrix are avoided by permuting its 16-byte
-  // pieces, which needs a power of two below 128 bytes or a multiple of 128, or by 16 bytes of padding.
+  // Shared memory: rows are permuted or padded (row_layout.h).
   FCSA_HD static constexpr int row_bytes(const Traits& t) { return t.head_dim * element_bytes(t.dtype); }
-  FCSA_HD static constexpr bool can_swizzle(const Traits& t) {
-    const int bytes = row_bytes(t);
-    return bytes % 128 == 0 || bytes == 64 || bytes == 32;
-  }
-  FCSA_HD constexpr int pitch(const Traits& t) const { return row_bytes(t) + (swizzle ? 0 : 16); }
+  FCSA_HD static constexpr bool can_swizzle(const Traits& t) { return can_permute(row_bytes(t)); }
+  FCSA_HD constexpr int pitch(const Traits& t) const { return row_pitch(row_bytes(t), swizzle != 0); }
   FCSA_HD constexpr int tile_bytes(const Traits& t) const { return block_n * pitch(t); }
   FCSA_HD constexpr int stages_bytes(const Traits& t) const { return 2 * stages * tile_bytes(t); }
   FCSA_HD constexpr int q_bytes(const Traits& t) const { return block_m() * pitch(t); }

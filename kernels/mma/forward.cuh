@@ -8,33 +8,13 @@
 #include "kernels/common/ptx.cuh"
 #include "kernels/mma/config.h"
 #include "kernels/mma/preparation.cuh"
+#include "kernels/mma/shared_rows.cuh"
 
 namespace fcsa::kernels::mma {
 
-// Rows of a tile in shared memory: where the 16-byte pieces of a row are.
-template <Traits T, ForwardConfig C>
-struct TileLayout {
-  static constexpr int kPitch = C.pitch(T);
-  static constexpr int kPieces = ForwardConfig::row_bytes(T) / 16;
-  // Eight rows that ldmatrix reads at once must lie in different banks: rows of 128 bytes or more differ in
-  // the piece, of two or four shorter rows that share 128 bytes only every second or fourth needs to.
-  static constexpr int kShift = kPieces % 8 == 0 ? 0 : kPieces == 4 ? 1 : 2;
-  static constexpr int kMask = kPieces % 8 == 0 ? 7 : kPieces == 4 ? 3 : 1;
-
-  // Of a row and a piece, each given as what all lanes share (a multiple of 8, and an even number) and what
-  // differs. The shared parts stay out of the permutation, so that what depends on the lane is computed once
-  // for a whole tile.
-  FCSA_DEVICE static unsigned offset(int first_row, int row, int first_piece, int piece) {
-    int place = first_piece % 8 + piece;
-    if constexpr (C.swizzle) place ^= (row >> kShift) & kMask;
-    return static_cast<unsigned>(row * kPitch + place * 16) +
-           static_cast<unsigned>(first_row * kPitch + first_piece / 8 * 128);
-  }
-};
-
 template <Traits T, ForwardConfig C>
 struct Forward {
-  using Layout = TileLayout<T, C>;
+  using Layout = SharedRows<ForwardConfig::row_bytes(T), C.swizzle != 0>;
   static constexpr bool kF32 = T.dtype == DType::f32;
   static constexpr bool kFixed = T.softmax == Softmax::fixed_bound;
   static constexpr bool kNormalise = T.l2norm_qk && !normalises_first(T);

@@ -74,15 +74,30 @@ inline void store_elements(DType dtype, void* data, long long index, int count, 
   }
 }
 
-// The nearest value that the dtype can store.
 // f32 rounded to TF32 (10 bits of mantissa), ties away from zero as cvt.rna does.
 inline float rounded_to_tf32(float value) {
   return std::bit_cast<float>((std::bit_cast<std::uint32_t>(value) + 0x1000u) & 0xffffe000u);
 }
 
+// The nearest value that the dtype can store.
 inline float rounded_to(DType dtype, float value) {
   if (dtype == DType::bf16) return float_from_bf16(bf16_from_float(value));
   if (dtype == DType::f16) return float_from_f16(f16_from_float(value));
+  return value;
+}
+
+// What a plain implementation rounds: what it stores, and what its products take as operands, which with TF32
+// is less. The formula in double precision rounds nothing.
+inline float as_stored(const Traits& traits, float value) {
+  return rounded_to(traits.dtype, value);
+}
+inline double as_stored(const Traits&, double value) {
+  return value;
+}
+inline float as_operand(const Traits& traits, float value) {
+  return traits.tf32 ? rounded_to_tf32(value) : as_stored(traits, value);
+}
+inline double as_operand(const Traits&, double value) {
   return value;
 }
 

@@ -6,7 +6,6 @@
 #include <functional>
 #include <numeric>
 #include <span>
-#include <type_traits>
 #include <vector>
 
 #include "kernels/common/backward.h"
@@ -39,25 +38,13 @@ struct Rows {
   std::vector<double> norms;  // of q or k, [rows, groups]: 1 where not normalised, 0 where under eps
 };
 
-// Reads rows of either side. Real = double: as they are. Real = float: rounded to what products take.
+// Reads rows of either side, as what products take.
 template <typename Real>
 class Reader {
  public:
   Reader(const Traits& traits, const BackwardArgs& args) : traits_(traits), args_(args) {}
 
   std::size_t dim() const { return static_cast<std::size_t>(traits_.head_dim); }
-
-  // To what is stored.
-  Real rounded(Real value) const {
-    if constexpr (std::is_same_v<Real, float>) return rounded_to(traits_.dtype, value);
-    return value;
-  }
-
-  // To what a product takes.
-  Real operand(Real value) const {
-    if constexpr (std::is_same_v<Real, float>) return traits_.tf32 ? rounded_to_tf32(value) : rounded(value);
-    return value;
-  }
 
   void append(Side side, const RowIndex& row, Rows<Real>& to) const {
     const bool queries = side == Side::queries;
@@ -66,7 +53,7 @@ class Reader {
     normalise(to.first.end() - traits_.head_dim, to.norms);
     for (auto* vectors : {&to.first, &to.second})
       std::transform(vectors->end() - traits_.head_dim, vectors->end(), vectors->end() - traits_.head_dim,
-                     [&](Real x) { return operand(x); });
+                     [&](Real x) { return as_operand(traits_, x); });
     to.first_length.push_back(length(to.first.end() - traits_.head_dim, dim()));
     to.second_length.push_back(length(to.second.end() - traits_.head_dim, dim()));
   }
@@ -131,8 +118,8 @@ class Unit {
       for (std::size_t r = 0; r < rows_.size(); ++r) {
         if (!solve(r, first, count, scale)) continue;
         if (observe) observe(r, first, ds_, size_);
-        for (Real& x : ds_) x = reader_.operand(x);
-        for (Real& x : p_) x = reader_.operand(x);
+        for (Real& x : ds_) x = as_operand(traits_, x);
+        for (Real& x : p_) x = as_operand(traits_, x);
         accumulate(ds_, block_.first.data(), &sum[r * dim()]);
         if (side_ == Side::keys) accumulate(p_, block_.second.data(), &second_[r * dim()]);
       }
@@ -147,15 +134,16 @@ class Unit {
       const Real *x = &own_.first[r * dim() + g * width], *sum = &first_[r * dim() + g * width];
       const auto norm = static_cast<Real>(own_.norms[r * groups + g]);
       Real along = 0;
-      for (std::size_t d = 0; traits_.l2norm_qk && d < width; ++d) along += x[d] * reader_.rounded(sum[d]);
+      for (std::size_t d = 0; traits_.l2norm_qk && d < width; ++d) along += x[d] * as_stored(traits_, sum[d]);
       for (std::size_t d = 0; d < width; ++d)
-        to[g * width + d] = norm == 0 ? 0 : reader_.rounded((reader_.rounded(sum[d]) - x[d] * along) / norm);
+        to[g * width + d] =
+            norm == 0 ? 0 : as_stored(traits_, (as_stored(traits_, sum[d]) - x[d] * along) / norm);
     }
   }
 
   // The gradient of v in row r, to[head_dim].
   void values(std::size_t r, double* to) const {
-    for (std::size_t d = 0; d < dim(); ++d) to[d] = reader_.rounded(second_[r * dim() + d]);
+    for (std::size_t d = 0; d < dim(); ++d) to[d] = as_stored(traits_, second_[r * dim() + d]);
   }
 
   std::span<const double> norms(std::size_t r) const {

@@ -192,11 +192,7 @@ class Solver {
     });
   }
 
-  Real stored_bias(Real sum) const {
-    if constexpr (std::is_same_v<Real, float>)
-      return traits_.bias == Bias::same ? rounded_to(traits_.dtype, sum) : sum;
-    return sum;
-  }
+  Real stored_bias(Real sum) const { return traits_.bias == Bias::same ? as_stored(traits_, sum) : sum; }
 
   const Traits& traits_;
   const BackwardArgs& args_;

@@ -5,7 +5,6 @@
 #include <limits>
 #include <numeric>
 #include <tuple>
-#include <type_traits>
 
 #include "kernels/reference/elements.h"
 #include "kernels/reference/parallel_for.h"
@@ -51,7 +50,7 @@ class Unit {
     accumulate_output();
     for (std::size_t r = 0; r < rows_.size(); ++r) {
       Real* o = &output_[r * static_cast<std::size_t>(dim_)];
-      for (int d = 0; d < dim_; ++d) o[d] = rounded(o[d]);
+      for (int d = 0; d < dim_; ++d) o[d] = as_stored(traits_, o[d]);
       store(r, o, lse[r]);
     }
   }
@@ -59,28 +58,18 @@ class Unit {
  private:
   Real* score_row(std::size_t r) { return scores_.data() + r * static_cast<std::size_t>(padded_keys_); }
 
-  Real rounded(Real value) const {
-    if constexpr (std::is_same_v<Real, float>) return rounded_to(traits_.dtype, value);
-    return value;
-  }
-
-  // What a product takes as its operand: with TF32, less than what is stored.
-  Real operand(Real value) const {
-    if constexpr (std::is_same_v<Real, float>) return traits_.tf32 ? rounded_to_tf32(value) : rounded(value);
-    return value;
-  }
-
   // One row of q or k: loaded and, where the problem says so, normalised.
   void load_normalised(const void* data, long long index, Real* to) {
     row_.resize(static_cast<std::size_t>(dim_));
     load_elements(traits_.dtype, data, index, dim_, row_.data());
-    std::transform(row_.begin(), row_.end(), to, [&](Real x) { return traits_.l2norm_qk ? x : operand(x); });
+    std::transform(row_.begin(), row_.end(), to,
+                   [&](Real x) { return traits_.l2norm_qk ? x : as_operand(traits_, x); });
     if (!traits_.l2norm_qk) return;
     const int width = dim_ / traits_.groups;
     for (Real* group = to; group < to + dim_; group += width) {
       const Real squares = std::inner_product(group, group + width, group, Real{0});
       const Real norm = std::max(std::sqrt(squares), static_cast<Real>(args_.eps));
-      for (int d = 0; d < width; ++d) group[d] = operand(group[d] / norm);
+      for (int d = 0; d < width; ++d) group[d] = as_operand(traits_, group[d] / norm);
     }
   }
 
@@ -151,7 +140,7 @@ class Unit {
       s[j] = std::exp(s[j] - largest);
       sum += s[j];
     }
-    for (int j = 0; j < padded_keys_; ++j) s[j] = operand(s[j] / sum);
+    for (int j = 0; j < padded_keys_; ++j) s[j] = as_operand(traits_, s[j] / sum);
     return largest + std::log(sum);
   }
 
@@ -167,7 +156,7 @@ class Unit {
                       rows_[0].batch * s.batch + kv_head() * s.head + (first + j) * s.row, dim_,
                       loaded.data());
         std::transform(loaded.begin(), loaded.end(), &values[static_cast<std::size_t>(j) * dim],
-                       [&](Real x) { return operand(x); });
+                       [&](Real x) { return as_operand(traits_, x); });
       }
       std::fill(values.begin() + static_cast<std::ptrdiff_t>(count) * dim_, values.end(), Real{0});
       for (std::size_t r = 0; r < rows_.size(); ++r)

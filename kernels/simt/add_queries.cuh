@@ -1,22 +1,10 @@
 // What a tile of the pass that owns keys adds to dq, for dq_atomics.
 #pragma once
 
+#include "kernels/common/reduce.cuh"
 #include "kernels/simt/backward_pass.cuh"
 
 namespace fcsa::kernels::simt {
-
-FCSA_DEVICE void add_atomically(float* to, float4 value) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(value.x),
-               "f"(value.y), "f"(value.z), "f"(value.w)
-               : "memory");
-#else
-  atomicAdd(to, value.x);
-  atomicAdd(to + 1, value.y);
-  atomicAdd(to + 2, value.z);
-  atomicAdd(to + 3, value.w);
-#endif
-}
 
 // dS K^ of a tile: a thread has the queries of 4 neighbouring positions of the exchange, and of each kChunks
 // pieces of 4 channels. Where there are more threads than that, they take parts of the keys.
@@ -70,7 +58,7 @@ struct QuerySums {
       float* row = to + static_cast<long long>(first_query + other) * T.head_dim;
 #pragma unroll
       for (int c = 0; c < kChunks; ++c)
-        if (has_piece(c)) add_atomically(row + 4 * (piece + kGroups * c), multiply(sums[e][c], factor));
+        if (has_piece(c)) ptx::add_global_4(row + 4 * (piece + kGroups * c), multiply(sums[e][c], factor));
     }
   }
 };

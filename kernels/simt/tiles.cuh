@@ -2,17 +2,11 @@
 #pragma once
 
 #include "kernels/common/interface.h"
+#include "kernels/common/key_factors.cuh"
 #include "kernels/common/normalise.cuh"
 #include "kernels/common/ptx.cuh"
 
 namespace fcsa::kernels::simt {
-
-constexpr float kLog2E = 1.4426950408889634f;
-constexpr float kLn2 = 0.6931471805599453f;
-
-FCSA_DEVICE float minus_infinity() {
-  return __uint_as_float(0xff800000u);
-}
 
 FCSA_DEVICE float4 multiply(float4 a, float b) {
   return {a.x * b, a.y * b, a.z * b, a.w * b};
