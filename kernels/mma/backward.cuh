@@ -2,6 +2,7 @@
 // gradients of bias and scale.
 #pragma once
 
+#include "kernels/mma/backward_bias.cuh"
 #include "kernels/mma/backward_dq.cuh"
 #include "kernels/mma/backward_loads.cuh"
 #include "kernels/mma/backward_pass.cuh"
@@ -9,9 +10,9 @@
 namespace fcsa::kernels::mma {
 
 // Rows of a gradient on their way to memory, 16 for each call. `raw` is the row of q or k that they are the
-// gradient of, where the normalisation has a gradient of its own: with A the sum over dS x, of x = raw that
-// has both norms in dS, or of normalised x,
-//   gradient = scale (A - raw r^2 (raw . A)),  r = 1 / |raw|,  or  scale r (A - raw r^2 (raw . A))
+// gradient of, where the normalisation has a gradient of its own: with A the sum over dS x, r = 1 / |raw|,
+//   gradient = scale (A - raw r^2 (raw . A))    where dS has both norms as factors
+//   gradient = scale r (A - raw r^2 (raw . A))  where that of the row is left to the end
 // by groups of channels; and zero where |raw| < eps.
 template <Traits T, BackwardConfig C, PassShape shape>
 struct GradientRows {
@@ -43,6 +44,7 @@ struct GradientRows {
 
   // a to the gradient of rows `first` to first + 15 of `tensor`. Returns raw . A of rows g and g + 8 in all
   // lanes of a row: what the scale is multiplied with. Where warps share rows, all of a block call it.
+  template <bool norm_after>
   FCSA_DEVICE float2 project(Rows& a, const char* tensor, long long row_bytes, int first, int limit,
                              float scale) const {
     float2 dots{0, 0};
@@ -58,8 +60,8 @@ struct GradientRows {
         sums[h] = row_sums(a, group, h, words[h]);
       }
       if constexpr (kExchange) add_parts(sums);
-      dots.x += project_row<0>(a, group, words[0], sums[0], scale);
-      dots.y += project_row<1>(a, group, words[1], sums[1], scale);
+      dots.x += project_row<norm_after, 0>(a, group, words[0], sums[0], scale);
+      dots.y += project_row<norm_after, 1>(a, group, words[1], sums[1], scale);
     }
     return dots;
   }
@@ -105,11 +107,11 @@ struct GradientRows {
     }
   }
 
-  template <int half>
+  template <bool norm_after, int half>
   FCSA_DEVICE float project_row(Rows& a, int group, const unsigned* words, const float2& sums,
                                 float scale) const {
     const float dot = sums.x, squares = sums.y, r = inverse_norm(squares, eps);
-    const float before = C.normalised_before(T) ? r : 1.0f;
+    const float before = norm_after ? r : 1.0f;
     const bool zero = T.l2norm_qk && squares < eps * eps;
     const float factor = zero ? 0.0f : scale * before, along = zero ? 0.0f : r * r * dot;
 #pragma unroll
@@ -150,25 +152,29 @@ FCSA_DEVICE char* head_rows(void* tensor, const Strides& s, int batch, int head)
   return static_cast<char*>(tensor) + 2 * (batch * s.batch + head * s.head);
 }
 
-// Which rows of which head a block has. The first have the longest walks, where causal.
+// Which rows of which head a block has. Blocks of `group` heads of all batches start together (0: of all),
+// and of those the first rows of every head, which have the longest walks, where causal: what they read stays
+// in the L2 cache.
 struct BlockPlace {
   int block, batch, head;
 
-  FCSA_DEVICE BlockPlace(int index, int blocks, int heads, int all_heads, bool heads_first) {
-    block = heads_first ? index / all_heads : index % blocks;
-    const int flat = heads_first ? index % all_heads : index / blocks;
+  FCSA_DEVICE BlockPlace(int index, int blocks, int heads, int all_heads, int group) {
+    const unsigned most = group == 0 ? all_heads : min(group, all_heads);
+    const unsigned first = blockIdx.x / (most * blocks) * most, size = min(most, all_heads - first);
+    const unsigned in = blockIdx.x - first * blocks, flat = first + in % size;
+    block = in / size;
     batch = flat / heads;
     head = flat % heads;
   }
 };
 
 template <Traits T, BackwardConfig C>
-FCSA_DEVICE void run_keys(const BackwardArgs& raw, const Args& args, unsigned shared) {
-  BackwardPass<T, C, Pass::dk_dv> block(raw, args, shared);
+FCSA_DEVICE void run_keys(const BackwardArgs& args, unsigned shared) {
+  BackwardPass<T, C, Pass::dk_dv> block(args, shared);
   constexpr PassShape kShape = C.keys();
   const int blocks = (args.nk + kShape.rows() - 1) / kShape.rows();
   const BlockPlace place(static_cast<int>(blockIdx.x), blocks, args.kv_heads, args.batch * args.kv_heads,
-                         C.heads_first);
+                         C.head_group);
   block.batch = place.batch;
   block.owned_head = place.head;
   block.first_row = place.block * kShape.rows();
@@ -180,51 +186,53 @@ FCSA_DEVICE void run_keys(const BackwardArgs& raw, const Args& args, unsigned sh
 #pragma unroll
   for (int m = 0; m < kShape.row_tiles; ++m) {
     const int first = block.first_row + block.row_group * kShape.warp_rows() + 16 * m;
-    rows.write(block.of_probabilities[m], head_rows(raw.dv, raw.dv_strides, place.batch, place.head),
-               2 * raw.dv_strides.row, first, args.nk);
-    rows.project(block.of_scores[m], head_rows(raw.k, raw.k_strides, place.batch, place.head),
-                 2 * raw.k_strides.row, first, args.nk, scale);
-    rows.write(block.of_scores[m], head_rows(raw.dk, raw.dk_strides, place.batch, place.head),
-               2 * raw.dk_strides.row, first, args.nk);
+    rows.write(block.of_probabilities[m], head_rows(args.dv, args.dv_strides, place.batch, place.head),
+               2 * args.dv_strides.row, first, args.nk);
+    rows.template project<T.l2norm_qk>(block.of_scores[m],
+                                       head_rows(args.k, args.k_strides, place.batch, place.head),
+                                       2 * args.k_strides.row, first, args.nk, scale);
+    rows.write(block.of_scores[m], head_rows(args.dk, args.dk_strides, place.batch, place.head),
+               2 * args.dk_strides.row, first, args.nk);
   }
 }
 
 // 16 rows of dQ from the accumulator; first is the first row.
 template <Traits T, BackwardConfig C>
-FCSA_DEVICE void write_dq(const BackwardArgs& raw, const GradientRows<T, C, C.queries()>& rows,
+FCSA_DEVICE void write_dq(const BackwardArgs& args, const GradientRows<T, C, C.queries()>& rows,
                           float (&a)[T.head_dim / 8][4], const BlockPlace& place, int first) {
-  if (first >= raw.nq) return;
-  const float scale = T.head_scale ? raw.head_scale[place.head] : raw.scale;
-  const float2 dots = rows.project(a, head_rows(raw.q, raw.q_strides, place.batch, place.head),
-                                   2 * raw.q_strides.row, first, raw.nq, scale);
-  if (raw.wants_dscale && rows.t == 0) {
-    float* to = Numbers::of<T, C>(raw).query_dot +
-                (1LL * place.batch * raw.heads + place.head) * C.padded_queries(raw) + first + rows.g;
+  if (first >= args.nq) return;
+  const float scale = T.head_scale ? args.head_scale[place.head] : args.scale;
+  const float2 dots = rows.template project<C.normalised_before(T)>(
+      a, head_rows(args.q, args.q_strides, place.batch, place.head), 2 * args.q_strides.row, first, args.nq,
+      scale);
+  if (args.wants_dscale && rows.t == 0) {
+    float* to = Numbers::of<T, C>(args).query_dot +
+                (1LL * place.batch * args.heads + place.head) * C.padded_queries(args) + first + rows.g;
     to[0] = dots.x;
     to[8] = dots.y;
   }
-  rows.write(a, head_rows(raw.dq, raw.dq_strides, place.batch, place.head), 2 * raw.dq_strides.row, first,
-             raw.nq);
+  rows.write(a, head_rows(args.dq, args.dq_strides, place.batch, place.head), 2 * args.dq_strides.row, first,
+             args.nq);
 }
 
 template <Traits T, BackwardConfig C>
 FCSA_DEVICE BlockPlace query_place(const Args& args) {
   constexpr int kRows = C.queries().rows();
   const int blocks = (args.nq + kRows - 1) / kRows;
-  BlockPlace place(static_cast<int>(blockIdx.x), blocks, args.heads, args.batch * args.heads, C.heads_first);
+  BlockPlace place(static_cast<int>(blockIdx.x), blocks, args.heads, args.batch * args.heads, C.head_group);
   if (T.causal) place.block = blocks - 1 - place.block;
   return place;
 }
 
 template <Traits T, BackwardConfig C>
-FCSA_DEVICE void run_queries(const BackwardArgs& raw, const Args& args, unsigned shared) {
+FCSA_DEVICE void run_queries(const BackwardArgs& args, unsigned shared) {
   const BlockPlace place = query_place<T, C>(args);
   constexpr PassShape kShape = C.queries();
   if constexpr (C.dq == kAtomics) {
     const int warp = static_cast<int>(threadIdx.x) / 32;
     const GradientRows<T, C, kShape> rows(args, shared);
     const float* sums =
-        reinterpret_cast<const float*>(static_cast<const char*>(args.workspace) + C.workspace(T, raw).dq) +
+        reinterpret_cast<const float*>(static_cast<const char*>(args.workspace) + C.workspace(T, args).dq) +
         (1LL * place.batch * args.heads + place.head) * C.padded_queries(args) * T.head_dim;
 #pragma unroll 1
     for (int m = 0; m < kShape.row_tiles; ++m) {
@@ -237,10 +245,10 @@ FCSA_DEVICE void run_queries(const BackwardArgs& raw, const Args& args, unsigned
             *reinterpret_cast<const float4*>(sums + 1LL * first * T.head_dim + 128 * c + 4 * rows.lane);
         a[c][0] = x.x, a[c][1] = x.y, a[c][2] = x.z, a[c][3] = x.w;
       }
-      write_dq<T, C>(raw, rows, a, place, first);
+      write_dq<T, C>(args, rows, a, place, first);
     }
   } else {
-    BackwardPass<T, C, Pass::dq> block(raw, args, shared);
+    BackwardPass<T, C, Pass::dq> block(args, shared);
     block.batch = place.batch;
     block.owned_head = place.head;
     block.first_row = place.block * kShape.rows();
@@ -248,80 +256,9 @@ FCSA_DEVICE void run_queries(const BackwardArgs& raw, const Args& args, unsigned
     const GradientRows<T, C, kShape> rows(args, shared);
 #pragma unroll
     for (int m = 0; m < kShape.row_tiles; ++m)
-      write_dq<T, C>(raw, rows, block.of_scores[m], place,
+      write_dq<T, C>(args, rows, block.of_scores[m], place,
                      block.first_row + block.warp * kShape.warp_rows() + 16 * m);
   }
-}
-
-// A tile of the bias: dS of all batches and heads that share it, in their order.
-template <Traits T, BackwardConfig C>
-FCSA_DEVICE void run_bias(const BackwardArgs& raw, const Args& args, unsigned shared) {
-  using Block = BackwardPass<T, C, Pass::dbias>;
-  constexpr PassShape kShape = C.queries();
-  Block block(raw, args, shared);
-  const int key_tiles = (args.nk + kShape.block - 1) / kShape.block;
-  const int row_tiles = (args.nq + kShape.rows() - 1) / kShape.rows();
-  int index = static_cast<int>(blockIdx.x);
-  const int first_key = index % key_tiles * kShape.block;
-  index /= key_tiles;
-  block.first_row = index % row_tiles * kShape.rows();
-  index /= row_tiles;
-  const int bias_head = index % args.bias_heads, bias_batch = index / args.bias_heads;
-  const int heads = args.bias_heads == 1 ? args.heads : 1;
-
-  float sum[Block::kChunks][kShape.row_tiles][Block::kTiles][4];
-#pragma unroll
-  for (int chunk = 0; chunk < Block::kChunks; ++chunk) Block::for_all(sum[chunk], [](float) { return 0.0f; });
-#pragma unroll 1
-  for (int b = bias_batch; b < args.batch; b += args.bias_batch)
-#pragma unroll 1
-    for (int head = bias_head; head < bias_head + heads; ++head) {
-      __syncthreads();  // the tiles before are still being read
-      block.bias_head = head;
-      block.load_owned(b, head);
-      block.load_walked(block.stage(0), b, head / block.group_size(), first_key);
-      ptx::copy_async_commit();
-      ptx::copy_async_wait<0>();
-      __syncthreads();
-      block.prepare_owned(b, head);
-#pragma unroll
-      for (int chunk = 0; chunk < Block::kChunks; ++chunk) {
-        const int first = chunk * kShape.chunk;
-        typename Block::Scores p, ds;
-        block.template multiply<0>(block.stage(0), first, p);
-        block.template probabilities<true>(block.stage(0), first, {b, head, first_key + first}, p);
-        block.template multiply<1>(Block::second_tile(block.stage(0)), first, ds);
-        block.score_gradients(block.stage(0), first, p, ds);
-#pragma unroll
-        for (int m = 0; m < kShape.row_tiles; ++m)
-#pragma unroll
-          for (int n = 0; n < Block::kTiles; ++n)
-#pragma unroll
-            for (int i = 0; i < 4; ++i) sum[chunk][m][n][i] += ds[m][n][i];
-      }
-    }
-
-  const Strides& s = raw.dbias_strides;
-  const long long start = bias_batch * s.batch + bias_head * s.head;
-#pragma unroll
-  for (int chunk = 0; chunk < Block::kChunks; ++chunk)
-#pragma unroll
-    for (int m = 0; m < kShape.row_tiles; ++m)
-#pragma unroll
-      for (int n = 0; n < Block::kTiles; ++n)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int row = block.row_at(m, i / 2);
-          const int key = first_key + chunk * kShape.chunk + 8 * n + 2 * block.t + i % 2;
-          if (row >= args.nq || key >= args.nk) continue;
-          const long long at = start + row * s.row + key;
-          if constexpr (T.bias == Bias::f32) {
-            static_cast<float*>(raw.dbias)[at] = sum[chunk][m][n][i];
-          } else {
-            static_cast<unsigned short*>(raw.dbias)[at] =
-                static_cast<unsigned short>(ptx::pack<T.dtype>(sum[chunk][m][n][i], 0.0f));
-          }
-        }
 }
 
 // The gradient of a head's scale: q . A of all its rows, in a fixed order.
@@ -344,24 +281,16 @@ FCSA_DEVICE void run_scale(const BackwardArgs& args, int head) {
   args.dscale[head] = total;
 }
 
-// Calls run with the arguments that the passes read q and k through.
-template <Traits T, BackwardConfig C, typename Run>
-FCSA_DEVICE void with_normalised(const BackwardArgs& args, const Run& run) {
+FCSA_DEVICE unsigned dynamic_shared() {
   extern __shared__ uint4 shared[];
-  const unsigned address = ptx::shared_address(shared);
-  if constexpr (C.normalised_before(T)) {
-    run(normalised_args<T>(args), address);
-  } else {
-    run(args, address);
-  }
+  return ptx::shared_address(shared);
 }
 
 template <Traits T, BackwardConfig C>
 __global__ void __launch_bounds__(C.keys().threads(), C.min_blocks)
     grad_keys(const __grid_constant__ BackwardArgs args) {
 #if FCSA_KERNEL_CODE
-  with_normalised<T, C>(
-      args, [&](const Args& normalised, unsigned shared) { run_keys<T, C>(args, normalised, shared); });
+  run_keys<T, C>(args, dynamic_shared());
 #endif
 }
 
@@ -369,8 +298,7 @@ template <Traits T, BackwardConfig C>
 __global__ void __launch_bounds__(C.queries().threads(), C.query_min_blocks)
     grad_queries(const __grid_constant__ BackwardArgs args) {
 #if FCSA_KERNEL_CODE
-  with_normalised<T, C>(
-      args, [&](const Args& normalised, unsigned shared) { run_queries<T, C>(args, normalised, shared); });
+  run_queries<T, C>(args, dynamic_shared());
 #endif
 }
 
@@ -380,10 +308,7 @@ __global__ void __launch_bounds__(C.queries().threads())
 #if FCSA_KERNEL_CODE
   const auto bias_blocks = static_cast<unsigned>(C.bias_blocks(args));
   if (blockIdx.x >= bias_blocks) return run_scale<T, C>(args, static_cast<int>(blockIdx.x - bias_blocks));
-  if constexpr (T.bias != Bias::none) {
-    with_normalised<T, C>(
-        args, [&](const Args& normalised, unsigned shared) { run_bias<T, C>(args, normalised, shared); });
-  }
+  if constexpr (T.bias != Bias::none) BiasGradient<T, C>(args, dynamic_shared(), blockIdx.x).run();
 #endif
 }
 

@@ -52,7 +52,7 @@ struct BackwardConfig {
   int query_stages = 2;
   int query_resident = 0;
   int query_min_blocks = 1;
-  int heads_first = 1;  // 1: blocks of different heads start together, 0: of one head
+  int head_group = 16;  // heads of which blocks start together; 0: all
 
   FCSA_HD constexpr PassShape keys() const {
     return {warps, parts, key_tiles, block_m, chunk, stages, resident};
@@ -69,9 +69,15 @@ struct BackwardConfig {
   // Whether norms enter S and dS as factors of rows and columns.
   FCSA_HD static constexpr bool uses_norms(const Traits& t) { return t.l2norm_qk && !normalised_before(t); }
 
-  // Shared memory. Floats of a column: of a query lse, delta and 1/|q|, of a key 1/|k| and whether it is
-  // seen.
-  static constexpr int kColumnFloats = 3;
+  // Shared memory. Numbers of a row: of a query lse, delta and 1/|q|, of a key 1/|k|, and 0 or -inf where
+  // there is a mask.
+  FCSA_HD static constexpr int numbers(const Traits& t, bool of_keys) {
+    return !of_keys ? 3 : t.key_mask ? 2 : 1;
+  }
+  // Rows of K and V, or of Q and dO, with their numbers.
+  FCSA_HD static constexpr int rows_bytes(const Traits& t, int rows, bool of_keys) {
+    return 2 * rows * row_pitch(2 * t.head_dim) + 4 * rows * numbers(t, of_keys);
+  }
   // The bias of a tile, rows of queries.
   FCSA_HD static constexpr int bias_bytes(const Traits& t, const PassShape& p, bool owns_keys) {
     if (t.bias == Bias::none) return 0;
@@ -79,11 +85,17 @@ struct BackwardConfig {
     return queries * row_pitch(element * (owns_keys ? p.rows() : p.block));
   }
   FCSA_HD static constexpr int stage_bytes(const Traits& t, const PassShape& p, bool owns_keys) {
-    return 2 * p.block * row_pitch(2 * t.head_dim) + kColumnFloats * 4 * p.block +
-           bias_bytes(t, p, owns_keys);
+    return rows_bytes(t, p.block, !owns_keys) + bias_bytes(t, p, owns_keys);
   }
   FCSA_HD static constexpr int loop_bytes(const Traits& t, const PassShape& p, bool owns_keys) {
-    return 2 * p.rows() * row_pitch(2 * t.head_dim) + p.stages * stage_bytes(t, p, owns_keys);
+    return rows_bytes(t, p.rows(), owns_keys) + p.stages * stage_bytes(t, p, owns_keys);
+  }
+  // The gradient of the bias: both sides change with every batch and head, a tile of the bias stays.
+  FCSA_HD static constexpr int bias_stage_bytes(const Traits& t, const PassShape& p) {
+    return rows_bytes(t, p.rows(), false) + rows_bytes(t, p.block, true);
+  }
+  FCSA_HD static constexpr int bias_loop_bytes(const Traits& t, const PassShape& p) {
+    return p.stages * bias_stage_bytes(t, p) + bias_bytes(t, p, false);
   }
   // dS of a tile, as rows of keys, for dQ = dS K; and where warps share keys they exchange it, and P.
   FCSA_HD constexpr int exchanged() const { return parts > 1 ? 2 : dq == kAtomics ? 1 : 0; }
@@ -122,6 +134,9 @@ struct BackwardConfig {
   }
   FCSA_HD constexpr int keys_registers(const Traits& t) const { return pass_registers(t, keys(), 2); }
   FCSA_HD constexpr int queries_registers(const Traits& t) const { return pass_registers(t, queries(), 1); }
+  FCSA_HD constexpr int bias_registers(const Traits& t) const {
+    return pass_registers(t, queries(), 0) + queries().row_tiles * query_block_n / 2 + 24;
+  }
 
   // Workspace: normalised q and k; of every query [batch, heads, padded_queries] f32 each: lse in base 2,
   // delta, 1/|q|, and q . A for the gradient of the scale; of every key [batch, kv_heads, padded_keys] f32:
@@ -151,8 +166,16 @@ struct BackwardConfig {
   }
 
   static constexpr int kPrepareThreads = 256, kPrepareRows = 32;  // eight lanes a row
-  FCSA_HD static constexpr long long prepare_blocks(const Args& a) {
-    return 1LL * a.batch * (a.heads * padded_queries(a) + a.kv_heads * padded_keys(a)) / kPrepareRows;
+  // The pass over the keys normalises its own.
+  FCSA_HD constexpr bool reads_key_norms(const Traits& t, const BackwardArgs& a) const {
+    return uses_norms(t) && (dq == kSecondPass || a.wants_dbias);
+  }
+  FCSA_HD constexpr bool prepares_keys(const Traits& t, const BackwardArgs& a) const {
+    return t.key_mask || reads_key_norms(t, a);
+  }
+  FCSA_HD constexpr long long prepare_blocks(const Traits& t, const BackwardArgs& a) const {
+    const long long keys = prepares_keys(t, a) ? a.kv_heads * padded_keys(a) : 0;
+    return a.batch * (a.heads * padded_queries(a) + keys) / kPrepareRows;
   }
   FCSA_HD static constexpr long long normalise_blocks(const Traits& t, const Args& a) {
     return normalised_before(t) ? normalise_launch(0, t, a).grid_x : 0;
@@ -175,7 +198,7 @@ struct BackwardConfig {
     plan.workspace_bytes = workspace(t, a).bytes;
     plan.count = 3;
     plan.steps[0] = {.kernel = 0,
-                     .grid_x = static_cast<unsigned>(normalise_blocks(t, a) + prepare_blocks(a)),
+                     .grid_x = static_cast<unsigned>(normalise_blocks(t, a) + prepare_blocks(t, a)),
                      .threads = kPrepareThreads};
     plan.steps[1] = {.kernel = 1,
                      .grid_x = static_cast<unsigned>(key_blocks(a)),
@@ -188,10 +211,11 @@ struct BackwardConfig {
                                                                         : queries_smem_bytes(t))};
     const long long bias = bias_blocks(a), scales = a.wants_dscale ? a.heads : 0;
     if (bias + scales == 0) return plan;
-    plan.steps[plan.count++] = {.kernel = 3,
-                                .grid_x = static_cast<unsigned>(bias + scales),
-                                .threads = static_cast<unsigned>(queries().threads()),
-                                .smem_bytes = static_cast<unsigned>(bias != 0 ? queries_smem_bytes(t) : 0)};
+    plan.steps[plan.count++] = {
+        .kernel = 3,
+        .grid_x = static_cast<unsigned>(bias + scales),
+        .threads = static_cast<unsigned>(queries().threads()),
+        .smem_bytes = static_cast<unsigned>(bias != 0 ? bias_loop_bytes(t, queries()) : 0)};
     return plan;
   }
 };

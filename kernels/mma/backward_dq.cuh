@@ -11,7 +11,7 @@ FCSA_DEVICE void BackwardPass<T, C, pass>::add_dq(unsigned buffer, const Place& 
   constexpr int kDQRowTiles = C.dq_tiles, kRowBlocks = kBlock / 16 / kDQRowTiles, kDQParts = C.dq_parts();
   constexpr int kTurns = kRowBlocks * kDQParts / kShape.warps, kDQTiles = kChannelTiles / kDQParts;
   float* sums =
-      reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, raw).dq) +
+      reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, args).dq) +
       ((1LL * place.b * args.heads + place.head) * C.padded_queries(args) + place.first) * T.head_dim;
 #pragma unroll 1
   for (int turn = 0; turn < kTurns; ++turn) {

@@ -6,55 +6,75 @@
 
 namespace fcsa::kernels::mma {
 
+// Threads that load a row of 16-byte pieces, the same number each: up to 128 bytes at once.
+FCSA_HD constexpr int lanes_of_row(int pieces) {
+  return pieces % 8 == 0 ? 8 : pieces % 4 == 0 ? 4 : pieces % 2 == 0 ? 2 : 1;
+}
+
 template <Traits T, BackwardConfig C, Pass pass>
 template <int rows>
 FCSA_DEVICE void BackwardPass<T, C, pass>::load_rows(unsigned to, const Source& from, int first,
                                                      int limit) const {
-  constexpr int kPieces = Rows::kPieces, kTotal = rows * kPieces;
-#pragma unroll 4
-  for (int i = static_cast<int>(threadIdx.x); i < kTotal; i += kThreads) {
-    const int row = i / kPieces, piece = i % kPieces;
-    const bool exists = first + row < limit;
-    ptx::copy_async_16(to + Rows::offset(0, row, 0, piece),
-                       exists ? from.rows + (first + row) * from.row_bytes + 16 * piece : from.rows, exists);
+  // Threads of a row, and rows at a time: those differ by multiples of eight, which have the same
+  // permutation.
+  constexpr int kLanes = lanes_of_row(Rows::kPieces);
+  constexpr int kAtOnce = kThreads / kLanes;
+  const int row = thread_index / kLanes, piece = thread_index % kLanes;
+  const char* source = from.rows + (first + row) * from.row_bytes + 16 * piece;
+  const unsigned address = to + Rows::offset(0, row, 0, piece);
+#pragma unroll
+  for (int r = 0; r < rows; r += kAtOnce, source += kAtOnce * from.row_bytes) {
+    if (r + kAtOnce > rows && row >= rows - r) break;
+    const bool exists = first + row + r < limit;  // otherwise nothing is read
+#pragma unroll
+    for (int p = 0; p < Rows::kPieces; p += kLanes)
+      ptx::copy_async_16(address + r * Rows::kPitch + 16 * p, source + 16 * p, exists);
   }
 }
 
 template <Traits T, BackwardConfig C, Pass pass>
 FCSA_DEVICE void BackwardPass<T, C, pass>::load_owned(int b, int head) const {
-  if constexpr (kOwnsKeys) {
-    load_rows<kRows>(owned, keys_of(b, head), first_row, args.nk);
-    load_rows<kRows>(owned + kRows * Rows::kPitch, values_of(b, head), first_row, args.nk);
-  } else {
-    load_rows<kRows>(owned, queries_of(b, head), first_row, args.nq);
-    load_rows<kRows>(owned + kRows * Rows::kPitch, gradients_of(b, head), first_row, args.nq);
+  load_side<kOwnsKeys, kRows>(owned, b, head, first_row);
+}
+
+template <Traits T, BackwardConfig C, Pass pass>
+template <int begin, int end, int rows>
+FCSA_DEVICE void BackwardPass<T, C, pass>::load_numbers(unsigned to, const float* from, long long distance,
+                                                        int limit) const {
+  constexpr int kPieces = rows / 4, kTotal = (end - begin) * kPieces;
+#pragma unroll
+  for (int start = 0; start < kTotal; start += kThreads) {
+    const int i = start + thread_index, slot = begin + i / kPieces, row = i % kPieces * 4;
+    if (start + kThreads > kTotal && i >= kTotal) break;
+    ptx::copy_async_16(to + 4 * rows * begin + 16 * i, from + slot * distance + row, row < limit);
   }
 }
 
 template <Traits T, BackwardConfig C, Pass pass>
-FCSA_DEVICE void BackwardPass<T, C, pass>::load_numbers(unsigned to, int slot, const float* from) const {
-  const int i = static_cast<int>(threadIdx.x) - 32 * (slot % kShape.warps);
-  for (int piece = i < 0 ? kBlock : i; piece < kBlock / 4; piece += kThreads)
-    ptx::copy_async_16(to + 4 * kBlock * slot + 16 * piece, from + 4 * piece, true);
+template <bool keys, int rows>
+FCSA_DEVICE void BackwardPass<T, C, pass>::load_side(unsigned to, int b, int head, int first) const {
+  const unsigned second = to + rows * Rows::kPitch, numbers_to = second + rows * Rows::kPitch;
+  if constexpr (keys) {
+    load_rows<rows>(to, keys_of(b, head), first, args.nk);
+    load_rows<rows>(second, values_of(b, head), first, args.nk);
+    const long long padded = C.padded_keys(args), at = (1LL * b * args.kv_heads + head) * padded + first;
+    load_numbers<C.uses_norms(T) && !kOwnsKeys ? 0 : 1, T.key_mask ? 2 : 1, rows>(
+        numbers_to, numbers().key_norm + at, C.workspace(T, args).key_floats,
+        static_cast<int>(padded) - first);
+  } else {
+    load_rows<rows>(to, queries_of(b, head), first, args.nq);
+    load_rows<rows>(second, gradients_of(b, head), first, args.nq);
+    const long long padded = C.padded_queries(args), at = (1LL * b * args.heads + head) * padded + first;
+    load_numbers<0, C.uses_norms(T) ? 3 : 2, rows>(
+        numbers_to, numbers().lse + at, C.workspace(T, args).query_floats, static_cast<int>(padded) - first);
+  }
 }
 
 template <Traits T, BackwardConfig C, Pass pass>
 FCSA_DEVICE void BackwardPass<T, C, pass>::load_walked(unsigned to, int b, int head, int first) const {
-  if constexpr (kOwnsKeys) {
-    load_rows<kBlock>(to, queries_of(b, head), first, args.nq);
-    load_rows<kBlock>(second_tile(to), gradients_of(b, head), first, args.nq);
-    const long long at = (1LL * b * args.heads + head) * C.padded_queries(args) + first;
-    load_numbers(columns(to), 0, numbers().lse + at);
-    load_numbers(columns(to), 1, numbers().delta + at);
-    if constexpr (C.uses_norms(T)) load_numbers(columns(to), 2, numbers().query_norm + at);
-  } else {
-    load_rows<kBlock>(to, keys_of(b, head), first, args.nk);
-    load_rows<kBlock>(second_tile(to), values_of(b, head), first, args.nk);
-    const long long at = (1LL * b * args.kv_heads + head) * C.padded_keys(args) + first;
-    if constexpr (C.uses_norms(T)) load_numbers(columns(to), 0, numbers().key_norm + at);
-    if constexpr (T.key_mask) load_numbers(columns(to), 1, numbers().key_hidden + at);
-  }
-  if constexpr (T.bias != Bias::none) load_bias(bias_tile(to), b, kOwnsKeys ? head : bias_head, first);
+  load_side<!kOwnsKeys, kBlock>(to, b, head, first);
+  if constexpr (T.bias != Bias::none && pass != Pass::dbias)
+    load_bias(bias_tile(to), b, kOwnsKeys ? head : bias_head, first);
 }
 
 template <Traits T, BackwardConfig C, Pass pass>
@@ -67,16 +87,22 @@ FCSA_DEVICE void BackwardPass<T, C, pass>::load_bias(unsigned to, int b, int hea
       kBiasBytes * (b % args.bias_batch * s.batch + (args.bias_heads == 1 ? 0 : head) * s.head);
   const bool aligned = (s.batch | s.head | s.row | args.nk) % kElements == 0 &&
                        reinterpret_cast<unsigned long long>(args.bias) % 16 == 0;
-#pragma unroll 2
-  for (int i = static_cast<int>(threadIdx.x); i < kBiasQueries * kPieces; i += kThreads) {
-    const int row = i / kPieces, query = min(first_query + row, args.nq - 1);
-    const int key = first_key + i % kPieces * kElements;
-    const char* piece = from + kBiasBytes * (query * s.row + key);
-    const unsigned address = to + BiasRows::offset(0, row, 0, i % kPieces);
-    if (aligned) {
-      ptx::copy_async_16(address, key < args.nk ? piece : from, key < args.nk);
-    } else {
-      copy_elements(address, piece, args.nk - key);
+  constexpr int kLanes = lanes_of_row(kPieces), kAtOnce = kThreads / kLanes;
+  const int row = thread_index / kLanes, piece = thread_index % kLanes;
+  from += kBiasBytes * (first_key + piece * kElements);
+  const unsigned address = to + BiasRows::offset(0, row, 0, piece);
+#pragma unroll
+  for (int r = 0; r < kBiasQueries; r += kAtOnce) {
+    if (r + kAtOnce > kBiasQueries && row >= kBiasQueries - r) break;
+    const char* source = from + kBiasBytes * (min(first_query + row + r, args.nq - 1) * s.row);
+#pragma unroll
+    for (int p = 0; p < kPieces; p += kLanes) {
+      const int key = first_key + (piece + p) * kElements;
+      if (aligned) {
+        ptx::copy_async_16(address + r * BiasRows::kPitch + 16 * p, source + 16 * p, key < args.nk);
+      } else {
+        copy_elements(address + r * BiasRows::kPitch + 16 * p, source + 16 * p, args.nk - key);
+      }
     }
   }
 }
@@ -98,27 +124,38 @@ FCSA_DEVICE void BackwardPass<T, C, pass>::copy_elements(unsigned to, const char
 }
 
 template <Traits T, BackwardConfig C, Pass pass>
-FCSA_DEVICE void BackwardPass<T, C, pass>::prepare_owned(int b, int head) {
-  const long long start = kOwnsKeys ? (1LL * b * args.kv_heads + head) * C.padded_keys(args)
-                                    : (1LL * b * args.heads + head) * C.padded_queries(args);
+FCSA_DEVICE void BackwardPass<T, C, pass>::normalise_keys() const {
+  constexpr int kLoads = (Rows::kPieces + 7) / 8, kAtOnce = kThreads / 8;
+#pragma unroll 1
+  for (int row = thread_index / 8; row < kRows; row += kAtOnce) {
+    uint4 words[kLoads];
+    float squares = 0;
 #pragma unroll
-  for (int m = 0; m < kRowTiles; ++m)
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int row = row_at(m, h);
-      const bool exists = row < owned_limit();
-      const long long at = start + (exists ? row : 0);
-      row_seen[m][h] = exists;
-      norm[m][h] = 1;
-      if constexpr (kOwnsKeys) {
-        if constexpr (C.uses_norms(T)) norm[m][h] = exists ? numbers().key_norm[at] : 0.0f;
-        if constexpr (T.key_mask) row_seen[m][h] = exists && numbers().key_hidden[at] == 0;
-      } else {
-        if constexpr (C.uses_norms(T)) norm[m][h] = exists ? numbers().query_norm[at] : 0.0f;
-        row_lse[m][h] = exists ? numbers().lse[at] : -minus_infinity();
-        row_delta[m][h] = exists ? numbers().delta[at] : 0.0f;
-      }
+    for (int i = 0; i < kLoads; ++i) {
+      const int piece = 8 * i + thread_index % 8;
+      if (piece >= Rows::kPieces) break;
+      words[i] = ptx::load_shared_words(owned + Rows::offset(0, row, 0, piece));
+      squares = add_squares<T.dtype>(words[i].x, add_squares<T.dtype>(words[i].y, squares));
+      squares = add_squares<T.dtype>(words[i].z, add_squares<T.dtype>(words[i].w, squares));
     }
+    const float factor = inverse_norm(sum_of_eight(squares), args.eps);
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const int piece = 8 * i + thread_index % 8;
+      if (piece >= Rows::kPieces) break;
+      const unsigned to = owned + Rows::offset(0, row, 0, piece);
+      ptx::store_shared(to, scaled(words[i].x, factor));
+      ptx::store_shared(to + 4, scaled(words[i].y, factor));
+      ptx::store_shared(to + 8, scaled(words[i].z, factor));
+      ptx::store_shared(to + 12, scaled(words[i].w, factor));
+    }
+  }
+  __syncthreads();
+}
+
+template <Traits T, BackwardConfig C, Pass pass>
+FCSA_DEVICE void BackwardPass<T, C, pass>::prepare_owned() {
+  if constexpr (kOwnsKeys && C.uses_norms(T)) normalise_keys();
   if constexpr (kShape.resident) {
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m)

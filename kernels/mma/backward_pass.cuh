@@ -22,11 +22,16 @@ struct BackwardPass {
   static constexpr PassShape kShape = kOwnsKeys ? C.keys() : C.queries();
   static constexpr bool kAddsDQ = C.dq == kAtomics && kOwnsKeys;
   static constexpr bool kNorms = C.uses_norms(T) && pass != Pass::dbias;  // dS has the norms as factors
+  // Owned keys are normalised in shared memory: one product less for every element of S and of dS.
+  static constexpr bool kRowNorms = C.uses_norms(T) && !kOwnsKeys;
   static constexpr int kThreads = kShape.threads(), kRowTiles = kShape.row_tiles, kRows = kShape.rows();
   static constexpr int kParts = kShape.parts, kBlock = kShape.block, kChunk = kShape.chunk;
   static constexpr int kChunks = kBlock / kParts / kChunk;  // of a warp
   static_assert(kChunks * kChunk * kParts == kBlock);
-  static constexpr int kStages = pass == Pass::dbias ? 1 : kShape.stages;
+  static constexpr int kStages = kShape.stages;
+  static constexpr int kStageBytes =
+      pass == Pass::dbias ? C.bias_stage_bytes(T, kShape) : C.stage_bytes(T, kShape, kOwnsKeys);
+  static constexpr int kOwnedBytes = C.rows_bytes(T, kRows, kOwnsKeys);
   static constexpr int kRowBytes = 2 * T.head_dim, kSteps = T.head_dim / 16, kChannelTiles = T.head_dim / 8;
   static constexpr int kTiles = kChunk / 8;  // of columns, in a chunk
   using Rows = SharedRows<kRowBytes>;
@@ -40,32 +45,26 @@ struct BackwardPass {
   static constexpr bool kExchange = kAddsDQ || kParts > 1;  // warps need each other's dS
   using Accumulator = float[kRowTiles][kPartTiles][4];
 
-  const BackwardArgs& raw;  // q and k as the caller gave them
-  const Args& args;         // q and k normalised, where that came first
-  unsigned owned, stages, scores_shared;
-  int warp, row_group, part, lane, g, t;
+  const BackwardArgs& args;
+  // Shared memory: the owned rows and the stages; then the scores that warps exchange, or the only tile of
+  // the bias. In pass dbias every stage begins with owned rows.
+  unsigned owned, stages, after_stages;
+  int thread_index, warp, row_group, part, lane, g, t;
   int bias_head = 0;                 // of queries that are owned
   int batch, owned_head, first_row;  // owned rows: of a key/value head, or of a query head
   int shift;                         // causal: query i sees keys up to i + shift
 
   uint4 a1[kShape.resident ? kRowTiles : 1][kShape.resident ? kSteps : 1];
   uint4 a2[kShape.resident ? kRowTiles : 1][kShape.resident ? kSteps : 1];
-  // Of an owned row: 1/|k| or 1/|q|; lse and delta of a query; whether a key is seen.
-  float norm[kRowTiles][2], row_lse[kRowTiles][2], row_delta[kRowTiles][2];
-  bool row_seen[kRowTiles][2];
   Accumulator of_scores, of_probabilities;
 
-  FCSA_DEVICE BackwardPass(const BackwardArgs& given, const Args& normalised, unsigned shared)
-      : raw(given), args(normalised), owned(shared) {
-    stages = owned + 2 * kRows * Rows::kPitch;
-    scores_shared = stages + kShape.stages * C.stage_bytes(T, kShape, kOwnsKeys);
-    warp = static_cast<int>(threadIdx.x) / 32;
-    row_group = warp % kShape.row_groups();
-    part = warp / kShape.row_groups();
-    lane = static_cast<int>(threadIdx.x) % 32;
-    g = lane / 4;
-    t = lane % 4;
+  FCSA_DEVICE BackwardPass(const BackwardArgs& all, unsigned shared)
+      : args(all),
+        owned(shared),
+        stages(shared + (pass == Pass::dbias ? 0 : kOwnedBytes)),
+        after_stages(stages + kStages * kStageBytes) {
     shift = args.nk - args.nq;
+    locate();
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m)
 #pragma unroll
@@ -74,8 +73,21 @@ struct BackwardPass {
         for (int i = 0; i < 4; ++i) of_scores[m][c][i] = of_probabilities[m][c][i] = 0;
   }
 
+  // Done again for every chunk, by an exchange that the compiler takes for a new value: what follows from the
+  // number of the thread is little work, but kept in registers it makes the accumulators spill, which on an
+  // H100 took 5 to 15% of the time.
+  FCSA_DEVICE void locate() {
+    thread_index = __shfl_sync(0xffffffffu, threadIdx.x, static_cast<int>(threadIdx.x)) % kThreads;
+    warp = thread_index / 32;
+    row_group = warp % kShape.row_groups();
+    part = warp / kShape.row_groups();
+    lane = thread_index % 32;
+    g = lane / 4;
+    t = lane % 4;
+  }
+
   FCSA_DEVICE int group_size() const {
-    return args.heads / args.kv_heads;
+    return static_cast<int>(static_cast<unsigned>(args.heads) / static_cast<unsigned>(args.kv_heads));
   }
   FCSA_DEVICE int owned_limit() const {
     return kOwnsKeys ? args.nk : args.nq;
@@ -96,27 +108,39 @@ struct BackwardPass {
   FCSA_DEVICE static Source source(const void* tensor, const Strides& s, int batch, int head) {
     return {static_cast<const char*>(tensor) + 2 * (batch * s.batch + head * s.head), 2 * s.row};
   }
+  // Those that were normalised first lie in the workspace.
+  FCSA_DEVICE Source normalised(long long tensor, long long head, int rows) const {
+    return {static_cast<const char*>(args.workspace) + tensor + head * rows * kRowBytes, kRowBytes};
+  }
   FCSA_DEVICE Source keys_of(int b, int kv_head) const {
+    if constexpr (C.normalised_before(T))
+      return normalised(normalised_tensors(T, args).k, 1LL * b * args.kv_heads + kv_head, args.nk);
     return source(args.k, args.k_strides, b, kv_head);
   }
   FCSA_DEVICE Source values_of(int b, int kv_head) const {
     return source(args.v, args.v_strides, b, kv_head);
   }
   FCSA_DEVICE Source queries_of(int b, int head) const {
+    if constexpr (C.normalised_before(T))
+      return normalised(normalised_tensors(T, args).q, 1LL * b * args.heads + head, args.nq);
     return source(args.q, args.q_strides, b, head);
   }
   FCSA_DEVICE Source gradients_of(int b, int head) const {
-    return source(raw.dout, raw.dout_strides, b, head);
+    return source(args.dout, args.dout_strides, b, head);
   }
 
   // `rows` rows from `first` on, asynchronously, zero from `limit` on.
   template <int rows>
   FCSA_DEVICE void load_rows(unsigned to, const Source& from, int first, int limit) const;
 
+  // Rows from `first` on of a key/value head or of a query head, and their numbers.
+  template <bool keys, int rows>
+  FCSA_DEVICE void load_side(unsigned to, int b, int head, int first) const;
+
   FCSA_DEVICE void load_owned(int b, int head) const;
 
   FCSA_DEVICE unsigned stage(int index) const {
-    return stages + index % kStages * C.stage_bytes(T, kShape, kOwnsKeys);
+    return stages + index % kStages * kStageBytes;
   }
   FCSA_DEVICE static unsigned second_tile(unsigned stage) {
     return stage + kBlock * Rows::kPitch;
@@ -125,19 +149,21 @@ struct BackwardPass {
     return stage + 2 * kBlock * Rows::kPitch;
   }
 
-  // Numbers of kBlock rows that follow each other, to place `slot` of the stage.
-  FCSA_DEVICE void load_numbers(unsigned to, int slot, const float* from) const;
+  // Numbers of `rows` rows that follow each other, to columns `begin` to `end` - 1, from arrays that are a
+  // distance apart. From row `limit` on, a multiple of 4, they are zero.
+  template <int begin, int end, int rows>
+  FCSA_DEVICE void load_numbers(unsigned to, const float* from, long long distance, int limit) const;
 
   // Not kept: the pointers would take registers of the accumulators.
   FCSA_DEVICE Numbers numbers() const {
-    return Numbers::of<T, C>(raw);
+    return Numbers::of<T, C>(args);
   }
 
   // A tile of the other side: rows from `first` on of a query head, or of a key/value head.
   FCSA_DEVICE void load_walked(unsigned to, int b, int head, int first) const;
 
-  FCSA_DEVICE static unsigned bias_tile(unsigned stage) {
-    return columns(stage) + 4 * C.kColumnFloats * kBlock;
+  FCSA_DEVICE unsigned bias_tile(unsigned stage) const {
+    return pass == Pass::dbias ? after_stages : stage + C.rows_bytes(T, kBlock, !kOwnsKeys);
   }
 
   // The bias of the owned rows and a tile of the other side, as rows of queries. Past the end anything does.
@@ -146,12 +172,28 @@ struct BackwardPass {
   // 16 bytes of the bias, of which `count` elements exist.
   FCSA_DEVICE static void copy_elements(unsigned to, const char* from, int count);
 
+  // A number of an owned row: read again for every chunk, since no register is left to keep it in.
+  FCSA_DEVICE float owned_number(int slot, int m, int half) const {
+    return ptx::load_shared(owned + 2 * kRows * Rows::kPitch +
+                            4 * (kRows * slot + row_group * kShape.warp_rows() + 16 * m + 8 * half + g));
+  }
+  using RowNumbers = float[kRowTiles][2];
+  FCSA_DEVICE void load_owned_numbers(int slot, RowNumbers& numbers) const {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) numbers[m][half] = owned_number(slot, m, half);
+  }
+
   FCSA_DEVICE float2 column(unsigned stage, int slot, int first) const {
     return ptx::load_shared_2(columns(stage) + 4 * (kBlock * slot + first + 2 * t));
   }
 
+  // K becomes k / |k|, all threads together.
+  FCSA_DEVICE void normalise_keys() const;
+
   // Once the owned rows have arrived.
-  FCSA_DEVICE void prepare_owned(int b, int head);
+  FCSA_DEVICE void prepare_owned();
 
   FCSA_DEVICE uint4 shared_fragment(unsigned base, int m, int step) const {
     return ptx::load_matrices(
@@ -160,10 +202,9 @@ struct BackwardPass {
 
   // ---- products
 
-  // Owned rows times the rows of a chunk of a tile: S from the first tensors, dP from the second.
+  // Adds owned rows times the rows of a chunk of a tile: S from the first tensors, dP from the second.
   template <int which>
   FCSA_DEVICE void multiply(unsigned tile, int first, Scores& s) const {
-    for_all(s, [](float) { return 0.0f; });
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       uint4 a[kRowTiles];
@@ -206,8 +247,10 @@ struct BackwardPass {
   // warp.
   FCSA_DEVICE void accumulate_shared(unsigned scores, unsigned tile, float factor,
                                      Accumulator& accumulator) const {
+    constexpr int kPart = kBlock / kParts;
 #pragma unroll
-    for (int row = 0; row < kBlock; row += 16) {
+    for (int i = 0; i < kBlock - kPart; i += 16) {
+      const int row = ((part + 1) * kPart + i) % kBlock;
       uint4 a[kRowTiles];
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
@@ -271,12 +314,16 @@ struct BackwardPass {
   template <bool edge>
   FCSA_DEVICE void probabilities(unsigned stage, int first, const Place& place, Scores& s) const {
     const float scale = kLog2E * scale_of(place.head);
+    [[maybe_unused]] RowNumbers row_hide, row_lse, row_norm;
+    if constexpr (T.key_mask && kOwnsKeys) load_owned_numbers(1, row_hide);
+    if constexpr (!kOwnsKeys) load_owned_numbers(0, row_lse);
+    if constexpr (kRowNorms) load_owned_numbers(2, row_norm);
     [[maybe_unused]] BiasPair bias;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
       if constexpr (T.bias != Bias::none)
         if (n % 2 == 0) load_bias_pair(bias_tile(stage), first + 8 * n, bias);
-      float2 factor{1, 1}, lse{0, 0}, hide{0, 0};
+      float2 factor{scale, scale}, lse{0, 0}, hide{0, 0};
       if constexpr (kOwnsKeys) {
         lse = column(stage, 0, first + 8 * n);
         if constexpr (C.uses_norms(T)) factor = column(stage, 2, first + 8 * n);
@@ -284,6 +331,7 @@ struct BackwardPass {
         if constexpr (C.uses_norms(T)) factor = column(stage, 0, first + 8 * n);
         if constexpr (T.key_mask) hide = column(stage, 1, first + 8 * n);
       }
+      if constexpr (C.uses_norms(T)) factor = {scale * factor.x, scale * factor.y};
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m)
 #pragma unroll
@@ -291,13 +339,10 @@ struct BackwardPass {
           const int half = i / 2, side = i % 2, walked = place.first + 8 * n + 2 * t + side;
           const int query = kOwnsKeys ? walked : row_at(m, half), key = kOwnsKeys ? row_at(m, half) : walked;
           const float base = kOwnsKeys ? pick(lse, side) : row_lse[m][half];
-          float x = C.uses_norms(T) ? fmaf(s[m][n][i] * (norm[m][half] * scale), pick(factor, side), -base)
-                                    : fmaf(s[m][n][i], scale, -base);
+          float x = fmaf(kRowNorms ? s[m][n][i] * row_norm[m][half] : s[m][n][i], pick(factor, side), -base);
           if constexpr (T.bias != Bias::none) x = fmaf(bias[m][n % 2][i], kLog2E, x);
-          if constexpr (T.key_mask && !kOwnsKeys) x += pick(hide, side);
-          bool zero = edge && hidden(query, key);
-          if constexpr (T.key_mask && kOwnsKeys) zero = zero || !row_seen[m][half];
-          s[m][n][i] = zero ? 0.0f : ptx::exp2_approximate(x);
+          if constexpr (T.key_mask) x += kOwnsKeys ? row_hide[m][half] : pick(hide, side);
+          s[m][n][i] = edge && hidden(query, key) ? 0.0f : ptx::exp2_approximate(x);
         }
     }
   }
@@ -306,24 +351,36 @@ struct BackwardPass {
     return side ? pair.y : pair.x;
   }
 
-  // dP to dS in place, with the norms that its products need.
-  FCSA_DEVICE void score_gradients(unsigned stage, int first, const Scores& p, Scores& dp) const {
+  // -delta, to which dP is added.
+  FCSA_DEVICE void start_gradients(unsigned stage, int first, Scores& dp) const {
+    [[maybe_unused]] RowNumbers row_delta;
+    if constexpr (!kOwnsKeys) load_owned_numbers(1, row_delta);
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
-      float2 factor{1, 1}, delta{0, 0};
-      if constexpr (kOwnsKeys) {
-        delta = column(stage, 1, first + 8 * n);
-        if constexpr (kNorms) factor = column(stage, 2, first + 8 * n);
-      } else if constexpr (kNorms) {
-        factor = column(stage, 0, first + 8 * n);
-      }
+      float2 delta{0, 0};
+      if constexpr (kOwnsKeys) delta = column(stage, 1, first + 8 * n);
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) dp[m][n][i] = kOwnsKeys ? -pick(delta, i % 2) : -row_delta[m][i / 2];
+    }
+  }
+
+  // dP - delta to dS in place, with the norms that its products need.
+  FCSA_DEVICE void score_gradients(unsigned stage, int first, const Scores& p, Scores& dp) const {
+    [[maybe_unused]] RowNumbers row_norm;
+    if constexpr (kNorms && kRowNorms) load_owned_numbers(2, row_norm);
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+      float2 factor{1, 1};
+      if constexpr (kNorms) factor = column(stage, kOwnsKeys ? 2 : 0, first + 8 * n);
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m)
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          const float above = dp[m][n][i] - (kOwnsKeys ? pick(delta, i % 2) : row_delta[m][i / 2]);
-          float x = p[m][n][i] * above;
-          if constexpr (kNorms) x *= norm[m][i / 2] * pick(factor, i % 2);
+          float x = p[m][n][i] * dp[m][n][i];
+          if constexpr (kNorms)
+            x *= kRowNorms ? row_norm[m][i / 2] * pick(factor, i % 2) : pick(factor, i % 2);
           dp[m][n][i] = x;
         }
     }
@@ -365,15 +422,17 @@ struct BackwardPass {
   template <bool edge>
   FCSA_DEVICE void compute_chunk(unsigned tile, unsigned buffer, int first, const Place& place) {
     Scores p;
+    for_all(p, [](float) { return 0.0f; });
     multiply<0>(tile, first, p);
     probabilities<edge>(tile, first, place, p);
-    if constexpr (kOwnsKeys && kParts == 1) accumulate(second_tile(tile), first, p, 1.0f, of_probabilities);
+    if constexpr (kOwnsKeys) accumulate(second_tile(tile), first, p, 1.0f, of_probabilities);
     if constexpr (kParts > 1) store_scores(buffer + kScoreBytes, first, p);
     Scores ds;
+    start_gradients(tile, first, ds);
     multiply<1>(second_tile(tile), first, ds);
     score_gradients(tile, first, p, ds);
     if constexpr (kExchange) store_scores(buffer, first, ds);
-    if constexpr (kParts == 1) accumulate(tile, first, ds, gradient_factor(place.head), of_scores);
+    accumulate(tile, first, ds, gradient_factor(place.head), of_scores);
   }
 
   template <typename Function>
@@ -390,6 +449,7 @@ struct BackwardPass {
   FCSA_DEVICE void compute_scores(unsigned tile, unsigned buffer, const Place& place) {
 #pragma unroll 1
     for (int chunk = 0; chunk < kChunks; ++chunk) {
+      locate();
       const int first = (part * kChunks + chunk) * kChunk;
       const Place at{place.b, place.head, place.first + first};
       if (all_hidden(at.first)) {
@@ -423,12 +483,21 @@ struct BackwardPass {
   FCSA_DEVICE void walk() {
     constexpr bool kOneBarrier = kExchange && C.score_buffers == 2;
     static_assert(!kOneBarrier || kStages >= 3);
-    const int begin = walk_begin(), tiles = max(0, (walk_end() - begin + kBlock - 1) / kBlock);
-    const int heads = kOwnsKeys ? group_size() : 1, count = tiles * heads;
+    const int begin = walk_begin(), end = walk_end(), heads = kOwnsKeys ? group_size() : 1;
+    const int count = max(0, (end - begin + kBlock - 1) / kBlock) * heads;
     const int first_head = kOwnsKeys ? owned_head * heads : owned_head / group_size();
+    Place loaded{batch, first_head, begin}, place{batch, kOwnsKeys ? first_head : owned_head, begin};
+    const auto advance = [&](Place& at) {
+      at.first += kBlock;
+      if (at.first < end) return;
+      at.first = begin;
+      ++at.head;
+    };
     const auto load = [&](int index) {
-      if (index < count)
-        load_walked(stage(index), batch, first_head + index / tiles, begin + index % tiles * kBlock);
+      if (index < count) {
+        load_walked(stage(index), batch, loaded.head, loaded.first);
+        advance(loaded);
+      }
       ptx::copy_async_commit();  // even an empty group, so that the waits always count the same number
     };
     bias_head = owned_head;
@@ -438,9 +507,9 @@ struct BackwardPass {
     if constexpr (kStages == 1) ptx::copy_async_commit();
     ptx::copy_async_wait<(kStages == 1 ? 0 : kStages - 2)>();
     __syncthreads();
-    prepare_owned(batch, owned_head);
+    prepare_owned();
 #pragma unroll 1
-    for (int i = 0; i < count; ++i) {
+    for (int i = 0; i < count; ++i, advance(place)) {
       if constexpr (kStages == 1) {
         __syncthreads();
         load(i);
@@ -451,12 +520,12 @@ struct BackwardPass {
         __syncthreads();  // this tile has arrived, and everybody is done with the stage that is loaded next
         load(i + kStages - 1);
       }
-      const Place place{batch, kOwnsKeys ? first_head + i / tiles : owned_head, begin + i % tiles * kBlock};
-      const unsigned buffer = scores_shared + (kOneBarrier ? i % 2 : 0) * (kParts > 1 ? 2 : 1) * kScoreBytes;
+      const unsigned buffer = after_stages + (kOneBarrier ? i % 2 : 0) * (kParts > 1 ? 2 : 1) * kScoreBytes;
       compute_scores(stage(i), buffer, place);
       if constexpr (kOneBarrier) ptx::copy_async_wait<(kStages >= 3 ? kStages - 3 : 0)>();
       if constexpr (kExchange) __syncthreads();
       if constexpr (kOneBarrier) load(i + kStages - 1);
+      locate();
       use_scores(stage(i), buffer, place);
     }
     ptx::copy_async_wait<0>();

@@ -92,7 +92,7 @@ FCSA_DEVICE void prepare_key(const BackwardArgs& args, long long index, int part
   const int key = static_cast<int>(index - head * padded), batch = static_cast<int>(head / args.kv_heads);
   const Numbers numbers = Numbers::of<T, C>(args);
   const bool exists = key < args.nk;
-  if constexpr (C.uses_norms(T)) {
+  if (C.reads_key_norms(T, args)) {
     const Strides& s = args.k_strides;
     RowPieces<T> k;
     k.load(args.k, batch * s.batch + head % args.kv_heads * s.head + key * s.row, part, exists);
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(BackwardConfig::kPrepareThreads)
   const long long queries = 1LL * args.batch * args.heads * C.padded_queries(args);
   if (row < queries) {
     prepare_query<T, C>(args, row, part);
-  } else if (C.uses_norms(T) || T.key_mask) {
+  } else if (C.prepares_keys(T, args)) {
     prepare_key<T, C>(args, row - queries, part);
   }
 #endif
