@@ -114,10 +114,28 @@ std::vector<runner::CompileJob> make_jobs(const CompileOptions& options) {
   return jobs;
 }
 
-// A spill in a baseline is a failure; in a sampled configuration it only disqualifies the candidate.
+bool searching(const CompileOptions& options) {
+  return options.all || options.sample > 0;
+}
+
+// Any spill in a baseline is a failure, unless its family says otherwise; in a sampled configuration many
+// spills disqualify the candidate. Judges what compile_all() left as ok by the former.
+tuner::Evaluation judged(const CompileOptions& options, const tuner::Candidate& candidate,
+                         tuner::Evaluation evaluation) {
+  const auto& family = *candidate.family;
+  const bool may_spill =
+      searching(options) || !family.tunable() || family.baseline_may_spill(candidate.problem.op);
+  if (evaluation.status != tuner::Status::ok || may_spill || evaluation.resources.spill_bytes == 0)
+    return evaluation;
+  evaluation.status = tuner::Status::pruned;
+  evaluation.message =
+      fmt::format("{} bytes of registers spilled in a baseline", evaluation.resources.spill_bytes);
+  return evaluation;
+}
+
 bool is_failure(const CompileOptions& options, const tuner::Evaluation& evaluation) {
-  const bool searching = options.all || options.sample > 0;
-  return evaluation.status != tuner::Status::ok && !(searching && evaluation.status == tuner::Status::pruned);
+  return evaluation.status != tuner::Status::ok &&
+         !(searching(options) && evaluation.status == tuner::Status::pruned);
 }
 
 void compile(const CompileOptions& options, Context& context) {
@@ -128,9 +146,10 @@ void compile(const CompileOptions& options, Context& context) {
   compile_options.executable = executable_path();
   compile_options.compile_jobs = options.jobs;
   std::size_t failed = 0, disqualified = 0;
-  const auto done = [&](std::size_t index, const tuner::Evaluation& evaluation) {
-    if (evaluation.status == tuner::Status::ok) return;
+  const auto done = [&](std::size_t index, const tuner::Evaluation& compiled) {
     const auto& [candidate, target] = jobs[index];
+    const auto evaluation = judged(options, candidate, compiled);
+    if (evaluation.status == tuner::Status::ok) return;
     ++(is_failure(options, evaluation) ? failed : disqualified);
     fmt::print(stderr, "{} {} {}: {}: {}\n", target.arch, kernels::class_text(candidate.problem),
                kernels::to_text(*candidate.family, candidate.problem.op, candidate.configuration),
@@ -142,10 +161,11 @@ void compile(const CompileOptions& options, Context& context) {
   Table table{{"arch", "problem", "configuration", "status", "registers", "spill bytes", "smem bytes"}, {}};
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const auto& [candidate, target] = jobs[i];
-    const auto& resources = results[i].resources;
+    const auto result = judged(options, candidate, results[i]);
+    const auto& resources = result.resources;
     table.rows.push_back({target.arch, kernels::class_text(candidate.problem),
                           kernels::to_text(*candidate.family, candidate.problem.op, candidate.configuration),
-                          std::string(tuner::to_text(results[i].status)), std::to_string(resources.registers),
+                          std::string(tuner::to_text(result.status)), std::to_string(resources.registers),
                           std::to_string(resources.spill_bytes), std::to_string(resources.smem_bytes)});
   }
   print(table, options.json);

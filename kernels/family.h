@@ -55,6 +55,8 @@ class Family {
   virtual std::vector<Constraint> constraints(Op op) const = 0;
   // A configuration that is valid for every problem and target served, and good on most.
   virtual Configuration baseline(const Problem& problem, const Target& target) const = 0;
+  // Whether baselines may spill a few registers, because they were measured to be the fastest nevertheless.
+  virtual bool baseline_may_spill(Op) const { return false; }
   virtual KernelTemplate kernel_template(Op op) const = 0;
   // Grid, threads, shared memory and workspace for these sizes (pointers in args are not looked at).
   virtual LaunchPlan plan(const Traits& traits, const Configuration& configuration,

@@ -211,6 +211,9 @@ class MmaFamily final : public Family {
     return from_struct(forward_fields(), kernel_name(*this, problem.op), config);
   }
 
+  // The accumulators of the backward pass take all registers that a thread can have.
+  bool baseline_may_spill(Op op) const override { return op == Op::backward; }
+
   KernelTemplate kernel_template(Op op) const override {
     if (op == Op::backward)
       return {"kernels/mma/backward.cuh",

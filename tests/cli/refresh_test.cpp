@@ -51,7 +51,7 @@ class RefreshProgram : public testing::Test {
 };
 
 TEST_F(RefreshProgram, AWinnerThatTakesAsLongAsRecordedIsTheSameAndItsRaceIsKept) {
-  pretend_it_took(0.1);
+  pretend_it_took(0.03);
   // Whatever machine this is, and busy with other tests.
   const ProgramResult result = refresh({"--tolerance", "999", "--json"});
   EXPECT_EQ(result.status, 0) << result.err;
@@ -80,7 +80,7 @@ TEST_F(RefreshProgram, AWinnerThatTakesLessTimeIsFaster) {
 }
 
 TEST_F(RefreshProgram, AWinnerThatDoesNotCompileHasFailed) {
-  pretend_it_took(0.1);
+  pretend_it_took(0.03);
   const auto compiler = folder_ / "c++";
   std::ofstream(compiler) << "#!/bin/sh\ncase \"$1\" in -*version) exec c++ \"$@\";; esac\n"
                              "echo 'kernel.cpp:1:1: error: not any more'; exit 1\n";
@@ -92,7 +92,7 @@ TEST_F(RefreshProgram, AWinnerThatDoesNotCompileHasFailed) {
 }
 
 TEST_F(RefreshProgram, WhereNothingWasTunedItSaysWhatToDo) {
-  pretend_it_took(0.1);
+  pretend_it_took(0.03);
   const auto change = [&](const char* sql) { SQLite::Database(db(), SQLite::OPEN_READWRITE).exec(sql); };
   change("UPDATE devices SET uuid = 'CPU-another', name = 'Another Machine'");
   const ProgramResult other = refresh({});
@@ -110,7 +110,7 @@ TEST_F(RefreshProgram, WhereNothingWasTunedItSaysWhatToDo) {
 }
 
 TEST_F(RefreshProgram, WhatBelongsToASearchIsRefused) {
-  pretend_it_took(0.1);
+  pretend_it_took(0.03);
   for (const auto& option : {std::vector<std::string>{"--seq", "64"}, {"--evals", "3"}, {"--tolerance", "0"}})
     EXPECT_EQ(refresh(option).status, 2) << option.front();
   EXPECT_EQ(run_fcsa({"tune", "--device", "cpu", "--tolerance", "3", "--db", db()}).status, 2);

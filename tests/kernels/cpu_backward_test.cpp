@@ -7,8 +7,6 @@ namespace {
 
 using namespace cpu_cases;
 
-constexpr Softmax kRunning = Softmax::running_maximum;
-
 TEST(CpuBackward, IsRightInEveryStructure) {
   check_gradients<Traits{.head_dim = 64}, kOneTask>();
   check_gradients<Traits{.head_dim = 64}, kSplit>();

@@ -6,6 +6,18 @@
 
 namespace fcsa::kernels::cpu_cases {
 
+inline constexpr Softmax kRunning = Softmax::running_maximum;
+
+// A bias, scales and groups together, and what hides pairs.
+inline constexpr Traits kEverything{.dtype = DType::bf16,
+                                    .head_dim = 96,
+                                    .causal = true,
+                                    .key_mask = true,
+                                    .bias = Bias::same,
+                                    .head_scale = true,
+                                    .groups = 3,
+                                    .softmax = kRunning};
+
 inline Problem with_lengths(Problem problem, int nq, int nk) {
   problem.nq = nq, problem.nk = nk;
   return problem;

@@ -1,9 +1,8 @@
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
 #include "kernels/families.h"
 #include "kernels/mma/backward_config.h"
+#include "tests/kernels/valid_baseline.h"
 
 namespace fcsa::kernels {
 namespace {
@@ -36,14 +35,7 @@ TEST(MmaBackward, HasAValidBaselineFromItsSpaceForEveryProblemAndArchitecture) {
             p.groups = kind == 2 ? 2 : 1;
             if (kind == 3) p.bias = Bias::f32, p.bias_gradient = true;
             if (!family().unsupported(p, target).empty()) continue;
-            const Configuration baseline = family().baseline(p, target);
-            EXPECT_EQ(invalid_reason(family(), p, baseline, target), "")
-                << to_text(family(), p.op, baseline) << " on " << arch << " for " << to_text(p);
-            for (const auto& parameter : family().parameters(p.op))
-              EXPECT_EQ(
-                  std::count(parameter.values.begin(), parameter.values.end(), baseline.at(parameter.name)),
-                  1)
-                  << parameter.name << " in " << to_text(family(), p.op, baseline);
+            expect_valid_baseline_from_the_space(family(), p, target);
           }
 }
 

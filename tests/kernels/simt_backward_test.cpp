@@ -6,6 +6,7 @@
 
 #include "kernels/families.h"
 #include "kernels/simt/backward_config.h"
+#include "tests/kernels/valid_baseline.h"
 
 namespace fcsa::kernels {
 namespace {
@@ -66,14 +67,7 @@ TEST(SimtBackward, HasAValidBaselineFromItsSpaceForEveryHeadDimAndArchitecture) 
           p.nq = rows, p.nk = 2 * rows;
           const Target target = target_for_arch(arch);
           ASSERT_EQ(family().unsupported(p, target), "");
-          const Configuration configuration = family().baseline(p, target);
-          EXPECT_EQ(invalid_reason(family(), p, configuration, target), "")
-              << to_text(family(), p.op, configuration) << " on " << arch << " for " << to_text(p);
-          for (const auto& parameter : family().parameters(p.op))
-            EXPECT_EQ(std::count(parameter.values.begin(), parameter.values.end(),
-                                 configuration.at(parameter.name)),
-                      1)
-                << parameter.name << " in " << to_text(family(), p.op, configuration);
+          expect_valid_baseline_from_the_space(family(), p, target);
         }
 }
 

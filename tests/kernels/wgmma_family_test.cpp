@@ -1,11 +1,11 @@
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <vector>
 
 #include "kernels/common/normalise.h"
 #include "kernels/families.h"
 #include "kernels/wgmma/config.h"
+#include "tests/kernels/valid_baseline.h"
 
 namespace fcsa::kernels {
 namespace {
@@ -140,11 +140,7 @@ TEST(WgmmaFamily, HasAValidBaselineFromItsSpaceForEveryProblemItServes) {
       for (const int kv_heads : {1, 4, 16})
         for (const int nq : {1, 5, 64, 65, 300, 100'000}) {
           p.kv_heads = kv_heads, p.nq = nq, p.nk = nq == 5 ? 3 : nq == 1 ? 8192 : nq + 77;
-          const Configuration baseline = family().baseline(p, hopper());
-          EXPECT_EQ(invalid_reason(family(), p, baseline, hopper()), "") << described(p, baseline);
-          for (const auto& [name, values, fallback, meaning] : family().parameters(p.op))
-            EXPECT_EQ(std::count(values.begin(), values.end(), baseline.at(name)), 1)
-                << name << " in " << described(p, baseline);
+          expect_valid_baseline_from_the_space(family(), p, hopper());
         }
 }
 

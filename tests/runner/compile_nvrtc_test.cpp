@@ -11,6 +11,28 @@ using tuner::Status;
 
 constexpr const char* kBody = "(float* out) { out[threadIdx.x] = 1; }\n";
 
+CompileJob baseline_job(const kernels::Problem& problem, const kernels::Family& family, const char* arch) {
+  const auto target = kernels::target_for_arch(arch);
+  return {{problem, &family, family.baseline(problem, target)}, target};
+}
+
+// Without spills, unless the family says that they may be.
+void expect_all_compile(const std::vector<CompileJob>& jobs) {
+  const TemporaryDirectory directory;
+  const auto results = compile_all(
+      jobs, {.executable = FCSA_WORKER_PROGRAM, .compile_jobs = 2, .cache_directory = directory.path()}, {});
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    const auto& [candidate, target] = jobs[i];
+    SCOPED_TRACE(target.arch + " " + kernels::to_text(candidate.problem));
+    EXPECT_EQ(results[i].status, Status::ok) << results[i].message;
+    EXPECT_GT(results[i].resources.registers, 0);
+    EXPECT_GT(results[i].resources.smem_bytes, 0);
+    if (!candidate.family->baseline_may_spill(candidate.problem.op)) {
+      EXPECT_EQ(results[i].resources.spill_bytes, 0);
+    }
+  }
+}
+
 TEST(CompileNvrtc, MakesACubinWithResources) {
   const TemporaryDirectory directory;
   CompilePool pool(
@@ -41,27 +63,16 @@ TEST(CompileNvrtc, ReportsTheFirstError) {
 }
 
 TEST(CompileNvrtc, CompilesABaselineForTwoArchitecturesWithoutADevice) {
-  const TemporaryDirectory directory;
   const auto& family = kernels::family_named("simt");
   kernels::Problem problem;
   problem.nq = problem.nk = 1024;
   std::vector<CompileJob> jobs;
-  for (const char* arch : {"sm_75", "sm_90a"}) {
-    const auto target = kernels::target_for_arch(arch);
-    jobs.push_back({{problem, &family, family.baseline(problem, target)}, target});
-  }
-  const auto results = compile_all(
-      jobs, {.executable = FCSA_WORKER_PROGRAM, .compile_jobs = 2, .cache_directory = directory.path()}, {});
-  for (const auto& result : results) {
-    EXPECT_EQ(result.status, Status::ok) << result.message;
-    EXPECT_GT(result.resources.registers, 0);
-    EXPECT_GT(result.resources.smem_bytes, 0);
-  }
+  for (const char* arch : {"sm_75", "sm_90a"}) jobs.push_back(baseline_job(problem, family, arch));
+  expect_all_compile(jobs);
 }
 
 // Plain and with every feature, from the smallest shared memory to the largest.
 TEST(CompileNvrtc, CompilesSimtBackwardBaselinesWithoutSpills) {
-  const TemporaryDirectory directory;
   const auto& family = kernels::family_named("simt");
   kernels::Problem full;
   full.op = kernels::Op::backward;
@@ -71,22 +82,13 @@ TEST(CompileNvrtc, CompilesSimtBackwardBaselinesWithoutSpills) {
   masked.causal = masked.key_mask = masked.head_scale = masked.scale_gradient = masked.bias_gradient = true;
   masked.bias = kernels::Bias::f32;
   std::vector<CompileJob> jobs;
-  for (const char* arch : {"sm_75", "sm_90a"}) {
-    const auto target = kernels::target_for_arch(arch);
-    for (const auto& problem : {full, masked})
-      jobs.push_back({{problem, &family, family.baseline(problem, target)}, target});
-  }
-  const auto results = compile_all(
-      jobs, {.executable = FCSA_WORKER_PROGRAM, .compile_jobs = 2, .cache_directory = directory.path()}, {});
-  for (std::size_t i = 0; i < jobs.size(); ++i)
-    EXPECT_EQ(results[i].status, Status::ok)
-        << jobs[i].target.arch << " " << kernels::to_text(jobs[i].candidate.problem) << ": "
-        << results[i].message;
+  for (const char* arch : {"sm_75", "sm_90a"})
+    for (const auto& problem : {full, masked}) jobs.push_back(baseline_job(problem, family, arch));
+  expect_all_compile(jobs);
 }
 
 // The largest accumulators, and what takes registers beside them.
 TEST(CompileNvrtc, CompilesMmaBackwardBaselines) {
-  const TemporaryDirectory directory;
   const auto& family = kernels::family_named("mma");
   std::vector<CompileJob> jobs;
   for (const int head_dim : {64, 128, 192, 256}) {
@@ -99,25 +101,15 @@ TEST(CompileNvrtc, CompilesMmaBackwardBaselines) {
     grouped.deterministic = true;
     grouped.head_scale = grouped.scale_gradient = true;
     for (const auto& problem : {full, masked, grouped})
-      for (const char* arch : {"sm_86", "sm_90a"}) {
-        const auto target = kernels::target_for_arch(arch);
-        jobs.push_back({{problem, &family, family.baseline(problem, target)}, target});
-      }
+      for (const char* arch : {"sm_86", "sm_90a"}) jobs.push_back(baseline_job(problem, family, arch));
   }
-  const auto results = compile_all(
-      jobs, {.executable = FCSA_WORKER_PROGRAM, .compile_jobs = 2, .cache_directory = directory.path()}, {});
-  for (std::size_t i = 0; i < jobs.size(); ++i)
-    EXPECT_EQ(results[i].status, Status::ok)
-        << jobs[i].target.arch << " " << kernels::to_text(jobs[i].candidate.problem) << ": "
-        << results[i].message;
+  expect_all_compile(jobs);
 }
 
 // Those kinds of kernel that differ most in what they keep in registers. Products that wait for each other
 // make a candidate pruned.
 TEST(CompileNvrtc, CompilesWgmmaBaselinesWithoutSpillsOrSerialisedProducts) {
-  const TemporaryDirectory directory;
   const auto& family = kernels::family_named("wgmma");
-  const auto target = kernels::target_for_arch("sm_90a");
   std::vector<CompileJob> jobs;
   for (const int head_dim : {64, 128}) {
     kernels::Problem full;
@@ -128,15 +120,9 @@ TEST(CompileNvrtc, CompilesWgmmaBaselinesWithoutSpillsOrSerialisedProducts) {
     masked.causal = masked.key_mask = masked.head_scale = true, masked.groups = 4, masked.scale = 1000;
     decoding.dtype = kernels::DType::f16, decoding.kv_heads = 4, decoding.nq = 1;
     for (const auto& problem : {full, causal, masked, decoding})
-      jobs.push_back({{problem, &family, family.baseline(problem, target)}, target});
+      jobs.push_back(baseline_job(problem, family, "sm_90a"));
   }
-  const auto results = compile_all(
-      jobs, {.executable = FCSA_WORKER_PROGRAM, .compile_jobs = 2, .cache_directory = directory.path()}, {});
-  for (std::size_t i = 0; i < jobs.size(); ++i) {
-    EXPECT_EQ(results[i].status, Status::ok)
-        << kernels::to_text(jobs[i].candidate.problem) << ": " << results[i].message;
-    EXPECT_EQ(results[i].resources.spill_bytes, 0) << kernels::to_text(jobs[i].candidate.problem);
-  }
+  expect_all_compile(jobs);
 }
 
 }  // namespace
