@@ -121,7 +121,13 @@ WorkerClient::Attempt WorkerClient::attempt(const Job& job, const StageLimits& l
       child_.reset();
       throw std::runtime_error(member<std::string>(message, "error"));
     } else {
-      return {member<std::vector<tuner::Evaluation>>(message, "evaluations"), Status::ok, {}, last};
+      auto evaluations = member<std::vector<tuner::Evaluation>>(message, "evaluations");
+      if (evaluations.size() != job.candidates.size()) {
+        child_.reset();
+        throw std::runtime_error(fmt::format("the worker for {} answered for {} candidates, not for {}",
+                                             device_, evaluations.size(), job.candidates.size()));
+      }
+      return {std::move(evaluations), Status::ok, {}, last};
     }
   }
 }

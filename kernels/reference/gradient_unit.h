@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <span>
 #include <vector>
@@ -217,6 +218,7 @@ class Unit {
       p_[l] = ds_[l] = 0, size_[l] = 0;
       if (l >= count || !sees(query, key) || (mask != nullptr && mask[key] == 0)) continue;
       const std::size_t at = (static_cast<std::size_t>(row.batch) * args_.heads + head_) * args_.nq + query;
+      if (sums_.lse[at] == -std::numeric_limits<Real>::infinity()) continue;  // a bias of -inf on every key
       p_[l] = std::exp(scale * cosines_[l] + bias(row.batch, query, key) - sums_.lse[at]);
       const Real difference = dp_[l] - sums_.delta[at];
       ds_[l] = p_[l] * difference;

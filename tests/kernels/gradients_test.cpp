@@ -273,6 +273,19 @@ TEST(Gradients, OfRowsThatSeeNothingAreZeroAndHaveNoSize) {
   EXPECT_EQ(g.dv_size[1], 0);
 }
 
+TEST(Gradients, OfARowWhoseBiasIsMinusInfinityEverywhereAreZero) {
+  Problem p = small(9, 4);
+  p.bias = Bias::f32;
+  Case c(p);
+  for (std::size_t row = 4; row < c.bias.size() / 4; row += 9)
+    std::fill_n(c.bias.begin() + static_cast<std::ptrdiff_t>(4 * row), 4, -HUGE_VAL);
+  const Gradients g = exact(c);
+  for (std::size_t d = 0; d < 16; ++d) EXPECT_EQ(g.dq[4 * 16 + d], 0);
+  for (const double x : g.dk) EXPECT_TRUE(std::isfinite(x));
+  EXPECT_EQ(g.dq_size[4], 0);
+  EXPECT_GT(g.dq_size[3], 0);
+}
+
 TEST(Gradients, OfARowWithOneKeyHaveASizeThoughTheyCancel) {
   Case c(small(3, 1));
   const Gradients g = exact(c);

@@ -67,15 +67,25 @@ TEST_F(WorkerClientTest, RunsTheOthersAgainWithoutTheCandidateThatWasBeingVerifi
   two[1].message = "third";
   script({{{"progress", JobProgress{1, "verifying"}}}, {{"evaluations", two}}}, "");
   // One message for each start.
-  const std::string one_each = "echo start >> " + file("starts").string() + "; cat " +
-                               file("message").string() + "$(($(wc -l < " + file("starts").string() +
-                               ") - 1)) >&3; exit 3";
+  const std::string one_each = "echo start >> " + file("starts").string() + "; head -c 1 <&3 > " +
+                               file("first_byte").string() + "; cat " + file("message").string() +
+                               "$(($(wc -l < " + file("starts").string() + ") - 1)) >&3; exit 3";
   WorkerClient client(write_script(file("worker"), one_each), "cpu");
   const auto evaluations = client.run(job_of(3), {});
   EXPECT_EQ(evaluations.at(0).message, "first");
   EXPECT_EQ(evaluations.at(1).status, Status::crashed);
   EXPECT_EQ(evaluations.at(2).message, "third");
   EXPECT_EQ(starts(), 2U);
+}
+
+TEST_F(WorkerClientTest, RefusesAnAnswerForAnotherNumberOfCandidates) {
+  WorkerClient client(script({{{"evaluations", std::vector<tuner::Evaluation>(2)}}}, "sleep 1"), "cpu");
+  try {
+    client.run(job_of(3), {});
+    FAIL() << "took it";
+  } catch (const std::runtime_error& error) {
+    EXPECT_STREQ(error.what(), "the worker for cpu answered for 2 candidates, not for 3");
+  }
 }
 
 TEST_F(WorkerClientTest, TakesADeviceThatWasLostForAFailedLaunch) {
