@@ -32,6 +32,10 @@ int Configuration::at(std::string_view parameter) const {
   throw std::out_of_range(fmt::format("{} has no parameter '{}'", kernel, parameter));
 }
 
+std::string kernel_of(std::string_view configuration) {
+  return std::string(configuration.substr(0, configuration.find('{')));
+}
+
 std::string to_text(const Configuration& configuration, const std::vector<Parameter>& parameters) {
   std::string text = configuration.kernel + "{";
   bool first = true;

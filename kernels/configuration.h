@@ -26,6 +26,9 @@ struct Configuration {
   bool operator==(const Configuration&) const = default;
 };
 
+// "simt.forward{warps=8}" -> "simt.forward"
+std::string kernel_of(std::string_view configuration);
+
 std::string to_text(const Configuration& configuration, const std::vector<Parameter>& parameters);
 // Parameters left out take their default. Throws std::invalid_argument for an unknown or repeated parameter,
 // or a value that is not an integer; a value outside Parameter::values is accepted, so old records stay

@@ -40,7 +40,7 @@ const Family& family_of_kernel(std::string_view kernel) {
 }
 
 Op op_of_kernel(std::string_view kernel) {
-  const std::string_view name = kernel.substr(0, kernel.find('{'));
+  const std::string name = kernel_of(kernel);
   return op_from_text(name.substr(std::min(name.size(), name.find('.') + 1)));
 }
 

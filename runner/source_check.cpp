@@ -55,7 +55,7 @@ std::string how_to_renew(const std::string& file, const std::vector<StoredTrial>
   std::map<std::string, std::size_t> by_kernel;
   std::vector<std::string> commands;
   for (const auto* stored : stale) {
-    ++by_kernel[stored->trial.configuration.substr(0, stored->trial.configuration.find('{'))];
+    ++by_kernel[kernels::kernel_of(stored->trial.configuration)];
     const std::string& command = stored->session.command;
     if (std::find(commands.begin(), commands.end(), command) == commands.end()) commands.push_back(command);
   }

@@ -23,9 +23,11 @@ const std::string& configuration_of(const StoredTrial* stored) {
   return stored->trial.configuration;
 }
 
-// Of one shape, in order of time.
+// Of one shape, in order of time. What was raced of kernels that the table never chooses is left out: their
+// sources may change, and the file is as good as it was.
 std::set<std::string> worth_keeping(const Trials& trials, const std::vector<std::string>& chosen) {
-  std::set<std::string> kept(chosen.begin(), chosen.end());
+  std::set<std::string> kept(chosen.begin(), chosen.end()), used;
+  for (const auto& configuration : chosen) used.insert(kernels::kernel_of(configuration));
   const auto latest = std::find_if(trials.rbegin(), trials.rend(), raced);
   if (latest == trials.rend()) {
     const auto faster = [](const auto* a, const auto* b) {
@@ -35,7 +37,9 @@ std::set<std::string> worth_keeping(const Trials& trials, const std::vector<std:
     return kept;
   }
   for (const auto* stored : trials)
-    if (stored->trial.race_id == (*latest)->trial.race_id) kept.insert(configuration_of(stored));
+    if (stored->trial.race_id == (*latest)->trial.race_id &&
+        used.contains(kernels::kernel_of(configuration_of(stored))))
+      kept.insert(configuration_of(stored));
   return kept;
 }
 

@@ -15,10 +15,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string kernel_of(const std::string& configuration) {
-  return configuration.substr(0, configuration.find('{'));
-}
-
 Json number_or_text(std::string_view text) {
   long long number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -46,7 +42,7 @@ Json parameters_as_written(std::string_view text) {
 // Every parameter with its value; those at their default are filled in when the kernel is known to this
 // build.
 Json parameters_of(const Trial& trial) {
-  const std::string kernel = kernel_of(trial.configuration);
+  const std::string kernel = kernels::kernel_of(trial.configuration);
   try {
     const auto& family = kernels::family_of_kernel(kernel);
     const auto configuration =
@@ -116,7 +112,7 @@ Json result_of(const StoredTrial& stored) {
               {"measurements", measurements_of(evaluation)},
               {"objectives", Json::array({"time"})},
               {"problem", kernels::to_text(trial.problem)},
-              {"kernel", kernel_of(trial.configuration)},
+              {"kernel", kernels::kernel_of(trial.configuration)},
               {"device", stored.session.device.uuid},
               {"session", stored.session.id},
               {"phase", enum_text(trial.phase)},

@@ -153,7 +153,7 @@ std::int64_t upsert_problem(SQLite::Database& database, const kernels::Problem& 
 std::int64_t upsert_configuration(SQLite::Database& database, const std::string& text) {
   SQLite::Statement insert(database, insert_sql("configurations", {"text", "kernel"}));
   insert.bind(1, text);
-  insert.bind(2, text.substr(0, text.find('{')));
+  insert.bind(2, kernels::kernel_of(text));
   insert.exec();
   SQLite::Statement query(database, "SELECT id FROM configurations WHERE text = ?");
   query.bind(1, text);

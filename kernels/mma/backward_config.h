@@ -53,6 +53,7 @@ struct BackwardConfig {
   int query_resident = 0;
   int query_min_blocks = 1;
   int head_group = 16;  // heads of which blocks start together; 0: all
+  int read_index = 0;   // 1: a thread reads its number again for every chunk, 0: it comes from an exchange
 
   FCSA_HD constexpr PassShape keys() const {
     return {warps, parts, key_tiles, block_m, chunk, stages, resident};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/common/key_factors.cuh"
+#include "kernels/common/thread_index.cuh"
 #include "kernels/mma/backward_prepare.cuh"
 #include "kernels/mma/shared_rows.cuh"
 
@@ -73,11 +74,11 @@ struct BackwardPass {
         for (int i = 0; i < 4; ++i) of_scores[m][c][i] = of_probabilities[m][c][i] = 0;
   }
 
-  // Done again for every chunk, by an exchange that the compiler takes for a new value: what follows from the
-  // number of the thread is little work, but kept in registers it makes the accumulators spill, which on an
-  // H100 took 5 to 15% of the time.
+  // Done again for every chunk, from what the compiler takes for a new value: what follows from the number of
+  // the thread is little work, but kept in registers it makes the accumulators spill, which on an H100 took 5
+  // to 15% of the time.
   FCSA_DEVICE void locate() {
-    thread_index = __shfl_sync(0xffffffffu, threadIdx.x, static_cast<int>(threadIdx.x)) % kThreads;
+    thread_index = (C.read_index ? read_thread_index() : exchange_thread_index()) % kThreads;
     warp = thread_index / 32;
     row_group = warp % kShape.row_groups();
     part = warp / kShape.row_groups();
@@ -88,9 +89,6 @@ struct BackwardPass {
 
   FCSA_DEVICE int group_size() const {
     return static_cast<int>(static_cast<unsigned>(args.heads) / static_cast<unsigned>(args.kv_heads));
-  }
-  FCSA_DEVICE int owned_limit() const {
-    return kOwnsKeys ? args.nk : args.nq;
   }
   FCSA_DEVICE int walked_limit() const {
     return kOwnsKeys ? args.nq : args.nk;

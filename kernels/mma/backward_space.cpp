@@ -28,6 +28,10 @@ const std::vector<ConfigField<BackwardConfig>>& fields() {
       {&C::query_resident, "query_resident", {0, 1}, "1: Q and dO in registers in the second pass"},
       {&C::query_min_blocks, "query_min_blocks", {1, 2, 3}, "blocks per multiprocessor of the second pass"},
       {&C::head_group, "head_group", {0, 1, 4, 16, 64}, "heads of which blocks start together; 0: all"},
+      {&C::read_index,
+       "read_index",
+       {0, 1},
+       "how a thread finds its place again: 1: by its number, 0: an exchange"},
   };
   return fields;
 }
@@ -171,33 +175,36 @@ Configuration backward_baseline(const Problem& problem, const Target& target) {
   };
   // On an H100, D = 64, 4k keys: 310 TFLOP/s with 32 keys a warp; D = 128: 315 with warps that share keys and
   // three stages, 294 with two.
-  const Keys most_keys[] = {{4, 1, 2, 64, 32, 2, 64},  {8, 2, 2, 64, 32, 3, 128}, {8, 2, 1, 64, 16, 2, 128},
-                            {8, 1, 1, 64, 16, 2, 112}, {8, 2, 1, 32, 16, 2, 256}, {4, 1, 1, 64, 16, 2, 176},
-                            {4, 2, 1, 32, 16, 2, 256}, {4, 1, 1, 32, 16, 2, 176}, {2, 2, 1, 32, 16, 2, 256},
-                            {2, 1, 1, 32, 16, 2, 176}};
+  const Keys most_keys[] = {{4, 1, 2, 64, 32, 2, 64},  {4, 1, 2, 64, 16, 2, 80},  {8, 2, 2, 64, 32, 3, 128},
+                            {8, 2, 1, 64, 16, 2, 128}, {8, 1, 1, 64, 16, 2, 112}, {8, 2, 1, 32, 16, 2, 256},
+                            {4, 1, 1, 64, 16, 2, 176}, {4, 2, 1, 32, 16, 2, 256}, {4, 1, 1, 32, 16, 2, 176},
+                            {2, 2, 1, 32, 16, 2, 256}, {2, 1, 1, 32, 16, 2, 176}};
   const Queries most_queries[] = {{4, 64, 2}, {4, 32, 2}, {4, 32, 1}, {4, 16, 1}, {2, 16, 1}};
   BackwardConfig config;
   config.dq = problem.deterministic ? kSecondPass : kAtomics;
   for (const Keys& keys : most_keys)
     for (int stages = keys.stages; stages > 0; --stages)
-      for (const Queries& queries : most_queries) {
-        if (problem.head_dim > keys.most_channels) continue;
-        config.warps = keys.warps, config.parts = keys.parts, config.key_tiles = keys.key_tiles;
-        config.block_m = keys.block_m, config.chunk = keys.chunk, config.stages = stages;
-        // Shorter tiles, since a tile has its bias with it: two blocks fit on a multiprocessor, 259 TFLOP/s
-        // instead of 184.
-        if (problem.bias != Bias::none) {
-          config.block_m = std::min(config.block_m, 32);
-          config.chunk = std::min(config.chunk, config.block_m / config.parts);
+      for (const Queries& queries : most_queries)
+        for (const int dq_tiles : {2, 1}) {
+          if (problem.head_dim > keys.most_channels) continue;
+          if (dq_tiles > keys.key_tiles || (dq_tiles > 1 && config.dq == kSecondPass)) continue;
+          config.warps = keys.warps, config.parts = keys.parts, config.key_tiles = keys.key_tiles;
+          config.block_m = keys.block_m, config.chunk = keys.chunk, config.stages = stages;
+          config.dq_tiles = dq_tiles;
+          config.read_index = keys.parts > 1 && !problem.causal;
+          // Shorter tiles, since a tile has its bias with it: two blocks fit on a multiprocessor, 259 TFLOP/s
+          // instead of 184.
+          if (problem.bias != Bias::none) {
+            config.block_m = std::min(config.block_m, 32);
+            config.chunk = std::min(config.chunk, config.block_m / config.parts);
+          }
+          config.score_buffers = stages > 2 && config.exchanged() > 0 ? 2 : 1;
+          if (walks_queries(problem, config)) {
+            config.query_warps = queries.warps, config.query_block_n = queries.block_n;
+            config.query_stages = queries.stages;
+          }
+          if (valid(problem, config, target)) return from_struct(fields(), "mma.backward", config);
         }
-        config.score_buffers = stages > 2 && config.exchanged() > 0 ? 2 : 1;
-        config.dq_tiles = config.dq == kAtomics && keys.key_tiles > 1 ? 2 : 1;
-        if (walks_queries(problem, config)) {
-          config.query_warps = queries.warps, config.query_block_n = queries.block_n;
-          config.query_stages = queries.stages;
-        }
-        if (valid(problem, config, target)) return from_struct(fields(), "mma.backward", config);
-      }
   return from_struct(fields(), "mma.backward", config);
 }
 

@@ -45,5 +45,10 @@ TEST(Configuration, AskingForAnUnknownParameterNamesIt) {
   }
 }
 
+TEST(Configuration, NamesItsKernelWithAndWithoutParameters) {
+  EXPECT_EQ(kernel_of("simt.forward{warps=8}"), "simt.forward");
+  EXPECT_EQ(kernel_of("simt.forward"), "simt.forward");
+}
+
 }  // namespace
 }  // namespace fcsa::kernels

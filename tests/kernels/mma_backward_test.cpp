@@ -61,6 +61,15 @@ TEST(MmaBackward, AddsNothingByAtomicsWhereTheProblemIsToBeDeterministic) {
   EXPECT_NE(invalid_reason(family(), p, configuration, h100).find("deterministic"), std::string::npos);
 }
 
+// 16 keys a warp would read every tile from shared memory twice as often.
+TEST(MmaBackward, TakesThirtyTwoKeysAWarpUpTo128ChannelsOnAnH100) {
+  for (const int head_dim : {32, 64, 80, 96, 128}) {
+    Problem p = training();
+    p.head_dim = head_dim, p.nq = p.nk = 4096;
+    EXPECT_EQ(family().baseline(p, target_for_arch("sm_90a")).at("key_tiles"), 2) << head_dim;
+  }
+}
+
 TEST(MmaBackward, LaunchesTheGradientsOfBiasAndScaleOnlyWhereTheyAreWanted) {
   Problem p = training();
   EXPECT_EQ(plan_of(p, {}).count, 3);

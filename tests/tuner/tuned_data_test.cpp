@@ -115,6 +115,18 @@ TEST(Shipping, KeepsTheLatestRaceAndWhatTheTableChoosesElsewhere) {
   EXPECT_EQ(configurations_of(shipped, 1024), (std::set<std::string>{kA, kB, kC}));
 }
 
+TEST(Shipping, LeavesKernelsOutThatTheTableNeverChooses) {
+  const std::string other = "mma.forward{}";
+  History history;
+  history.add(512, kA, 1, "race");
+  history.add(512, kC, 2, "race");
+  history.add(512, other, 3, "race");
+  EXPECT_EQ(configurations_of(history.shipped(), 512), (std::set<std::string>{kA, kC}));
+  history.add(1024, other, 1, "other race");
+  history.add(1024, kC, 2, "other race");
+  EXPECT_EQ(configurations_of(history.shipped(), 512), (std::set<std::string>{kA, kC, other}));
+}
+
 TEST(Shipping, GivesTheTableThatAllTrialsGive) {
   History history;
   for (const int length : {256, 512, 1024, 2048}) {
