@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "tests/cli/program.h"
 #include "tuner/store.h"
@@ -58,14 +59,19 @@ TEST(Explain, ShowsEveryTunedShapeAndWhatLeavingItOutCosts) {
   const auto result = explain({"--json"});
   ASSERT_EQ(result.status, 0) << result.err;
   const auto table = json::parse(result.out);
-  ASSERT_EQ(table["classes"].size(), 12u);
+  std::set<std::string> tuned, tuned_classes;
+  for (const auto& stored : tuner::Store(kRecorded, tuner::Store::Mode::read_only).trials()) {
+    tuned.insert(kernels::to_text(stored.trial.problem));
+    tuned_classes.insert(kernels::class_text(stored.trial.problem));
+  }
+  ASSERT_EQ(table["classes"].size(), tuned_classes.size());
   std::size_t shapes = 0;
   for (const auto& c : table["classes"]) {
     shapes += c["entries"].size();
     EXPECT_EQ(c["left_out"]["priced"].get<int>() + c["left_out"]["unpriced"].get<int>(), c["shapes"]);
     EXPECT_LE(c["worst_regret"], 0.02);
   }
-  EXPECT_EQ(shapes, 93u);
+  EXPECT_EQ(shapes, tuned.size());
 }
 
 TEST(Explain, RefusesADeviceThatNobodyKnows) {
