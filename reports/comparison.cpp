@@ -18,13 +18,9 @@ using Trials = std::vector<const StoredTrial*>;
 
 constexpr std::size_t kShortUuid = 12;  // "GPU-1a2b3c4d"
 
-std::string kernel_of(std::string_view configuration) {
-  return std::string(configuration.substr(0, configuration.find('{')));
-}
-
 // Null for a family that this build doesn't have: databases outlive families.
 const kernels::Family* find_family(std::string_view configuration) {
-  const std::string kernel = kernel_of(configuration);
+  const std::string kernel = kernels::kernel_of(configuration);
   const std::string name = kernel.substr(0, kernel.find('.'));
   for (const auto& family : kernels::families()) {
     if (family->name() == name) return family.get();
@@ -70,12 +66,12 @@ const StoredTrial* find_baseline(const Trials& trials, const StoredTrial* winner
   std::map<std::string, std::string> baselines;
   for (const StoredTrial* trial : trials) {
     if (is_yardstick(configuration(trial))) continue;
-    const std::string kernel = kernel_of(configuration(trial));
+    const std::string kernel = kernels::kernel_of(configuration(trial));
     const auto known = baselines.find(kernel);
     const std::string& text =
         known != baselines.end() ? known->second : baselines[kernel] = baseline_text(kernel, *trial);
     if (text != configuration(trial)) continue;
-    if (winner != nullptr && kernel == kernel_of(configuration(winner))) return trial;
+    if (winner != nullptr && kernel == kernels::kernel_of(configuration(winner))) return trial;
     if (found == nullptr) found = trial;
   }
   return found;

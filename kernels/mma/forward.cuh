@@ -5,6 +5,7 @@
 #include "kernels/mma/forward_block.cuh"
 #include "kernels/mma/forward_loads.cuh"
 #include "kernels/mma/forward_output.cuh"
+#include "kernels/mma/forward_softmax.cuh"
 
 namespace fcsa::kernels::mma {
 

@@ -1,4 +1,4 @@
-// The block of the forward pass: what it has, which rows and keys, the products, the softmax, the loop.
+// The block of the forward pass: what it has, which rows and keys, the products, the loop.
 #pragma once
 
 #include "kernels/common/exp2_polynomial.cuh"
@@ -259,101 +259,16 @@ struct Forward {
 
   // S to logits in base 2, hidden ones -inf.
   template <bool edge>
-  FCSA_DEVICE void logits(int tile, int chunk, Scores& s) const {
-    const int first = warp_n * C.warp_keys() + chunk * C.chunk + 2 * t;
-#pragma unroll
-    for (int n = 0; n < kKeyTiles; ++n) {
-      float4 factor{1, -offset, 1, -offset};
-      if constexpr (kFactors) factor = ptx::load_shared_4(factor_stage(tile) + 8 * (first + 8 * n));
-#pragma unroll
-      for (int m = 0; m < kRowTiles; ++m)
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          float &x = s[m][n][2 * h], &y = s[m][n][2 * h + 1];
-          x = fmaf(x, kNormalise ? factor.x : row_scale[m][h], factor.y);
-          y = fmaf(y, kNormalise ? factor.z : row_scale[m][h], factor.w);
-          const int key = tile * C.block_n + first + 8 * n;
-          if constexpr (T.bias != Bias::none) {
-            const float2 bias = bias_at(m, h, key);
-            x += bias.x;
-            y += bias.y;
-          }
-          if constexpr (edge) {
-            const int limit = key_limit(row_at(m, h));
-            if (key >= limit) x = minus_infinity();
-            if (key + 1 >= limit) y = minus_infinity();
-          }
-        }
-    }
-  }
+  FCSA_DEVICE void logits(int tile, int chunk, Scores& s) const;
 
   // Subtracts the running maximum, raised where a logit is further above it than the headroom.
-  FCSA_DEVICE void subtract_maximum(Scores& s) {
-    float largest[kRowTiles][2];
-    bool above = false;
-#pragma unroll
-    for (int m = 0; m < kRowTiles; ++m)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        largest[m][h] = minus_infinity();
-#pragma unroll
-        for (int n = 0; n < kKeyTiles; ++n)
-          largest[m][h] = fmaxf(largest[m][h], fmaxf(s[m][n][2 * h], s[m][n][2 * h + 1]));
-        above = above || largest[m][h] > row_max[m][h] + kHeadroom;
-      }
-    if (__any_sync(0xffffffffu, above)) raise_maximum(largest);
-#pragma unroll
-    for (int m = 0; m < kRowTiles; ++m)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        // No key seen yet: keep exp2 away from inf - inf.
-        const float reference = row_max[m][h] == minus_infinity() ? 0.0f : row_max[m][h];
-#pragma unroll
-        for (int n = 0; n < kKeyTiles; ++n) {
-          s[m][n][2 * h] -= reference;
-          s[m][n][2 * h + 1] -= reference;
-        }
-      }
-  }
+  FCSA_DEVICE void subtract_maximum(Scores& s);
 
-  FCSA_DEVICE void raise_maximum(const float (&largest)[kRowTiles][2]) {
-#pragma unroll
-    for (int m = 0; m < kRowTiles; ++m)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        float raised = fmaxf(row_max[m][h], largest[m][h]);
-        raised = fmaxf(raised, __shfl_xor_sync(0xffffffffu, raised, 1));
-        raised = fmaxf(raised, __shfl_xor_sync(0xffffffffu, raised, 2));
-        const float factor =
-            raised == minus_infinity() ? 1.0f : ptx::exp2_approximate(row_max[m][h] - raised);
-        row_max[m][h] = raised;
-        row_sum[m][h] *= factor;
-        tensor_sum[m][2 * h] *= factor;
-#pragma unroll
-        for (int c = 0; c < kChannelTiles; ++c) {
-          o[m][c][2 * h] *= factor;
-          o[m][c][2 * h + 1] *= factor;
-        }
-      }
-  }
+  FCSA_DEVICE void raise_maximum(const float (&largest)[kRowTiles][2]);
 
   // S to P in place, and the row sums.
   template <bool edge>
-  FCSA_DEVICE void softmax(int tile, int chunk, Scores& s) {
-    logits<edge>(tile, chunk, s);
-    if constexpr (!kFixed) subtract_maximum(s);
-#pragma unroll
-    for (int m = 0; m < kRowTiles; ++m)
-#pragma unroll
-      for (int n = 0; n < kKeyTiles; ++n)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          float& x = s[m][n][i];
-          x = (4 * n + i) % 8 < C.polynomial ? exp2_polynomial<T.dtype != DType::bf16>(x)
-                                             : ptx::exp2_approximate(x);
-          if constexpr (!C.tensor_sums) row_sum[m][i / 2] += x;
-        }
-  }
+  FCSA_DEVICE void softmax(int tile, int chunk, Scores& s);
 
   // O += P V. The accumulators of S are the A fragments of P: of 16 keys in 16 bits; of 8 in f32, if word t
   // is taken for key 2t and word t + 4 for key 2t + 1, in V as well.

@@ -87,12 +87,11 @@ TEST(CompileNvrtc, CompilesSimtBackwardBaselinesWithoutSpills) {
   expect_all_compile(jobs);
 }
 
-// Two blocks a multiprocessor, and warps that share keys; what takes registers beside the accumulators.
-// `fcsa compile` in scripts/test.sh has the other head dims and architectures.
+// The largest accumulators, and what takes registers beside them.
 TEST(CompileNvrtc, CompilesMmaBackwardBaselines) {
   const auto& family = kernels::family_named("mma");
   std::vector<CompileJob> jobs;
-  for (const int head_dim : {64, 192}) {
+  for (const int head_dim : {64, 128, 192, 256}) {
     kernels::Problem full;
     full.op = kernels::Op::backward, full.dtype = kernels::DType::bf16, full.head_dim = head_dim;
     full.heads = full.kv_heads = 16, full.nq = full.nk = 4096;
