@@ -24,8 +24,11 @@ struct CompilerDescription {
 // C++ without its comments and blank lines; literals are left as they are.
 std::string without_comments(std::string_view source);
 
-// 32 hexadecimal digits: xxh3-128 of the source without comments, its entries, the options, the architecture
-// and the compiler's version. The source hash of a trial and the name of the binary in the cache.
+// 32 hexadecimal digits: xxh3-128.
+std::string content_hash(std::string_view content);
+
+// content_hash of the source without comments, its entries, the options, the architecture and the compiler's
+// version. The source hash of a trial and the name of the binary in the cache.
 std::string source_hash(const kernels::KernelSource& source, const kernels::Target& target,
                         const CompilerDescription& compiler);
 

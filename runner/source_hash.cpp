@@ -101,6 +101,11 @@ std::string without_comments(std::string_view source) {
   return CommentStripper(source).run();
 }
 
+std::string content_hash(std::string_view content) {
+  const XXH128_hash_t hash = XXH3_128bits(content.data(), content.size());
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+}
+
 std::string source_hash(const kernels::KernelSource& source, const kernels::Target& target,
                         const CompilerDescription& compiler) {
   std::string content;
@@ -115,8 +120,7 @@ std::string source_hash(const kernels::KernelSource& source, const kernels::Targ
   add(kernels::to_text(source.kind));
   add(target.arch);
   add(compiler.version);
-  const XXH128_hash_t hash = XXH3_128bits(content.data(), content.size());
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+  return content_hash(content);
 }
 
 }  // namespace fcsa::runner
