@@ -8,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "runner/kernel_code.h"
 #include "runner/source_check.h"
 #include "tuner/dispatch.h"
 #include "tuner/store.h"
@@ -18,8 +19,9 @@ namespace fcsa::cli {
 namespace {
 
 struct DbOptions {
-  std::string db, format = "t4", out, device;
+  std::string db, format = "t4", out, device, file, codes;
   std::vector<std::string> sources;
+  int jobs = 0;
   bool json = false;
 };
 
@@ -76,14 +78,18 @@ std::string read_text(const std::string& file) {
   return std::move(text).str();
 }
 
-std::size_t merge(tuner::Store& store, const std::string& source) {
-  if (!source.ends_with(".json")) return store.merge(tuner::Store(source, tuner::Store::Mode::read_only));
+std::vector<tuner::StoredTrial> tuned_data(const std::string& file) {
   try {
-    return store.merge(tuner::trials_of_tuned_data(read_text(source)));
+    return tuner::trials_of_tuned_data(read_text(file));
   } catch (const std::invalid_argument& error) {
     throw std::runtime_error(
-        fmt::format("{} is no tuned data as `fcsa db ship` writes it: {}", source, error.what()));
+        fmt::format("{} is no tuned data as `fcsa db ship` writes it: {}", file, error.what()));
   }
+}
+
+std::size_t merge(tuner::Store& store, const std::string& source) {
+  if (!source.ends_with(".json")) return store.merge(tuner::Store(source, tuner::Store::Mode::read_only));
+  return store.merge(tuned_data(source));
 }
 
 void add_merge(CLI::App& db, const std::shared_ptr<DbOptions>& options) {
@@ -146,10 +152,91 @@ void add_ship(CLI::App& db, const std::shared_ptr<DbOptions>& options) {
   });
 }
 
+std::vector<runner::KernelCode> compile(const std::vector<tuner::StoredTrial>& trials,
+                                        const DbOptions& options) {
+  runner::CompileOnlyOptions compile_options;
+  compile_options.executable = executable_path();
+  compile_options.compile_jobs = options.jobs;
+  return runner::kernel_codes(trials, compile_options);
+}
+
+// Returns how many kernels have no code.
+std::size_t print_codes(const DbOptions& options) {
+  const auto trials = options.file.ends_with(".json")
+                          ? tuned_data(options.file)
+                          : tuner::Store(options.file, tuner::Store::Mode::read_only).trials();
+  std::string lines;
+  std::size_t failed = 0, measured = 0;
+  const auto codes = compile(trials, options);
+  for (const auto& code : codes) {
+    lines += runner::to_json(code) + "\n";
+    measured += code.measured();
+    if (code.error.empty()) continue;
+    ++failed;
+    fmt::print(stderr, "{} {} {}: {}\n", code.arch, code.problem_class, code.configuration, code.error);
+  }
+  write_text(lines, options.out);
+  fmt::print(stderr, "{}: {} kernels, {} of them measured with this build's source, {} failed\n",
+             options.file, codes.size(), measured, failed);
+  return failed;
+}
+
+void add_codes(CLI::App& db, const std::shared_ptr<DbOptions>& options, Context& context) {
+  auto* command = db.add_subcommand(
+      "codes",
+      "Compiles the kernels of a database's CUDA trials with NVRTC, without a GPU: hashes of their machine "
+      "code, one JSON object a line, for `fcsa db restamp` of another build");
+  command->add_option("file", options->file, "Database, or .json file of tuned data")->required();
+  command->add_option("--out", options->out, "File to write [standard output]");
+  command->add_option("--jobs", options->jobs, "Compile processes [one per core]");
+  command->callback([options, &context] {
+    if (print_codes(*options) > 0) context.exit_status = 1;
+  });
+}
+
+std::vector<runner::KernelCode> read_codes(const std::string& file) {
+  try {
+    return runner::kernel_codes_from_json(read_text(file));
+  } catch (const std::invalid_argument& error) {
+    throw std::runtime_error(fmt::format("{} is not what `fcsa db codes` writes: {}", file, error.what()));
+  }
+}
+
+// Returns how many trials are stale still.
+std::size_t restamp(const DbOptions& options) {
+  const auto before = read_codes(options.codes);
+  const auto trials = tuned_data(options.file);
+  const auto result = runner::restamp(trials, before, compile(trials, options));
+  if (result.restamped > 0) write_text(tuner::to_tuned_data(result.trials), options.file);
+  const std::size_t stale = trials.size() - result.valid - result.restamped;
+  fmt::print("{}: {} of {} trials restamped, {} were valid already, {} are stale\n", options.file,
+             result.restamped, trials.size(), result.valid, stale);
+  for (const auto& [problem_class, configuration, reason, count] : result.stale)
+    fmt::print("  {} of {} {}: {}\n", count, problem_class, configuration, reason);
+  return stale;
+}
+
+void add_restamp(CLI::App& db, const std::shared_ptr<DbOptions>& options, Context& context) {
+  auto* command =
+      db.add_subcommand("restamp",
+                        "Tuned data that is stale by the text of its kernels only: gives this build's source "
+                        "hash to the trials "
+                        "whose machine code is what the build with the former sources made. Without a GPU");
+  command
+      ->add_option("--codes", options->codes,
+                   "What `fcsa db codes` of the build with the former sources wrote about the same file")
+      ->required();
+  command->add_option("file", options->file, "File of tuned data (.json), changed in place")->required();
+  command->add_option("--jobs", options->jobs, "Compile processes [one per core]");
+  command->callback([options, &context] {
+    if (restamp(*options) > 0) context.exit_status = 1;
+  });
+}
+
 }  // namespace
 
-void add_db(CLI::App& app, Context&) {
-  auto* command = app.add_subcommand("db", "Looks into, exports and merges tuning databases");
+void add_db(CLI::App& app, Context& context) {
+  auto* command = app.add_subcommand("db", "Looks into, exports, merges and ships tuning databases");
   auto options = std::make_shared<DbOptions>();
   command->require_subcommand(1);
   command->fallthrough();
@@ -158,6 +245,8 @@ void add_db(CLI::App& app, Context&) {
   add_export(*command, options);
   add_merge(*command, options);
   add_ship(*command, options);
+  add_codes(*command, options, context);
+  add_restamp(*command, options, context);
 }
 
 }  // namespace fcsa::cli

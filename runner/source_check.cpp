@@ -66,8 +66,13 @@ std::string how_to_renew(const std::string& file, const std::vector<StoredTrial>
   return fmt::format(
       "{}: {} of {} trials were measured with other kernel sources than this build's ({}). Measure them "
       "again "
-      "on a {}, and make the file again:\n  {}\n  fcsa db --db FILE ship --device '{}' --out {}\n",
-      file, stale.size(), trials.size(), kernels, device, fmt::join(commands, "\n  "), device, file);
+      "on a {}, and make the file again:\n  {}\n  fcsa db --db FILE ship --device '{}' --out {}\n"
+      "If only the text of these kernels changed, not their machine code, no GPU is needed: `fcsa db codes` "
+      "of "
+      "a build of the former sources, then `fcsa db restamp` of this one:\n"
+      "  fcsa db codes {} --out codes.jsonl\n  fcsa db restamp --codes codes.jsonl {}\n",
+      file, stale.size(), trials.size(), kernels, device, fmt::join(commands, "\n  "), device, file, file,
+      file);
 }
 
 }  // namespace fcsa::runner

@@ -13,7 +13,8 @@ namespace fcsa::runner {
 std::vector<const tuner::StoredTrial*> stale_trials(const std::vector<tuner::StoredTrial>& trials);
 
 // For people: how much of a file of tuned data is stale, and the commands that measure it again and make the
-// file. Precondition: `stale` of `trials`, at least one.
+// file, or give it this build's hashes where the machine code is what it was. Precondition: `stale` of
+// `trials`, at least one.
 std::string how_to_renew(const std::string& file, const std::vector<tuner::StoredTrial>& trials,
                          const std::vector<const tuner::StoredTrial*>& stale);
 

@@ -67,7 +67,12 @@ TEST(SourceCheck, SaysHowToMeasureAgainAndMakeTheFile) {
       "data/sm_90/h100.json: 2 of 3 trials were measured with other kernel sources than this build's (2 of "
       "mma.forward). Measure them again on a NVIDIA H100, and make the file again:\n"
       "  fcsa tune --family mma --db FILE\n"
-      "  fcsa db --db FILE ship --device 'NVIDIA H100' --out data/sm_90/h100.json\n");
+      "  fcsa db --db FILE ship --device 'NVIDIA H100' --out data/sm_90/h100.json\n"
+      "If only the text of these kernels changed, not their machine code, no GPU is needed: `fcsa db codes` "
+      "of "
+      "a build of the former sources, then `fcsa db restamp` of this one:\n"
+      "  fcsa db codes data/sm_90/h100.json --out codes.jsonl\n"
+      "  fcsa db restamp --codes codes.jsonl data/sm_90/h100.json\n");
 }
 
 // What one family's data is worth must not depend on another family's sources.
