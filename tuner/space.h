@@ -18,7 +18,7 @@ class Space {
   // Throws std::invalid_argument when the product of the parameters is above kLargestProduct.
   Space(const kernels::Family& family, const kernels::Problem& problem, const kernels::Target& target);
 
-  static constexpr std::uint64_t kLargestProduct = 1'000'000'000;
+  static constexpr std::uint64_t kLargestProduct = 1'000'000'000'000;
 
   const kernels::Family& family() const { return *family_; }
   const std::vector<kernels::Parameter>& parameters() const { return parameters_; }

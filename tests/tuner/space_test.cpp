@@ -6,6 +6,7 @@
 #include <set>
 #include <stdexcept>
 
+#include "kernels/families.h"
 #include "tests/tuner/fake_family.h"
 
 namespace fcsa::tuner {
@@ -40,6 +41,17 @@ TEST(Space, HoldsTheProductOfAllValuesInLexicographicOrder) {
                                              "toy.forward{a=2,b=20}", "toy.forward{a=2,b=40}"};
   EXPECT_EQ(texts(space), expected);
   EXPECT_EQ(space.total(), 6u);
+}
+
+TEST(Space, HoldsTheParametersOfEveryFamily) {
+  for (const auto& family : kernels::families())
+    for (const auto op : {kernels::Op::forward, kernels::Op::backward})
+      for (const auto& target : {kernels::target_for_arch("sm_90a"), kernels::target_for_arch("avx2")}) {
+        kernels::Problem problem;  // one that leaves few configurations to enumerate
+        problem.op = op, problem.dtype = kernels::DType::bf16, problem.head_dim = 256;
+        if (family->device_kind() != target.kind || !family->unsupported(problem, target).empty()) continue;
+        EXPECT_GT(Space(*family, problem, target).size(), 0u) << kernels::kernel_name(*family, op);
+      }
 }
 
 TEST(Space, LeavesOutWhatAConstraintForbidsAndCountsItByReason) {
