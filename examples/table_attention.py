@@ -95,9 +95,9 @@ class Kernel:
 
 
 def encoded_maps(maps, pointers):
-    memory = ctypes.create_string_buffer(64 + 3 * 128)  # CUtensorMap: 128 bytes, aligned to 64
+    memory = ctypes.create_string_buffer(64 + 4 * 128)  # CUtensorMap: 128 bytes, aligned to 64; kernels have four
     start = -ctypes.addressof(memory) % 64
-    encoded = (ctypes.c_char * (3 * 128)).from_buffer(memory, start)
+    encoded = (ctypes.c_char * (4 * 128)).from_buffer(memory, start)
     for i, entry in enumerate(maps):
         rank, swizzle = len(entry["size"]), {32: 1, 64: 2, 128: 3}[entry["swizzle_bytes"]]
         check("cuTensorMapEncodeTiled", ctypes.c_void_p(ctypes.addressof(encoded) + 128 * i), 1, rank,

@@ -97,7 +97,7 @@ json kernel_json(const Emission& emission, std::size_t index) {
 }
 
 json map_json(const kernels::TensorMap& map) {
-  const char* names[] = {"q", "k", "v", "workspace"};
+  const char* names[] = {"q", "k", "v", "workspace", "o"};
   const auto rank = static_cast<std::size_t>(map.rank);
   return {{"tensor", names[map.tensor]},
           {"first_byte", map.first_byte},

@@ -76,6 +76,17 @@ FCSA_DEVICE void store_matrices(unsigned address, const uint4& words) {
                : "memory");
 }
 
+// Of 8 bf16 the sums of squares of those in the low halves and of those in the high halves, each rounded to
+// bf16 four times: half the instructions of sums in f32. f16 has not the range for it.
+FCSA_DEVICE unsigned squares_of_pairs(const uint4& words) {
+  unsigned sums;
+  asm("mul.rn.bf16x2 %0, %1, %1;" : "=r"(sums) : "r"(words.x));
+  asm("fma.rn.bf16x2 %0, %1, %1, %0;" : "+r"(sums) : "r"(words.y));
+  asm("fma.rn.bf16x2 %0, %1, %1, %0;" : "+r"(sums) : "r"(words.z));
+  asm("fma.rn.bf16x2 %0, %1, %1, %0;" : "+r"(sums) : "r"(words.w));
+  return sums;
+}
+
 // Gives registers to or takes them from the pool of the block: executed by whole warpgroups.
 template <int registers>
 FCSA_DEVICE void keep_registers() {
@@ -116,6 +127,28 @@ FCSA_DEVICE void copy_box_multicast(unsigned to, const void* map, unsigned barri
       "[%1, {%4, %5, %6, %7}], [%2], %3;" ::"r"(to),
       "l"(map), "r"(barrier), "h"(blocks), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
       : "memory");
+}
+
+// A box from shared memory to a tensor of rank 4 or 5; what lies outside of it isn't written. Copies of a
+// thread since the last commit are a group; the shared memory may be written again when its groups have been
+// read, and must last until then.
+FCSA_DEVICE void store_box(const void* map, unsigned from, int c0, int c1, int c2, int c3) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map),
+      "r"(from), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+      : "memory");
+}
+FCSA_DEVICE void store_box(const void* map, unsigned from, int c0, int c1, int c2, int c3, int c4) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5, %6}], [%1];" ::"l"(map),
+      "r"(from), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4)
+      : "memory");
+}
+FCSA_DEVICE void store_commit() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+FCSA_DEVICE void wait_until_stores_have_read() {
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
 }
 
 // `bytes`, a multiple of 16, from and to multiples of 16.

@@ -69,11 +69,11 @@ struct Args {
   float eps = 1e-12f;  // norms are clamped to at least this
 };
 
-// Boxes of a tensor that the tensor memory accelerator (sm_90 and later) copies: what
+// Boxes of a tensor that the tensor memory accelerator (sm_90 and later) copies, from there or to there: what
 // cuTensorMapEncodeTiled is given. Innermost dimension first, whose elements are contiguous; elements have 2
-// bytes, and what lies outside of the tensor reads as zero.
+// bytes; what lies outside of the tensor reads as zero, and isn't written.
 struct TensorMap {
-  enum Tensor : int { q, k, v, workspace };
+  enum Tensor : int { q, k, v, workspace, o };
   int tensor = q;                  // of Args
   long long first_byte = 0;        // from the start of that tensor
   int rank = 4;                    // 4 or 5
@@ -85,7 +85,7 @@ struct TensorMap {
 
 // Encoded maps, the second parameter of kernels that use them: CUtensorMap each.
 struct alignas(64) TensorMaps {
-  static constexpr int kMost = 3;
+  static constexpr int kMost = 4;
   unsigned long long map[kMost][16];
 };
 
@@ -120,6 +120,7 @@ FCSA_HD inline const void* start_of(const TensorMap& map, const Args& args) {
   const void* tensor = map.tensor == TensorMap::q   ? args.q
                        : map.tensor == TensorMap::k ? args.k
                        : map.tensor == TensorMap::v ? args.v
+                       : map.tensor == TensorMap::o ? args.o
                                                     : args.workspace;
   return static_cast<const char*>(tensor) + map.first_byte;
 }

@@ -33,14 +33,17 @@ struct ForwardConfig {
   int slice = 0;           // keys whose P V is issued as soon as their P is there; 0: all of a tile at once
   int ping_pong = 0;       // 1: warpgroups issue their products in turn
   int q_in_registers = 0;  // 0: Q is read from shared memory by every product
+  int q_buffers = 1;       // tiles of Q in flight
   int scale_queries = 1;   // 1/|q| and the scale go 1: into Q, which is rounded again, 0: into S
   int key_norms = kProducer;
   int producer_registers = 40;  // of a thread; norms need enough for several loads under way
   int persistent = 1;           // 1: one block for each multiprocessor takes tile after tile
   int min_blocks = 1;           // blocks a multiprocessor should hold
   int cluster = 1;              // blocks of consecutive tiles that share what they copy of K and V
-  int pack_heads = 0;           // 1: rows of a tile are those of all query heads that share a key/value head
-  int head_group = 0;           // heads whose tiles are worked on at the same time; 0: all
+  int split = 1;                // blocks that share the keys of one tile, and add up through a cluster
+  int tma_store = 0;    // O leaves 1: through Q's place in shared memory, by the TMA, 0: from registers
+  int pack_heads = 0;   // 1: rows of a tile are those of all query heads that share a key/value head
+  int head_group = 0;   // heads whose tiles are worked on at the same time; 0: all
   int polynomial = 0;   // of 8 exponentials, how many by polynomial on the CUDA cores instead of the MUFU
   int tensor_sums = 0;  // 1: row sums by the tensor cores, as 8 more columns of V, all ones; 0: CUDA cores
   int paired = 1;  // causal: a long and a short tile of a head are one piece of work, all of which are alike
@@ -49,6 +52,8 @@ struct ForwardConfig {
   FCSA_HD constexpr int block_m() const { return kRows * warpgroups; }
   FCSA_HD constexpr int threads() const { return 128 * (warpgroups + 1); }
 
+  // Tried and removed: S of the next tile of queries issued before the last P V of this one was 2% slower
+  // (H200, D = 128, N = 512 and 4k); what is left between tiles of queries is hidden by the other warpgroups.
   // Measured at D = 128, N = 4k, full, in TFLOP/s: heads in groups of 1 676, all at once 559 (their K and V
   // don't fit the L2 cache); clusters of two 578 to 663 where one block has 638 to 715; turns 676, without
   // 645. At D = 64 the exponentials by polynomial give 497 where the MUFU alone gives 572, and row sums by
@@ -100,11 +105,20 @@ struct ForwardConfig {
   FCSA_HD constexpr int ones_bytes(const Traits& t) const {
     return tensor_sums ? 16 * panel_row_bytes(t) : 0;
   }
-  FCSA_HD constexpr int barriers() const { return 2 + 5 * stages; }
+  // With keys split: a row of a block's part, O, its sum and its maximum in f32, where Q, K and V were.
+  FCSA_HD static constexpr int part_pitch(const Traits& t) { return 4 * t.head_dim + 16; }
+  FCSA_HD constexpr int part_bytes(const Traits& t) const { return block_m() * part_pitch(t); }
+  FCSA_HD constexpr int tiles_bytes(const Traits& t) const {
+    return q_buffers * warpgroups * q_bytes(t) + 2 * stages * tile_bytes(t);
+  }
+  FCSA_HD constexpr int barriers() const { return 2 * q_buffers + 5 * stages; }
+  // Tasks that a warp may still read: those whose Q is in flight, the one before, which is being written, and
+  // one more, since a warp may be behind the one that frees Q for its warpgroup.
+  static constexpr int kTaskSlots = 4, kTaskBytes = 32;
   FCSA_HD constexpr int smem_bytes(const Traits& t) const {
     const int alignment = 1024;  // of swizzled tiles
-    return alignment + warpgroups * q_bytes(t) + stages * (2 * tile_bytes(t) + factor_bytes(t)) +
-           ones_bytes(t) + 8 * (barriers() + stages) + 128 * warpgroups;
+    return alignment + tiles_bytes(t) + stages * factor_bytes(t) + ones_bytes(t) +
+           8 * (barriers() + barriers() % 2 + stages + stages % 2) + kTaskBytes * kTaskSlots;
   }
 
   // Workspace: normalised tensors; factors for every key [batch, kv_heads, padded_keys] x factor_floats, f32;
@@ -123,6 +137,8 @@ struct ForwardConfig {
     w.bytes = w.counts + (shares_factors(t) ? 4LL * args.batch * args.kv_heads : 0);
     return w;
   }
+
+  FCSA_HD constexpr int cluster_blocks() const { return cluster * split; }
 
   // Query heads whose rows share a tile, which has to hold whole queries of all of them; tiles of rows of
   // each; what one block (or cluster) works on at a time.
@@ -150,12 +166,15 @@ struct ForwardConfig {
   static constexpr int kClearThreads = 256;  // of a block of clear_counts
 
   FCSA_HD constexpr TensorMap row_map(const Traits& t, const Args& args, int tensor, int rows) const {
-    const bool query = tensor == TensorMap::q;
-    Strides s = query ? args.q_strides : tensor == TensorMap::k ? args.k_strides : args.v_strides;
+    const bool query = tensor == TensorMap::q || tensor == TensorMap::o;
+    Strides s = tensor == TensorMap::q   ? args.q_strides
+                : tensor == TensorMap::k ? args.k_strides
+                : tensor == TensorMap::v ? args.v_strides
+                                         : args.o_strides;
     const int heads = query ? args.heads : args.kv_heads, length = query ? args.nq : args.nk;
     TensorMap map;
     map.tensor = tensor;
-    if (normalises_first(t) && tensor != TensorMap::v) {
+    if (normalises_first(t) && (tensor == TensorMap::q || tensor == TensorMap::k)) {
       const NormalisedTensors tensors = normalised_tensors(t, args);
       map.tensor = TensorMap::workspace;
       map.first_byte = query ? tensors.q : tensors.k;
@@ -185,14 +204,17 @@ struct ForwardConfig {
     return map;
   }
 
-  // Kernels: 0 forward, 1 key_factors, 2 normalise, 3 clear_counts. Maps: 0 q, 1 k, 2 v.
+  FCSA_HD constexpr int maps() const { return tma_store ? 4 : 3; }
+
+  // Kernels: 0 forward, 1 key_factors, 2 normalise, 3 clear_counts. Maps: 0 q, 1 k, 2 v, 3 o.
   FCSA_HD constexpr LaunchPlan plan(const Traits& t, const Args& args) const {
     LaunchPlan plan;
     plan.workspace_bytes = workspace(t, args).bytes;
-    plan.map_count = 3;
+    plan.map_count = maps();
     plan.maps[0] = row_map(t, args, TensorMap::q, kRows);
     plan.maps[1] = row_map(t, args, TensorMap::k, block_n / cluster);
     plan.maps[2] = row_map(t, args, TensorMap::v, block_n / cluster);
+    if (tma_store) plan.maps[3] = row_map(t, args, TensorMap::o, kRows);
     if (normalises_first(t)) plan.steps[plan.count++] = normalise_launch(2, t, args);
     if (shares_factors(t)) {
       Launch& clear = plan.steps[plan.count++];
@@ -208,7 +230,7 @@ struct ForwardConfig {
     }
     Launch& forward = plan.steps[plan.count++];
     forward.kernel = 0;
-    forward.grid_x = static_cast<unsigned>(cluster * work_count(t, args));
+    forward.grid_x = static_cast<unsigned>(cluster_blocks() * work_count(t, args));
     forward.threads = static_cast<unsigned>(threads());
     forward.smem_bytes = static_cast<unsigned>(smem_bytes(t));
     forward.blocks_per_multiprocessor = persistent ? static_cast<unsigned>(min_blocks) : 0;

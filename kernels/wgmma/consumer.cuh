@@ -4,12 +4,14 @@
 #include "kernels/common/exp2_polynomial.cuh"
 #include "kernels/common/hopper.cuh"
 #include "kernels/common/key_factors.cuh"
+#include "kernels/common/partial_row.cuh"
 #include "kernels/common/ptx.cuh"
 #include "kernels/wgmma/schedule.cuh"
 
 namespace fcsa::kernels::wgmma {
 
 constexpr int kFirstTurn = 1;       // named barriers 1 to 4: whose turn it is to issue products
+constexpr int kConsumers = 5;       // all warpgroups that compute
 constexpr int kFirstWarpgroup = 8;  // 8 to 11: one warpgroup
 
 template <Traits T, ForwardConfig C>
@@ -32,14 +34,15 @@ struct Consumer {
   static constexpr float kHeadroom = 8.0f;
 
   const Args& args;
+  const TensorMaps& maps;
   const Layout shared;
   const int rank, warpgroup, warp;
   int lane, g, t;
   const float offset;
   // Of the tile whose P V is to be issued next.
   Cursor<C.stages> at;
-  unsigned q_parity = 0;
-  int slot = 0;  // where `rows` are kept
+  QueryCursor<C> queries{~0u};  // the current tile of queries
+  int first_tile = 0;           // of keys, where these are split: tiles are counted from it
 
   // Of the current tile of queries, for the two rows of a thread.
   float row_scale[2], row_sum[2], row_max[2], rescale[2];
@@ -49,8 +52,10 @@ struct Consumer {
   unsigned p[kSlices][4];
   float o[C.output_columns(T) / 2];  // with tensor_sums the sums of the rows come last
 
-  FCSA_DEVICE Consumer(const Args& arguments, const Layout& layout, int cluster_rank)
+  FCSA_DEVICE Consumer(const Args& arguments, const TensorMaps& tensor_maps, const Layout& layout,
+                       int cluster_rank)
       : args(arguments),
+        maps(tensor_maps),
         shared(layout),
         rank(cluster_rank),
         // By a shuffle, so that the compiler knows that all lanes agree and keeps them in uniform registers.
@@ -107,23 +112,11 @@ struct Consumer {
     }
   };
 
-  // They are kept in shared memory, those of the tile before as well: in the loop over keys registers are
-  // scarce.
-  FCSA_DEVICE void park(const Work& work) {
-    slot ^= 1;
-    const unsigned to = shared.work_of(warpgroup, warp, slot);
-    __syncwarp();
-    if (lane == 0) {
-      ptx::store_shared(to, static_cast<unsigned>(work.batch));
-      ptx::store_shared(to + 4, static_cast<unsigned>(work.first_head));
-      ptx::store_shared(to + 8, static_cast<unsigned>(work.first_row + ForwardConfig::kRows * warpgroup));
-    }
-    __syncwarp();
-  }
-  FCSA_DEVICE Rows rows(int of_slot) const {
-    const unsigned from = shared.work_of(warpgroup, warp, of_slot);
-    return {static_cast<int>(ptx::load_shared_word(from)), static_cast<int>(ptx::load_shared_word(from + 4)),
-            static_cast<int>(ptx::load_shared_word(from + 8)), C.packed(args)};
+  // Not kept: in the loop over keys registers are scarce.
+  FCSA_DEVICE Rows rows(const QueryCursor<C>& of) const {
+    const uint4 task = ptx::load_shared_words(shared.task(of.slot()));
+    return {static_cast<int>(task.x), static_cast<int>(task.y),
+            static_cast<int>(task.z) + ForwardConfig::kRows * warpgroup, C.packed(args)};
   }
   FCSA_DEVICE int row_at(const Rows& tile, int half) const {
     return tile.first_row + 16 * warp + 8 * half + g;
@@ -135,12 +128,14 @@ struct Consumer {
       row_sum[h] = 0;
       row_max[h] = minus_infinity();
     }
+#pragma unroll
+    for (int i = 0; i < C.output_columns(T) / 2; ++i) o[i] = 0;
   }
 
   // Rows of Q of this warp: where a row starts, and what the place of a piece of 16 bytes in it is combined
   // with. The pattern repeats every 8 rows.
-  FCSA_DEVICE unsigned query_row(int row) const {
-    return shared.q_of(warpgroup) + (16 * warp + row) * kRowBytes;
+  FCSA_DEVICE unsigned query_row(int row, const QueryCursor<C>& of) const {
+    return shared.q_of(of.buffer(), warpgroup) + (16 * warp + row) * kRowBytes;
   }
   FCSA_DEVICE static unsigned permuted(int row, int piece) {
     const unsigned start = row % 8 * kRowBytes;
@@ -151,85 +146,31 @@ struct Consumer {
     return step / kPanelSteps * ForwardConfig::kRows * kRowBytes + (step % kPanelSteps * 32 ^ permutation);
   }
 
-  // Rows of Q of this warp as ldmatrix gives them, 16 channels at a time.
+  // Where a lane has its part of 16 channels of the rows of this warp for ldmatrix and stmatrix.
+  FCSA_DEVICE unsigned matrices(int step, const QueryCursor<C>& of) const {
+    return query_row(lane % 16, of) + step_offset(step, permuted(lane, lane / 16));
+  }
   FCSA_DEVICE uint4 load_queries(int step) const {
-    return ptx::load_matrices(query_row(lane % 16) + step_offset(step, permuted(lane, lane / 16)));
+    return ptx::load_matrices(matrices(step, queries));
   }
 
   // scale * log2(e), and with normalisation over |q|, of the two rows of a thread: a factor of S, or of Q
   // itself, which is then rounded like normalised rows would be. `load` gives the words of a step.
   template <typename Load>
-  FCSA_DEVICE void take_scale(Load load) {
-    const Rows tile = rows(slot);
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int head = min(tile.head_of(row_at(tile, h)), args.heads - 1);
-      row_scale[h] = kLog2E * (T.head_scale ? args.head_scale[head] : args.scale);
-    }
-    if constexpr (!kNormalise) return;
-    float squares[2] = {0, 0};
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      const uint4 a = load(step);
-      squares[0] = add_squares<T.dtype>(a.x, add_squares<T.dtype>(a.z, squares[0]));
-      squares[1] = add_squares<T.dtype>(a.y, add_squares<T.dtype>(a.w, squares[1]));
-    }
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 1);
-      squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 2);
-      row_scale[h] *= inverse_norm(squares[h], args.eps);
-    }
-  }
-  FCSA_DEVICE void take_scale() {
-    take_scale([&](int step) { return load_queries(step); });
-  }
+  FCSA_DEVICE void take_scale(Load load);
+  FCSA_DEVICE void take_scale();
 
-  FCSA_DEVICE uint4 scaled(const uint4& a) const {
-    unsigned words[4] = {a.x, a.y, a.z, a.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float2 x = ptx::unpack<T.dtype>(words[i]);
-      words[i] = ptx::pack<T.dtype>(x.x * row_scale[i % 2], x.y * row_scale[i % 2]);
-    }
-    return {words[0], words[1], words[2], words[3]};
-  }
+  FCSA_DEVICE uint4 scaled(const uint4& a) const;
 
   // Q of a tile, where it is to be: scaled, in registers, or as it has arrived.
-  FCSA_DEVICE void prepare_queries() {
-    hopper::barrier_wait(shared.q_full(), q_parity);
-    q_parity ^= 1u;
-    if constexpr (!kScaleQueries && !C.q_in_registers) return;
-    // While norms are computed rows are kept, where there are registers, or read again.
-    constexpr bool kKeep =
-        T.head_dim <= 128 &&
-        C.consumer_registers() >= C.output_columns(T) / 2 + C.block_n / 4 + T.head_dim / 4 + 48;
-    uint4 kept[kKeep ? kSteps : 1];
-    if constexpr (kKeep)
-#pragma unroll
-      for (int step = 0; step < kSteps; ++step) kept[step] = load_queries(step);
-    const auto load = [&](int step) { return kKeep ? kept[kKeep ? step : 0] : load_queries(step); };
-    if constexpr (kScaleQueries) take_scale(load);
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      const uint4 a = kScaleQueries ? scaled(load(step)) : load(step);
-      if constexpr (C.q_in_registers) {
-        q[step][0] = a.x, q[step][1] = a.y, q[step][2] = a.z, q[step][3] = a.w;
-      } else {
-        hopper::store_matrices(query_row(lane % 16) + step_offset(step, permuted(lane, lane / 16)), a);
-      }
-    }
-    if constexpr (C.q_in_registers) {
-      sync_warpgroup();
-      release_queries();
-    } else {
-      hopper::fence_async();
-      sync_warpgroup();
-    }
-  }
+  FCSA_DEVICE void prepare_queries();
 
-  FCSA_DEVICE void release_queries() const {
-    if (threadIdx.x % 128 == 0) hopper::barrier_arrive(shared.q_free());
+  FCSA_DEVICE void release_queries(const QueryCursor<C>& of) const {
+    if (threadIdx.x % 128 == 0) hopper::barrier_arrive(shared.q_free(of.buffer()));
+  }
+  // All scores of the current tile of queries are there.
+  FCSA_DEVICE void leave_queries() const {
+    if constexpr (!C.q_in_registers && !C.tma_store) release_queries(queries);
   }
 
   // S = Q K^T, asynchronously.
@@ -237,7 +178,7 @@ struct Consumer {
     hopper::barrier_wait(shared.k_full(keys.stage), keys.parity);
     wait_turn();
     const auto k = hopper::operand(shared.k_tile(keys.stage), kRowBytes, 16);
-    const auto a = hopper::operand(shared.q_of(warpgroup), kRowBytes, 16);
+    const auto a = hopper::operand(shared.q_of(queries.buffer(), warpgroup), kRowBytes, 16);
     // The first product overwrites S: what was there need not be kept until then.
 #pragma unroll
     for (int i = 0; i < C.block_n / 2; ++i) s[i] = 0;
@@ -275,50 +216,21 @@ struct Consumer {
     hopper::wgmma_commit();
   }
 
-  // S of a slice of a tile, whose factors are in `stage`, to logits in base 2, hidden ones -inf.
+  // What the logits of a slice need of its keys: x and y of the two keys of a thread, twice. Loaded a slice
+  // ahead, the first while S is computed: products are issued between slices, and the compiler doesn't move
+  // loads across those.
+  struct Factors {
+    float4 of[2];
+  };
+  Factors factors;
+  FCSA_DEVICE Factors load_factors(int slice, int stage) const;
+
+  // S of a slice of a tile, whose factors are those loaded last, to logits in base 2, hidden ones -inf.
   template <bool edge>
-  FCSA_DEVICE void logits(int slice, int tile, int stage) {
-    int limit[2] = {0, 0};
-    if constexpr (edge) {
-      const Rows place = rows(slot);
-#pragma unroll
-      for (int h = 0; h < 2; ++h)
-        limit[h] = place.key_limit(args, row_at(place, h)) - tile * C.block_n - 2 * t;
-    }
-#pragma unroll
-    for (int i = 2 * slice; i < 2 * slice + 2; ++i) {
-      float4 factor{1, -offset, 1, -offset};  // x and y of two keys
-      const unsigned from = shared.factor_tile(stage) + 4 * C.factor_floats(T) * (8 * i + 2 * t);
-      if constexpr (T.key_mask) {
-        factor = ptx::load_shared_4(from);
-      } else if constexpr (kFactors) {
-        const float2 inverse = ptx::load_shared_2(from);
-        factor.x = inverse.x;
-        factor.z = inverse.y;
-      }
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        float &x = s[4 * i + 2 * h], &y = s[4 * i + 2 * h + 1];
-        const float row = kScaleQueries ? 1.0f : row_scale[h];
-        x = fmaf(x, kNormalise ? row * factor.x : row, factor.y);
-        y = fmaf(y, kNormalise ? row * factor.z : row, factor.w);
-        if constexpr (edge) {
-          if (8 * i >= limit[h]) x = minus_infinity();
-          if (8 * i + 1 >= limit[h]) y = minus_infinity();
-        }
-      }
-    }
-  }
+  FCSA_DEVICE void logits(int slice, int tile, int stage);
 
   // Logits to P in place, and the row sums.
-  FCSA_DEVICE void exponentials(int slice) {
-#pragma unroll
-    for (int i = 8 * slice; i < 8 * slice + 8; ++i) {
-      s[i] =
-          i % 8 < C.polynomial ? exp2_polynomial<T.dtype != DType::bf16>(s[i]) : ptx::exp2_approximate(s[i]);
-      if constexpr (!C.tensor_sums) row_sum[i / 2 % 2] += s[i];
-    }
-  }
+  FCSA_DEVICE void exponentials(int slice);
 
   FCSA_DEVICE void pack(int slice) {
 #pragma unroll
@@ -328,45 +240,18 @@ struct Consumer {
 
   // Subtracts the running maximum, raised where a logit is further above it than the headroom; then O is to
   // be rescaled.
-  FCSA_DEVICE void subtract_maximum() {
-    float largest[2] = {minus_infinity(), minus_infinity()};
-#pragma unroll
-    for (int i = 0; i < C.block_n / 2; ++i) largest[i / 2 % 2] = fmaxf(largest[i / 2 % 2], s[i]);
-    raised =
-        __any_sync(0xffffffffu, largest[0] > row_max[0] + kHeadroom || largest[1] > row_max[1] + kHeadroom);
-    if (raised) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        float top = fmaxf(row_max[h], largest[h]);
-        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
-        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-        rescale[h] = top == minus_infinity() ? 1.0f : ptx::exp2_approximate(row_max[h] - top);
-        row_max[h] = top;
-        row_sum[h] *= rescale[h];
-      }
-    }
-    // No key seen yet: keep exp2 away from inf - inf.
-    const float reference[2] = {row_max[0] == minus_infinity() ? 0.0f : row_max[0],
-                                row_max[1] == minus_infinity() ? 0.0f : row_max[1]};
-#pragma unroll
-    for (int i = 0; i < C.block_n / 2; ++i) s[i] -= reference[i / 2 % 2];
-  }
+  FCSA_DEVICE void subtract_maximum();
 
   // While no product is adding to O.
-  FCSA_DEVICE void rescale_output() {
-    if constexpr (!kFixed) {
-      if (!raised) return;
-#pragma unroll
-      for (int i = 0; i < C.output_columns(T) / 2; ++i) o[i] *= rescale[i / 2 % 2];
-    }
-  }
+  FCSA_DEVICE void rescale_output();
 
   // Waits for S (and at most `pending` later products), and lets K go.
   template <int pending>
   FCSA_DEVICE void take_scores(const Cursor<C.stages>& keys) {
+    if constexpr (kFactors) hopper::barrier_wait(shared.factors_full(keys.stage), keys.parity);
+    factors = load_factors(0, keys.stage);
     hopper::wgmma_wait<pending>();
     hopper::pin(s);
-    if constexpr (kFactors) hopper::barrier_wait(shared.factors_full(keys.stage), keys.parity);
     release_keys(keys);
   }
 
@@ -383,18 +268,7 @@ struct Consumer {
   }
 
   template <bool edge>
-  FCSA_DEVICE void softmax(int tile, int stage) {
-#pragma unroll
-    for (int slice = 0; slice < kSlices; ++slice) {
-      logits<edge>(slice, tile, stage);
-      if constexpr (kFixed) exponentials(slice);
-    }
-    if constexpr (!kFixed) {
-      subtract_maximum();
-#pragma unroll
-      for (int slice = 0; slice < kSlices; ++slice) exponentials(slice);
-    }
-  }
+  FCSA_DEVICE void softmax(int tile, int stage);
 
   FCSA_DEVICE void pack_all() {
 #pragma unroll
@@ -423,11 +297,12 @@ struct Consumer {
     take_scores<0>(at);
     softmax<kEdges>(tile, at.stage);
     pack_all();
+    finish_store();
     --tile;
     if constexpr (kEdges)
       for (; tile >= edge_tile; --tile) overlapped_step<true>(tile);
     for (; tile >= 0; --tile) overlapped_step<false>(tile);
-    if constexpr (!C.q_in_registers) release_queries();
+    leave_queries();
     wait_values();
     issue_values<kSlices>(0);
   }
@@ -472,10 +347,11 @@ struct Consumer {
 
   FCSA_DEVICE void streamed(int tile, int edge_tile) {
     take_scores<0>(at);
+    finish_store();
     if constexpr (kEdges)
       for (; tile >= max(edge_tile, 1); --tile) streamed_step<true>(tile);
     for (; tile >= 1; --tile) streamed_step<false>(tile);
-    if constexpr (!C.q_in_registers) release_queries();
+    leave_queries();
     streamed_values<kEdges>(0);
   }
 
@@ -500,32 +376,37 @@ struct Consumer {
   };
 
   // Passes over the keys that only others of the block see, and issues S of the first tile that is left.
-  FCSA_DEVICE Span open(int end_tile) {
-    clear();
-    Span span{end_tile - 1, args.nk / C.block_n};
+  FCSA_DEVICE Span open(int tiles) {
+    int whole = args.nk;  // keys that all rows see
+    Span span{tiles - 1, 0};
     if constexpr (T.causal) {
-      const Rows place = rows(slot);
+      const Rows place = rows(queries);
       const int visible = place.key_limit(args, place.first_row + ForwardConfig::kRows - 1);
-      for (; span.last > 0 && span.last * C.block_n >= visible; --span.last) skip();
-      span.edge = place.key_limit(args, place.first_row) / C.block_n;
+      for (; span.last > 0 && (first_tile + span.last) * C.block_n >= visible; --span.last) skip();
+      whole = place.key_limit(args, place.first_row);
     }
+    span.edge = whole / C.block_n - first_tile;
+    if constexpr (C.split > 1) span.edge = max(span.edge, 0);
     issue_scores(at);
     pass_turn();
     return span;
   }
 
-  // The next tile of queries, of which the loop over keys has to know its end only; false: there is none.
-  FCSA_DEVICE bool take_next(Schedule<T, C>& schedule, int& end_tile) {
-    Work work;
-    if (!schedule.next(work)) return false;
-    end_tile = work.end_tile;
+  // The next tile of queries. Returns how many tiles of keys it has; 0: it is none, or has no keys in this
+  // block.
+  FCSA_DEVICE int take_next() {
+    ++queries.tile;
+    hopper::barrier_wait(shared.q_full(queries.buffer()), queries.parity());
+    const unsigned task = shared.task(queries.slot());
+    const int tiles = static_cast<int>(ptx::load_shared_word(task + 12));
+    if constexpr (C.split > 1) first_tile = static_cast<int>(ptx::load_shared_word(task + 16));
+    if (tiles == 0) return 0;
     // Unknown to the compiler, which would keep addresses that depend on it in registers from tile to tile.
     asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
     g = lane / 4;
     t = lane % 4;
-    park(work);
     prepare_queries();
-    return true;
+    return tiles;
   }
 
   // O / row sum in 16 bits, and lse, of the two rows of a thread.
@@ -534,87 +415,73 @@ struct Consumer {
     float lse[2];
   };
 
-  FCSA_DEVICE void finish_rows(Output& output) const {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      float sum;
-      if constexpr (C.tensor_sums) {
-        sum = o[T.head_dim / 2 + 2 * h];
-      } else {
-        sum = row_sum[h] + __shfl_xor_sync(0xffffffffu, row_sum[h], 1);
-        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-      }
-      const float inverse = sum > 0 ? ptx::reciprocal_approximate(sum) : 0.0f;
-      const float top = kFixed ? offset : row_max[h];
-      output.lse[h] = sum > 0 ? (log2f(sum) + top) * kLn2 : minus_infinity();
-#pragma unroll
-      for (int i = 0; i < T.head_dim / 8; ++i)
-        output.words[h][i] = ptx::pack<T.dtype>(o[4 * i + 2 * h] * inverse, o[4 * i + 2 * h + 1] * inverse);
-    }
+  FCSA_DEVICE float total(int h) const {  // the sum of a row
+    if constexpr (C.tensor_sums) return o[T.head_dim / 2 + 2 * h];
+    const float sum = row_sum[h] + __shfl_xor_sync(0xffffffffu, row_sum[h], 1);
+    return sum + __shfl_xor_sync(0xffffffffu, sum, 2);
   }
 
+  FCSA_DEVICE void finish_rows(Output& output) const;
+
+  // Of the tile of queries before the current one.
+  FCSA_DEVICE void write_output();
+
+  FCSA_DEVICE void write_sums(const Rows& tile, const Output& output) const;
+
+  // Through the place that Q had, as which O is laid out, by the TMA.
+  FCSA_DEVICE void store_rows(const Rows& tile, const Output& output) const;
+  // Of the tile of queries before the current one, whose place is then free. Called when the store has had
+  // the time of a product.
+  FCSA_DEVICE void finish_store() const;
+
   // The lanes that share a row exchange their columns so that each writes 16 bytes.
-  FCSA_DEVICE void write_rows(const Rows& tile, const Output& output) const {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int row = row_at(tile, h), query = tile.query_of(row), head = tile.head_of(row);
-      const bool exists = query < args.nq;
-      if (t == 0 && exists)
-        args.lse[(static_cast<long long>(tile.batch) * args.heads + head) * args.nq + query] = output.lse[h];
-      const Strides& strides = args.o_strides;
-      char* to = static_cast<char*>(args.o) +
-                 2 * (tile.batch * strides.batch + head * strides.head + query * strides.row);
-      constexpr int kPieces = T.head_dim / 8;
-#pragma unroll
-      for (int first = 0; first < kPieces; first += 4) {
-        unsigned words[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) words[i] = first + i < kPieces ? output.words[h][first + i] : 0;
-        const uint4 piece = transposed(words);
-        if (exists && first + t < kPieces) *reinterpret_cast<uint4*>(to + 16 * (first + t)) = piece;
-      }
+  FCSA_DEVICE void write_rows(const Rows& tile, const Output& output) const;
+
+  // Over the keys; returns with the last P V in flight.
+  FCSA_DEVICE void walk(const Span& span) {
+    clear();
+    if constexpr (!kScaleQueries) take_scale();
+    if constexpr (C.overlap == kExponentials) {
+      overlapped(span.last, span.edge);
+    } else {
+      streamed(span.last, span.edge);
     }
   }
 
   // The next tile of queries is made ready under the last P V of this one, and O is written under the first S
-  // of the next. Registers that products are writing must not meet others where paths join (C7517), so these
-  // are in flight on all paths or on none; and what is written under a product is a copy, since the compiler
-  // doesn't see in a loop that O is complete.
+  // of the next. Registers that products are writing must not meet others where paths join (C7517): S is in
+  // flight whenever the loop begins, and O never.
   FCSA_DEVICE void run() {
-    Schedule<T, C> schedule(args, rank);
-    int end_tile;
-    if (!take_next(schedule, end_tile)) return;
-    Output output;
-    for (bool first = true, more = true; more; first = false) {
-      const Span span = open(end_tile);
-      if constexpr (!kScaleQueries) take_scale();
-      if (!first) write_rows(rows(slot ^ 1), output);
-#pragma unroll
-      for (int i = 0; i < C.output_columns(T) / 2; ++i) o[i] = 0;
-      if constexpr (C.overlap == kExponentials) {
-        overlapped(span.last, span.edge);
-      } else {
-        streamed(span.last, span.edge);
-      }
-      more = take_next(schedule, end_tile);
+    int tiles = take_next();
+    if (tiles == 0) return;
+    Span span = open(tiles);
+    for (;;) {
+      walk(span);
+      tiles = take_next();
       finish_values();
-      finish_rows(output);
+      if (tiles == 0) break;
+      span = open(tiles);
+      write_output();
     }
-    write_rows(rows(slot), output);
+    write_output();
+    finish_store();
   }
+
+  // Where keys are split: the one tile of queries of this block over its keys, left in shared memory in place
+  // of Q, K and V.
+  FCSA_DEVICE void run_part();
+  // The part of a block without keys.
+  FCSA_DEVICE void put_nothing() const;
+  FCSA_DEVICE unsigned part_row(int row) const {
+    return shared.q + row * ForwardConfig::part_pitch(T);
+  }
+
+  // This block's share of the rows, over the parts of all blocks of the cluster, in their order.
+  FCSA_DEVICE void add_parts() const;
 
   // Of the 4 x 4 words that four neighbouring lanes hold, row `lane % 4`: word i of lane t becomes word t of
   // lane i.
-  FCSA_DEVICE uint4 transposed(const unsigned (&words)[4]) const {
-    const bool odd = t & 1, high = t & 2;
-    const unsigned first = __shfl_xor_sync(0xffffffffu, odd ? words[0] : words[1], 1);
-    const unsigned second = __shfl_xor_sync(0xffffffffu, odd ? words[2] : words[3], 1);
-    const unsigned a[4] = {odd ? first : words[0], odd ? words[1] : first, odd ? second : words[2],
-                           odd ? words[3] : second};
-    const unsigned third = __shfl_xor_sync(0xffffffffu, high ? a[0] : a[2], 2);
-    const unsigned fourth = __shfl_xor_sync(0xffffffffu, high ? a[1] : a[3], 2);
-    return {high ? third : a[0], high ? fourth : a[1], high ? a[2] : third, high ? a[3] : fourth};
-  }
+  FCSA_DEVICE uint4 transposed(const unsigned (&words)[4]) const;
 };
 
 }  // namespace fcsa::kernels::wgmma

@@ -23,6 +23,7 @@ const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
       {&C::slice, "slice", {0, 16, 32, 64}, "keys whose P V is issued as soon as P is there; 0: all at once"},
       {&C::ping_pong, "ping_pong", {0, 1}, "1: warpgroups issue their products in turn"},
       {&C::q_in_registers, "q_in_registers", {0, 1}, "1: Q in registers, 0: read from shared memory"},
+      {&C::q_buffers, "q_buffers", {1, 2}, "tiles of Q in flight"},
       {&C::scale_queries, "scale_queries", {0, 1}, "1/|q| and the scale go 1: into Q, 0: into S"},
       {&C::key_norms,
        "key_norms",
@@ -32,6 +33,8 @@ const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
       {&C::persistent, "persistent", {0, 1}, "1: blocks take tile after tile, 0: one each"},
       {&C::min_blocks, "min_blocks", {1, 2}, "blocks per multiprocessor"},
       {&C::cluster, "cluster", {1, 2}, "blocks that share their copies of K and V"},
+      {&C::split, "split", {1, 2, 4, 8, 16}, "blocks of a cluster that share the keys of a tile and add up"},
+      {&C::tma_store, "tma_store", {0, 1}, "1: O leaves through shared memory by the TMA, 0: from registers"},
       {&C::pack_heads, "pack_heads", {0, 1}, "1: query heads of a key/value head share a tile"},
       {&C::head_group, "head_group", {0, 1, 4}, "heads worked on at the same time; 0: all"},
       {&C::polynomial, "polynomial", {0, 1, 2}, "of 8 exponentials, how many by polynomial"},
@@ -89,18 +92,38 @@ class WgmmaFamily final : public Family {
          [](P p, V c, D d) {
            return static_cast<std::size_t>(config_of(c).smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
          },
-         {"warpgroups", "block_n", "stages"}},
+         {"warpgroups", "block_n", "stages", "q_buffers"}},
         {"shared memory of min_blocks blocks above what a multiprocessor has",
          [](P p, V c, D d) {
            const std::size_t block = config_of(c).smem_bytes(traits_of(p)) + 1024;
            return config_of(c).min_blocks * block <= d.smem_per_block_bytes + 1024;
          },
-         {"warpgroups", "block_n", "stages", "min_blocks"}},
+         {"warpgroups", "block_n", "stages", "q_buffers", "min_blocks"}},
+        {"a block's only tile of queries, or Q that is in registers at once, needs no second place",
+         [](P, V c, D) {
+           const ForwardConfig config = config_of(c);
+           return config.q_buffers == 1 || (config.persistent == 1 && config.q_in_registers == 0);
+         },
+         {"q_in_registers", "q_buffers", "persistent"}},
+        {"O takes the place of Q while the next Q is in another",
+         [](P, V c, D) {
+           const ForwardConfig config = config_of(c);
+           return config.tma_store == 0 || config.q_buffers == 2;
+         },
+         {"q_buffers", "tma_store"}},
         {"nothing to normalise",
          [](P p, V c, D) {
            return ForwardConfig::normalises(traits_of(p)) || config_of(c).key_norms == wgmma::kProducer;
          },
          {"key_norms"}},
+        {"the MUFU is what limits below 64 channels only",
+         [](P p, V c, D) { return p.head_dim < 64 || config_of(c).polynomial == 0; },
+         {"polynomial"}},
+        {"a producer without factors to compute has registers enough",
+         [](P p, V c, D) {
+           return ForwardConfig::uses_factors(traits_of(p)) || config_of(c).producer_registers <= 40;
+         },
+         {"producer_registers"}},
         {"row sums by the tensor cores need V in one panel",
          [](P p, V c, D) {
            return config_of(c).tensor_sums == 0 || ForwardConfig::panels(traits_of(p)) == 1;
@@ -123,6 +146,37 @@ class WgmmaFamily final : public Family {
                   p.nq * (config.pack_heads ? p.heads / p.kv_heads : 1) > config.block_m();
          },
          {"warpgroups", "cluster", "pack_heads"}},
+        {"blocks of a cluster share copies or keys, and their parts take the place of Q, K and V",
+         [](P p, V c, D) {
+           const ForwardConfig config = config_of(c);
+           const Traits traits = traits_of(p);
+           return config.split == 1 ||
+                  (config.cluster == 1 && config.part_bytes(traits) <= config.tiles_bytes(traits));
+         },
+         {"warpgroups", "block_n", "stages", "cluster", "split"}},
+        {"a block whose keys are others' too has one tile of queries",
+         [](P, V c, D) {
+           const ForwardConfig config = config_of(c);
+           return config.split == 1 || (config.persistent == 0 && config.tma_store == 0);
+         },
+         {"persistent", "split", "tma_store"}},
+        {"a block whose keys are others' too has no pair of tiles",
+         [](P p, V c, D) {
+           const ForwardConfig config = config_of(c);
+           return config.split == 1 || !config.pairs(traits_of(p));
+         },
+         {"split", "paired"}},
+        {"row sums by the tensor cores leave ptxas too few registers where keys are split (C7511)",
+         [](P, V c, D) { return config_of(c).split == 1 || config_of(c).tensor_sums == 0; },
+         {"split", "tensor_sums"}},
+        {"tiles of queries fill the device without splitting keys, or keys are too few",
+         [](P p, V c, D d) {
+           ForwardConfig config = config_of(c);
+           config.paired = 0;
+           return config.split == 1 || (config.work_count(traits_of(p), shape_args(p)) < d.multiprocessors &&
+                                        ceil_div(p.nk, config.block_n) >= 2 * config.split);
+         },
+         {"warpgroups", "block_n", "split", "pack_heads"}},
         {"every query head has a key/value head of its own, or 64 rows are not whole queries of all that "
          "share one",
          [](P p, V c, D) {
@@ -139,42 +193,44 @@ class WgmmaFamily final : public Family {
     };
   }
 
-  // As an H100 likes it best at most lengths. Up to 64 channels warpgroups take turns by themselves, four of
-  // them where causal tiles leave work uneven, and the tensor cores have time for the row sums; up to 96
-  // there are three, above two, which are made to take turns. The tile of keys is as large as the registers
-  // allow. Norms that all blocks share pay from 1,024 keys on.
+  // As an H100 and an H200 like it best at most lengths. Up to 64 channels warpgroups take turns by
+  // themselves, four of them where causal tiles leave work uneven, and the tensor cores have time for the row
+  // sums; up to 96 there are three, above two, which are made to take turns. The tile of keys is as large as
+  // the registers allow. Norms that all blocks share pay from 2,048 keys on.
   Configuration baseline(const Problem& problem, const Target& target) const override {
     ForwardConfig config;
     const Traits traits = traits_of(problem);
+    const bool normalises = ForwardConfig::normalises(traits);
     const int group = problem.heads / problem.kv_heads;
     config.head_group = 1;
     config.tensor_sums = ForwardConfig::panels(traits) == 1;
+    config.key_norms = normalises && problem.nk >= 2048 ? wgmma::kTogether : wgmma::kProducer;
     if (problem.nq <= ForwardConfig::kRows) {
       config.warpgroups = 1;
       config.pack_heads = group > 1 && ForwardConfig::kRows % group == 0;
+      if (config.key_norms == wgmma::kTogether) config.key_norms = wgmma::kPrepass;
     } else if (problem.head_dim <= 64 &&
                !problem.key_mask) {  // a mask takes registers that three don't leave
       config.warpgroups = problem.causal ? 4 : 3;
       config.block_n = problem.causal ? 80 : 128;
       config.overlap = problem.causal ? wgmma::kApart : wgmma::kQueued;
+      config.slice = normalises ? 0 : 16;
       config.producer_registers = 32;
+      config.q_buffers = 2;
     } else if (problem.head_dim > 64 && problem.head_dim <= 96) {
       config.warpgroups = 3;
-      config.block_n =
-          ForwardConfig::normalises(traits) ? 96 : 80;  // with factors 80 leave too few registers
-      config.overlap = ForwardConfig::normalises(traits) ? wgmma::kQueued : wgmma::kExponentials;
+      config.block_n = normalises ? 96 : 80;  // with factors 80 leave too few registers
+      config.overlap = normalises ? wgmma::kQueued : wgmma::kExponentials;
       config.producer_registers = 32;
     } else {
       config.warpgroups = 2;
       config.ping_pong = 1;
-      config.stages = problem.head_dim <= 128 ? 3 : 2;
+      config.stages = problem.head_dim <= 128 && config.key_norms == wgmma::kTogether ? 3 : 2;
+      config.q_buffers = problem.head_dim <= 128 && config.stages == 2 ? 2 : 1;
       if (problem.head_dim > 128) config.block_n = problem.head_dim <= 192 ? 96 : 64;
     }
-    if (ForwardConfig::normalises(traits) && problem.nk >= 1024) {
-      config.key_norms = problem.nq <= ForwardConfig::kRows ? wgmma::kPrepass : wgmma::kTogether;
-      if (config.warpgroups == 2) config.producer_registers = 56;
-    }
     if (config.head_tiles(shape_args(problem)) <= 1) config.head_group = 0;
+    split_keys(problem, target, config);
     while (config.block_n > 32 && !valid(problem, config, target)) config.block_n -= 16;
     return from_struct(forward_fields(), kernel_name(*this, problem.op), config);
   }
@@ -196,10 +252,37 @@ class WgmmaFamily final : public Family {
     return {.rows = config.block_m(),
             .keys = config.block_n,
             .packs_heads = config.pack_heads != 0,
-            .pairs = config.paired != 0};
+            .pairs = config.paired != 0,
+            .blocks = config.split};
   }
 
  private:
+  // Where tiles of queries are few, until blocks fill the device, as long as each has 8 tiles of keys: on an
+  // H200 (D = 128, 8 heads, 512 queries) two parts of 8 tiles take 22 us where the whole takes 29, of 32
+  // tiles 56 where the whole takes 98; two parts of 2 tiles take 14 where the whole takes 12. Not all SMs can
+  // be in clusters of more than two: 32 of 4 blocks did not run at the same time (63 us).
+  static void split_keys(const Problem& problem, const Target& target, ForwardConfig& config) {
+    ForwardConfig wanted = config;
+    wanted.persistent = 0;
+    wanted.tensor_sums = 0;
+    wanted.paired = problem.causal ? 0 : 1;
+    wanted.q_buffers = 1;
+    if (wanted.key_norms == wgmma::kTogether) wanted.key_norms = wgmma::kProducer;
+    if (problem.causal && wanted.warpgroups == 4) {  // four leave no registers for the sum over the parts
+      wanted.warpgroups = 3;
+      wanted.block_n = 128;
+      wanted.overlap = wgmma::kQueued;
+    }
+    const long long work = wanted.work_count(traits_of(problem), shape_args(problem));
+    const long long tiles = ceil_div(problem.nk, wanted.block_n);
+    const auto fits = [&](int split) {
+      const int blocks = split <= 2 ? target.multiprocessors : target.multiprocessors * 3 / 4;
+      return split * work <= blocks && tiles >= 8 * split;
+    };
+    while (wanted.split < 8 && fits(2 * wanted.split)) wanted.split *= 2;
+    if (wanted.split > 1) config = wanted;
+  }
+
   bool valid(const Problem& problem, const ForwardConfig& config, const Target& target) const {
     const auto configuration = from_struct(forward_fields(), kernel_name(*this, problem.op), config);
     return invalid_reason(*this, problem, configuration, target).empty();

@@ -8,6 +8,9 @@
 #include "kernels/common/normalise.cuh"
 #include "kernels/wgmma/config.h"
 #include "kernels/wgmma/consumer.cuh"
+#include "kernels/wgmma/consumer_output.cuh"
+#include "kernels/wgmma/consumer_queries.cuh"
+#include "kernels/wgmma/consumer_softmax.cuh"
 #include "kernels/wgmma/producer.cuh"
 #include "kernels/wgmma/shared_factors.cuh"
 
@@ -15,8 +18,10 @@ namespace fcsa::kernels::wgmma {
 
 template <Traits T, ForwardConfig C>
 FCSA_DEVICE void init_barriers(const SharedLayout<T, C>& shared) {
-  hopper::barrier_init(shared.q_full(), 1);
-  hopper::barrier_init(shared.q_free(), C.warpgroups);
+  for (int buffer = 0; buffer < C.q_buffers; ++buffer) {
+    hopper::barrier_init(shared.q_full(buffer), 1);
+    hopper::barrier_init(shared.q_free(buffer), C.warpgroups);
+  }
   for (int stage = 0; stage < C.stages; ++stage) {
     hopper::barrier_init(shared.k_full(stage), 1);
     hopper::barrier_init(shared.k_free(stage), C.warpgroups * C.cluster);
@@ -28,14 +33,14 @@ FCSA_DEVICE void init_barriers(const SharedLayout<T, C>& shared) {
 }
 
 template <Traits T, ForwardConfig C>
-__global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(C.cluster, 1, 1)
+__global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(C.cluster_blocks(), 1, 1)
     forward(const __grid_constant__ Args args, const __grid_constant__ TensorMaps maps) {
 #if __CUDA_ARCH__ == 900  // compiled for sm_90, without the a, it is an error, not an empty kernel
   extern __shared__ uint4 memory[];
   const SharedLayout<T, C> shared(ptx::shared_address(memory));
-  const int rank = C.cluster > 1 ? static_cast<int>(hopper::cluster_rank()) : 0;
+  const int rank = C.cluster_blocks() > 1 ? static_cast<int>(hopper::cluster_rank()) : 0;
   if (threadIdx.x == 0) {
-    for (int i = 0; i < TensorMaps::kMost; ++i) hopper::prefetch_map(maps.map[i]);
+    for (int i = 0; i < C.maps(); ++i) hopper::prefetch_map(maps.map[i]);
     init_barriers<T, C>(shared);
   }
   if constexpr (C.tensor_sums) {
@@ -44,7 +49,7 @@ __global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(C.clus
       ptx::store_shared(shared.ones + i, kOnes);
     hopper::fence_async();
   }
-  if constexpr (C.cluster > 1) {
+  if constexpr (C.cluster_blocks() > 1) {
     ptx::cluster_barrier();
   } else {
     __syncthreads();
@@ -54,15 +59,22 @@ __global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(C.clus
     if constexpr (C.reallocates()) hopper::keep_registers<C.producer_registers>();
     const Producer<T, C> producer{args, maps, shared, rank};
     producer.run();
+    if constexpr (C.split > 1) ptx::cluster_barrier();
   } else {
     if constexpr (C.reallocates()) hopper::take_registers<C.consumer_registers()>();
-    Consumer<T, C> consumer(args, shared, rank);
+    Consumer<T, C> consumer(args, maps, shared, rank);
     // The first warpgroup has the first turn.
     if (C.ping_pong && consumer.warpgroup == C.warpgroups - 1) consumer.pass_turn();
-    consumer.run();
+    if constexpr (C.split > 1) {
+      consumer.run_part();
+      ptx::cluster_barrier();
+      consumer.add_parts();
+    } else {
+      consumer.run();
+    }
   }
-  // The shared memory of a block of a cluster may be written by the others until all are done.
-  if constexpr (C.cluster > 1) ptx::cluster_barrier();
+  // The shared memory of a block of a cluster may be written or read by the others until all are done.
+  if constexpr (C.cluster_blocks() > 1) ptx::cluster_barrier();
 #endif
 }
 

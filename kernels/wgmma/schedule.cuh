@@ -10,37 +10,42 @@ namespace fcsa::kernels::wgmma {
 // Shared memory of a block. Addresses are those of the shared window.
 template <Traits T, ForwardConfig C>
 struct SharedLayout {
-  unsigned q, k, v, ones, factors, barriers, tickets, works;
+  unsigned q, k, v, ones, factors, barriers, tickets, tasks;
 
   FCSA_DEVICE explicit SharedLayout(unsigned start) {
     q = (start + 1023u) & ~1023u;
-    k = q + C.warpgroups * ForwardConfig::q_bytes(T);
+    k = q + C.q_buffers * C.warpgroups * ForwardConfig::q_bytes(T);
     v = k + C.stages * C.tile_bytes(T);
     ones = v + C.stages * C.tile_bytes(T);
     factors = ones + C.ones_bytes(T);
     barriers = factors + C.stages * C.factor_bytes(T);
-    tickets = barriers + 8 * C.barriers();
-    works = tickets + 8 * C.stages;
+    tickets = barriers + 8 * (C.barriers() + C.barriers() % 2);
+    tasks = tickets + 8 * (C.stages + C.stages % 2);
   }
-  FCSA_DEVICE unsigned q_of(int warpgroup) const { return q + warpgroup * ForwardConfig::q_bytes(T); }
+  FCSA_DEVICE unsigned q_of(int buffer, int warpgroup) const {
+    return q + (buffer * C.warpgroups + warpgroup) * ForwardConfig::q_bytes(T);
+  }
   FCSA_DEVICE unsigned k_tile(int stage) const { return k + stage * C.tile_bytes(T); }
   FCSA_DEVICE unsigned v_tile(int stage) const { return v + stage * C.tile_bytes(T); }
   FCSA_DEVICE unsigned factor_tile(int stage) const { return factors + stage * C.factor_bytes(T); }
   // What is in a stage, for the warps that compute factors: batch and first key, 32 bits each; -1: no more.
   FCSA_DEVICE unsigned ticket(int stage) const { return tickets + 8 * stage; }
-  // Where a warp of a consumer keeps what it needs of a piece of work at its ends only: 16 bytes in two
-  // slots.
-  FCSA_DEVICE unsigned work_of(int warpgroup, int warp, int slot) const {
-    return works + 16 * (8 * warpgroup + 2 * warp + slot);
-  }
+  // What consumers need to know of a piece of work, 32 bits each: batch, first head, first row, how many
+  // tiles of keys; where keys are split, the first of them.
+  FCSA_DEVICE unsigned task(int slot) const { return tasks + C.kTaskBytes * slot; }
   // full: copied; free: read by all consumers. Factors are free when V is.
-  FCSA_DEVICE unsigned q_full() const { return barriers; }
-  FCSA_DEVICE unsigned q_free() const { return barriers + 8; }
-  FCSA_DEVICE unsigned k_full(int stage) const { return barriers + 16 + 40 * stage; }
-  FCSA_DEVICE unsigned k_free(int stage) const { return barriers + 24 + 40 * stage; }
-  FCSA_DEVICE unsigned v_full(int stage) const { return barriers + 32 + 40 * stage; }
-  FCSA_DEVICE unsigned v_free(int stage) const { return barriers + 40 + 40 * stage; }
-  FCSA_DEVICE unsigned factors_full(int stage) const { return barriers + 48 + 40 * stage; }
+  FCSA_DEVICE unsigned q_full(int buffer) const { return barriers + 16 * buffer; }
+  FCSA_DEVICE unsigned q_free(int buffer) const { return barriers + 16 * buffer + 8; }
+  FCSA_DEVICE unsigned k_full(int stage) const { return of_stage(stage, 0); }
+  FCSA_DEVICE unsigned k_free(int stage) const { return of_stage(stage, 1); }
+  FCSA_DEVICE unsigned v_full(int stage) const { return of_stage(stage, 2); }
+  FCSA_DEVICE unsigned v_free(int stage) const { return of_stage(stage, 3); }
+  FCSA_DEVICE unsigned factors_full(int stage) const { return of_stage(stage, 4); }
+
+ private:
+  FCSA_DEVICE unsigned of_stage(int stage, int barrier) const {
+    return barriers + 16 * C.q_buffers + 40 * stage + 8 * barrier;
+  }
 };
 
 // A place in a ring of stages, and the parity of the barriers' phase there.
@@ -55,12 +60,23 @@ struct Cursor {
   }
 };
 
+// Likewise for the tiles of Q and the tasks that come with them, by the tile's number among the block's.
+template <ForwardConfig C>
+struct QueryCursor {
+  unsigned tile = 0;
+
+  FCSA_DEVICE int buffer() const { return static_cast<int>(tile % C.q_buffers); }
+  FCSA_DEVICE unsigned parity() const { return tile / C.q_buffers % 2; }
+  FCSA_DEVICE int slot() const { return static_cast<int>(tile % C.kTaskSlots); }
+  FCSA_DEVICE QueryCursor before() const { return {tile - 1}; }
+};
+
 // One tile of queries and the tiles of keys that any of its rows (in any block of the cluster) sees; at least
-// one, where they see none as well.
+// one, where they see none as well. Where the keys are split, this block's share of them, which may be none.
 struct Work {
-  int batch, first_head, kv_head;
-  int first_row;  // of this block, in rows of `packed` heads
-  int end_tile;   // tiles of keys 0 to end_tile - 1
+  int batch = 0, first_head = 0, kv_head = 0;
+  int first_row = 0;                 // of this block, in rows of `packed` heads
+  int first_tile = 0, end_tile = 0;  // tiles of keys first_tile to end_tile - 1
 };
 
 // The work of a block, in the order in which all blocks together go through it. Heads are worked on in
@@ -77,8 +93,8 @@ class Schedule {
 
   // The next tile; false when there is none left.
   FCSA_DEVICE bool next(Work& work) {
-    const int workers = static_cast<int>(gridDim.x) / C.cluster;
-    const int worker = static_cast<int>(blockIdx.x) / C.cluster;
+    const int workers = static_cast<int>(gridDim.x) / C.cluster_blocks();
+    const int worker = static_cast<int>(blockIdx.x) / C.cluster_blocks();
     int row_blocks = static_cast<int>(C.row_blocks(args_));
     int head_tiles = static_cast<int>(C.head_tiles(args_));
     // Unknown to the compiler, which would keep reciprocals of divisors in registers from tile to tile.
@@ -108,14 +124,16 @@ class Schedule {
     work.first_head = head_tile % heads_of_batch * packed();
     work.kv_head = work.first_head / (args_.heads / args_.kv_heads);
     const int first_row = block * C.cluster * C.block_m();
-    work.first_row = first_row + rank_ * C.block_m();
+    work.first_row = first_row + (C.cluster > 1 ? rank_ * C.block_m() : 0);
     int keys = args_.nk;
     if constexpr (T.causal) {
       const int last_row = first_row + C.cluster * C.block_m() - 1;
       const int last_query = min(args_.nq - 1, C.pack_heads ? last_row / packed() : last_row);
       keys = min(args_.nk, max(0, last_query + 1 + args_.nk - args_.nq));
     }
-    work.end_tile = max(1, (keys + C.block_n - 1) / C.block_n);
+    const int tiles = max(1, (keys + C.block_n - 1) / C.block_n);
+    work.first_tile = C.split > 1 ? tiles * rank_ / C.split : 0;
+    work.end_tile = C.split > 1 ? tiles * (rank_ + 1) / C.split : tiles;
   }
 
   const Args& args_;

@@ -22,12 +22,13 @@ TEST(GridXOn, AddsNoBlocksToAPersistentGridThatIsSmallerThanTheDevice) {
 }
 
 TEST(StartOf, IsTheFirstByteOfTheTensorThatTheMapNames) {
-  char q[8], k[8], v[8], workspace[8];
+  char q[8], k[8], v[8], o[8], workspace[8];
   Args args;
-  args.q = q, args.k = k, args.v = v, args.workspace = workspace;
+  args.q = q, args.k = k, args.v = v, args.o = o, args.workspace = workspace;
   EXPECT_EQ(start_of({.tensor = TensorMap::q}, args), q);
   EXPECT_EQ(start_of({.tensor = TensorMap::k}, args), k);
   EXPECT_EQ(start_of({.tensor = TensorMap::v}, args), v);
+  EXPECT_EQ(start_of({.tensor = TensorMap::o}, args), o);
   EXPECT_EQ(start_of({.tensor = TensorMap::workspace}, args), workspace);
 }
 

@@ -152,7 +152,7 @@ TEST(WgmmaFamily, PlansWhatTheDeviceCanLaunchAndEncode) {
         for (const Configuration& configuration : configurations_near_baseline(p)) {
           SCOPED_TRACE(described(p, configuration));
           const LaunchPlan plan = plan_of(p, configuration);
-          ASSERT_EQ(plan.map_count, 3);
+          ASSERT_EQ(plan.map_count, configuration.at("tma_store") ? 4 : 3);
           for (int i = 0; i < plan.map_count; ++i) expect_encodable(plan.maps[i]);
           for (int i = 0; i < plan.count; ++i) {
             EXPECT_LE(plan.steps[i].smem_bytes, hopper().smem_per_block_bytes);
@@ -272,6 +272,91 @@ TEST(WgmmaFamily, MapsQueryHeadsThatShareATileAsADimension) {
     EXPECT_EQ(plan.maps[2].rank, 4);
     EXPECT_EQ(first(plan.maps[1].size, 4), (Numbers{d, p.nk, 4, p.batch}));
   }
+}
+
+TEST(WgmmaFamily, MapsOLikeTheQueriesWhoseTilesItLeaves) {
+  wgmma::ForwardConfig config;
+  config.q_buffers = 2, config.tma_store = 1;
+  for (const int pack_heads : {0, 1})
+    for (const int groups : {1, 4}) {
+      config.pack_heads = pack_heads;
+      Problem p = full();
+      p.groups = groups;
+      BackwardArgs args = shape_args(p);
+      args.o_strides = {1 << 20, 1 << 10, 1 << 16};
+      const LaunchPlan plan = config.plan(traits_of(p), args);
+      ASSERT_EQ(plan.map_count, 4);
+      const TensorMap &q = plan.maps[0], &o = plan.maps[3];
+      EXPECT_EQ(o.tensor, TensorMap::o);
+      EXPECT_EQ(o.first_byte, 0) << "not in the workspace, where groups have their q";
+      ASSERT_EQ(o.rank, q.rank);
+      EXPECT_EQ(first(o.size, o.rank), first(q.size, q.rank));
+      EXPECT_EQ(first(o.box, o.rank), first(q.box, q.rank));
+      EXPECT_EQ(o.swizzle_bytes, q.swizzle_bytes);
+      const Numbers strides =
+          pack_heads ? Numbers{2 << 10, 2 << 16, 4 * (2 << 10), 2 << 20} : Numbers{2 << 16, 2 << 10, 2 << 20};
+      EXPECT_EQ(first(o.stride_bytes, o.rank - 1), strides);
+    }
+}
+
+TEST(WgmmaFamily, SplitsKeysWhereTilesOfQueriesAreFewAndKeysAreMany) {
+  Problem p = full();
+  p.batch = 1, p.heads = p.kv_heads = 8, p.nq = 512;
+  const auto split = [&](int nk, bool causal) {
+    p.nk = nk, p.causal = causal;
+    return family().baseline(p, hopper()).at("split");
+  };
+  for (const bool causal : {false, true}) {
+    EXPECT_GT(split(16384, causal), 1);
+    EXPECT_EQ(split(1024, causal), 1) << "too short";
+  }
+  p.batch = 16;
+  EXPECT_EQ(split(16384, false), 1) << "tiles of queries fill the device";
+}
+
+TEST(WgmmaFamily, LaunchesABlockForEveryPartOfTheKeys) {
+  Problem p = full();
+  wgmma::ForwardConfig whole, parts;
+  whole.persistent = parts.persistent = 0;
+  parts.split = 4;
+  const LaunchPlan one = whole.plan(traits_of(p), shape_args(p)),
+                   four = parts.plan(traits_of(p), shape_args(p));
+  EXPECT_EQ(four.steps[four.count - 1].grid_x, 4 * one.steps[one.count - 1].grid_x);
+  EXPECT_LE(parts.part_bytes(traits_of(p)), parts.tiles_bytes(traits_of(p)));
+  const auto configuration = family().baseline(p, hopper());
+  EXPECT_EQ(family().tile(configuration).blocks, configuration.at("split"));
+}
+
+// The sum over parts is the last thing that a block does.
+TEST(WgmmaFamily, SplitsKeysOnlyOfBlocksWithOneTileOfQueries) {
+  Problem p = full();
+  p.batch = 1, p.heads = p.kv_heads = 8, p.nq = 512, p.nk = 16384;
+  Configuration configuration = family().baseline(p, hopper());
+  ASSERT_GT(configuration.at("split"), 1);
+  const auto reason_with = [&](const char* name, int value) {
+    Configuration other = configuration;
+    for (auto& [parameter, setting] : other.values)
+      if (parameter == name) setting = value;
+    return invalid_reason(family(), p, other, hopper());
+  };
+  EXPECT_EQ(reason_with("split", configuration.at("split")), "");
+  EXPECT_NE(reason_with("persistent", 1).find("one tile of queries"), std::string::npos);
+  EXPECT_NE(reason_with("cluster", 2).find("share copies or keys"), std::string::npos);
+}
+
+TEST(WgmmaFamily, LeavesOInThePlaceOfQOnlyWhereTheNextQHasAnother) {
+  const Problem p = full();
+  Configuration configuration = family().baseline(p, hopper());
+  const auto set = [&](const char* name, int value) {
+    for (auto& [parameter, setting] : configuration.values)
+      if (parameter == name) setting = value;
+  };
+  set("stages", 2);
+  set("q_buffers", 2);
+  set("tma_store", 1);
+  EXPECT_EQ(invalid_reason(family(), p, configuration, hopper()), "");
+  set("q_buffers", 1);
+  EXPECT_NE(invalid_reason(family(), p, configuration, hopper()).find("place of Q"), std::string::npos);
 }
 
 // A tuned table takes a configuration at shapes that it wasn't tuned for.
