@@ -74,20 +74,32 @@ std::vector<Work> from_grid(const VerifyOptions& options, const kernels::Target&
   return work;
 }
 
-// Every family's baseline on problems that together have all pairs of the features that it serves.
+// Every family's baseline, or the one configuration that was asked for, on problems that together have all
+// pairs of the features that it serves.
 std::vector<Work> from_pairs(const VerifyOptions& options, const kernels::Target& target) {
   std::vector<Work> work;
   std::set<std::string> reasons;
   for (const kernels::Op op : options.problems.ops())
     for (const auto& family : kernels::families()) {
       if (family->device_kind() != target.kind) continue;
+      const std::string kernel = kernels::kernel_name(*family, op);
+      std::optional<kernels::Configuration> wanted;
+      if (!options.configuration.empty()) {
+        if (kernels::kernel_of(options.configuration) != kernel) {
+          reasons.insert(fmt::format("{} is not {}", kernel, kernels::kernel_of(options.configuration)));
+          continue;
+        }
+        wanted = kernels::configuration_from_text(options.configuration, kernel, family->parameters(op));
+      }
       const auto serves = [&](const kernels::Problem& p) {
-        const std::string reason = family->unsupported(p, target);
+        std::string reason = family->unsupported(p, target);
+        if (reason.empty() && wanted) reason = kernels::invalid_reason(*family, p, *wanted, target);
         if (!reason.empty()) reasons.insert(reason);
         return reason.empty();
       };
       for (const auto& [problem, values] : runner::feature_pairs(options.seed, serves, op))
-        work.push_back({{problem, family.get(), family->baseline(problem, target)}, values});
+        work.push_back(
+            {{problem, family.get(), wanted ? *wanted : family->baseline(problem, target)}, values});
     }
   require_work(work, reasons);
   return work;
@@ -164,12 +176,15 @@ void add_verify(CLI::App& app, Context& context) {
   options->problems.add_op_to(*command);
   auto* grid = command->add_option_group("Problems");
   options->problems.add_grid_to(*grid);
-  auto* configuration = command->add_option("--config", options->configuration,
-                                            "Only this configuration: 'simt.forward{warps=8}'");
+  auto* configuration =
+      command->add_option("--config", options->configuration,
+                          "Only this configuration: 'simt.forward{warps=8}'; with --pairs on "
+                          "the problems that it is valid for");
   auto* db = command->add_option("--db", options->db, "The winners in this database instead of the grid");
   auto* pairs = command->add_flag("--pairs", options->pairs,
                                   "Problems that have every pair of features, and adversarial values");
-  pairs->excludes(configuration)->excludes(db);
+  pairs->excludes(db);
+  configuration->excludes(db);
   grid->excludes(pairs);
   command
       ->add_option("--repeat", options->launches,

@@ -45,10 +45,13 @@ TEST(Usage, MalformedListsAndEmptyRangesAreNamed) {
   expect_usage_error({"compile", "--arch", "sm_1"}, "sm_1");
 }
 
-TEST(Usage, PairsExcludeTheGridAConfigurationAndADatabase) {
+TEST(Usage, PairsExcludeTheGridAndADatabaseAndTakeAConfigurationThatIsThere) {
   expect_usage_error({"verify", "--device", "cpu", "--pairs", "--seq", "64"}, "--pairs");
   expect_usage_error({"verify", "--device", "cpu", "--pairs", "--db", "t.db"}, "--pairs");
-  expect_usage_error({"verify", "--device", "cpu", "--pairs", "--config", "cpu.forward{}"}, "--pairs");
+  expect_usage_error({"verify", "--device", "cpu", "--pairs", "--config", "cpu.forward{nope=1}"}, "nope");
+  expect_usage_error({"verify", "--device", "cpu", "--pairs", "--config", "simt.forward{}"},
+                     "cpu.forward is not simt.forward");
+  expect_usage_error({"verify", "--device", "cpu", "--db", "t.db", "--config", "cpu.forward{}"}, "--config");
   expect_usage_error({"verify", "--device", "cpu", "--pairs", "--op", "sideways"},
                      "'sideways' is not an operation");
 }
