@@ -11,12 +11,13 @@ Builds the header that `fcsa emit` wrote into a shared library, and on every sha
             fa4                     flash_attn.cute.flash_attn_func, or fa4_aot.flash_attn_func (the same kernels compiled
                                     ahead of time) (FlashAttention-4)
   norm    normalising q and k as one torch.compile kernel, with --norm
-Before timing, every output is compared with fp64 on sampled rows of every head. Prints a table and writes JSON with the
+Before timing, every output is compared with fp64 on sampled rows of every head; a peer that is further off than 2e-2
+(1e-5 in f32) is left out of the row. Prints a table and writes JSON with the
 provenance. FLOPs: 4 * batch * heads * n * n * head_dim, half of it when causal. `attention` is the best peer's time over
 raw's; `normalising` is fcsa over raw; `whole` is (normalising + best peer) over fcsa, where normalising is the faster of
 norm and four tensors' traffic at 3.0 TB/s.
 
-Needs torch; nvcc for a .cuh, g++ for a .h. Examples:
+Needs torch; nvcc for a .cuh, g++ for a .h (of `fcsa emit --cubin`, or of a CPU). Examples:
   python3 benchmarks/forward_vs_torch.py --header include/fcsa_tuned_sm_90.cuh --seq 1024,2048,4096,8192
   python3 benchmarks/forward_vs_torch.py --header include/fcsa_tuned_sm_90.cuh --dtype bf16 --head-dim 128 \
       --peers cudnn,fa3,fa4 --norm
@@ -91,18 +92,22 @@ def build(header, cuda):
     """Compiles the shim around the header and loads it."""
     name = os.path.basename(header)
     arch = name.removeprefix("fcsa_tuned_").rsplit(".", 1)[0]
-    call = "tuned::forward(a, workspace, static_cast<cudaStream_t>(stream))" if cuda else "tuned::forward(a, workspace)"
+    with_nvcc = name.endswith(".cuh")
+    call = "tuned::forward(a, workspace, static_cast<CUstream_st*>(stream))" if cuda else "tuned::forward(a, workspace)"
     folder = tempfile.mkdtemp(prefix="fcsa_bench_")
-    source = os.path.join(folder, "shim.cu" if cuda else "shim.cpp")
+    source = os.path.join(folder, "shim.cu" if with_nvcc else "shim.cpp")
     library = os.path.join(folder, "shim.so")
     with open(source, "w") as file:
         file.write(SHIM.format(header=os.path.abspath(header), namespace=f"fcsa_tuned::{arch}", call=call))
-    if cuda:
+    if with_nvcc:
         number = arch.removeprefix("sm_") + ("a" if arch in ("sm_90", "sm_100", "sm_120") else "")
         command = ["nvcc", "-std=c++20", "-O2", "-shared", "-Xcompiler", "-fPIC",
                    "-gencode", f"arch=compute_{number},code=sm_{number}", source, "-o", library]
     else:
         command = ["g++", "-std=c++20", "-O2", "-shared", "-fPIC", "-pthread", source, "-o", library]
+        if cuda:
+            command.insert(1, f"-I{os.environ.get('CUDA_HOME', '/usr/local/cuda')}/include")
+            ctypes.CDLL("libcuda.so.1", mode=ctypes.RTLD_GLOBAL)  # the driver, which the shim calls
     subprocess.run(command, check=True)
     shim = ctypes.CDLL(library)
     shim.shim_workspace.restype = ctypes.c_size_t
@@ -286,10 +291,18 @@ def measure(args, shim, names, cuda, causal, n, generator):
         torch.cuda.synchronize()
     errors = {name: worst_row_error(q, k, v, o, causal, args.scale, generator) for name, o in outputs.items()}
     del outputs
-    allowed = 1e-5 if args.dtype == "f32" else 1e-2
+    allowed = 1e-5 if args.dtype == "f32" else 2e-2
     for name, error in errors.items():
-        if not error < allowed:
-            sys.exit(f"{name} at n={n} causal={causal}: error {error:.2e} above {allowed:.0e}: not timed")
+        if error < allowed:
+            continue
+        problem = f"{name} at n={n} causal={causal}: error {error:.2e} above {allowed:.0e}: not timed"
+        if name not in names:
+            sys.exit(problem)
+        print(problem, flush=True)
+        names = [other for other in names if other != name]
+        del contenders[name]
+    if not names:
+        sys.exit("no peer is left to compare with")
     if args.norm:
         contenders["norm"] = normaliser(q, k)
     samples = race(contenders, args.rounds, timer(cuda))
@@ -316,7 +329,7 @@ def print_row(row):
 
 def main():
     args = arguments()
-    cuda = args.header.endswith(".cuh")
+    cuda = "_sm_" in os.path.basename(args.header)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     names = args.peers.split(",") if args.peers else ["torch" if not cuda else "efficient" if args.dtype == "f32" else "fa2"]
