@@ -1,6 +1,7 @@
 // How Q, K and V, the factors of keys and the bias get into shared memory and registers: members of Forward.
 #pragma once
 
+#include "kernels/common/fragment_norms.cuh"
 #include "kernels/mma/forward_block.cuh"
 
 namespace fcsa::kernels::mma {
@@ -91,19 +92,8 @@ FCSA_DEVICE void Forward<T, C>::prepare_queries() {
 
 template <Traits T, ForwardConfig C>
 FCSA_DEVICE void Forward<T, C>::normalise_row_scale(int m) {
-  float squares[2] = {0, 0};
-#pragma unroll
-  for (int step = 0; step < kSteps; ++step) {
-    const uint4 a = query_fragment(m, step);
-    squares[0] = add_squares<T.dtype>(a.x, add_squares<T.dtype>(a.z, squares[0]));
-    squares[1] = add_squares<T.dtype>(a.y, add_squares<T.dtype>(a.w, squares[1]));
-  }
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 1);
-    squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 2);
-    row_scale[m][h] *= inverse_norm(squares[h], args.eps);
-  }
+  multiply_by_inverse_norms<T.dtype, kSteps>(row_scale[m], args.eps,
+                                             [&](int step) { return query_fragment(m, step); });
 }
 
 template <Traits T, ForwardConfig C>

@@ -1,6 +1,7 @@
 // The queries of a warpgroup: their norms, and Q where it is to be: members of Consumer.
 #pragma once
 
+#include "kernels/common/fragment_norms.cuh"
 #include "kernels/wgmma/consumer.cuh"
 
 namespace fcsa::kernels::wgmma {
@@ -14,20 +15,7 @@ FCSA_DEVICE void Consumer<T, C>::take_scale(Load load) {
     const int head = min(tile.head_of(row_at(tile, h)), args.heads - 1);
     row_scale[h] = kLog2E * (T.head_scale ? args.head_scale[head] : args.scale);
   }
-  if constexpr (!kNormalise) return;
-  float squares[2] = {0, 0};
-#pragma unroll
-  for (int step = 0; step < kSteps; ++step) {
-    const uint4 a = load(step);
-    squares[0] = add_squares<T.dtype>(a.x, add_squares<T.dtype>(a.z, squares[0]));
-    squares[1] = add_squares<T.dtype>(a.y, add_squares<T.dtype>(a.w, squares[1]));
-  }
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 1);
-    squares[h] += __shfl_xor_sync(0xffffffffu, squares[h], 2);
-    row_scale[h] *= inverse_norm(squares[h], args.eps);
-  }
+  if constexpr (kNormalise) multiply_by_inverse_norms<T.dtype, kSteps>(row_scale, args.eps, load);
 }
 
 template <Traits T, ForwardConfig C>
