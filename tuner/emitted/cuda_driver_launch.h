@@ -100,7 +100,7 @@ inline Status load(Cubin& cubin, Kernel& kernel) {
 // Lets a kernel use all the shared memory of a device, and the cluster that it was compiled for, of which
 // more than 8 blocks must be asked for.
 inline CUresult allow_resources(CUkernel kernel, CUdevice device) {
-  int shared = 0, limit = 0, cluster = 0;
+  int shared = 0, limit = 0, width = 0, height = 0;  // of the cluster; 0 where there is none
   CUresult error = cuKernelGetAttribute(&shared, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, kernel, device);
   if (error == CUDA_SUCCESS)
     error = cuDeviceGetAttribute(&limit, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device);
@@ -108,8 +108,10 @@ inline CUresult allow_resources(CUkernel kernel, CUdevice device) {
     error =
         cuKernelSetAttribute(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, limit - shared, kernel, device);
   if (error == CUDA_SUCCESS)
-    error = cuKernelGetAttribute(&cluster, CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_HEIGHT, kernel, device);
-  if (error == CUDA_SUCCESS && cluster > 8)
+    error = cuKernelGetAttribute(&width, CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH, kernel, device);
+  if (error == CUDA_SUCCESS)
+    error = cuKernelGetAttribute(&height, CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_HEIGHT, kernel, device);
+  if (error == CUDA_SUCCESS && width * height > 8)
     error = cuKernelSetAttribute(CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1, kernel, device);
   return error;
 }

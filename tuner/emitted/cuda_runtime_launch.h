@@ -65,7 +65,7 @@ inline cudaError_t allow_resources(const void* kernel, int device, std::atomic<s
   if (error == cudaSuccess)
     error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  limit - static_cast<int>(attributes.sharedSizeBytes));
-  if (error == cudaSuccess && attributes.requiredClusterHeight > 8)
+  if (error == cudaSuccess && attributes.requiredClusterWidth * attributes.requiredClusterHeight > 8)
     error = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
   if (error == cudaSuccess) done.fetch_or(bit, std::memory_order_release);
   return error;

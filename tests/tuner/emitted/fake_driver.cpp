@@ -55,7 +55,7 @@ CUresult cuGetErrorString(CUresult, const char** text) {
   return CUDA_SUCCESS;
 }
 CUresult cuCtxGetDevice(CUdevice* device) {
-  *device = 0;
+  *device = fake_gpu().device;
   return fake_gpu().has_context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
 }
 CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute which, CUdevice) {
@@ -89,12 +89,15 @@ CUresult cuLibraryGetKernel(CUkernel* kernel, CUlibrary library, const char* nam
   *kernel = reinterpret_cast<CUkernel>(functions().back().get());
   return CUDA_SUCCESS;
 }
-CUresult cuKernelGetAttribute(int* value, CUfunction_attribute, CUkernel, CUdevice) {
-  *value = 0;
+CUresult cuKernelGetAttribute(int* value, CUfunction_attribute which, CUkernel, CUdevice) {
+  *value = which == CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH    ? fake_gpu().cluster_width
+           : which == CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_HEIGHT ? fake_gpu().cluster_height
+                                                                : 0;
   return CUDA_SUCCESS;
 }
 CUresult cuKernelSetAttribute(CUfunction_attribute which, int value, CUkernel kernel, CUdevice) {
   if (which == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) function_of(kernel).largest_smem = value;
+  fake_gpu().large_clusters_allowed += which == CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED;
   return CUDA_SUCCESS;
 }
 CUresult cuTensorMapEncodeTiled(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,

@@ -17,7 +17,9 @@ struct FakeGpu {
     bool cooperative = false;
   };
 
-  int major = 9, minor = 0, multiprocessors = 132;
+  int device = 0, major = 9, minor = 0, multiprocessors = 132;
+  int cluster_width = 0, cluster_height = 0;  // that kernels were compiled for
+  int large_clusters_allowed = 0;             // of more than 8 blocks, by calls
   std::vector<Launch> launches;
   int maps_encoded = 0;
 

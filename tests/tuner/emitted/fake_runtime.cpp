@@ -54,7 +54,7 @@ cudaError_t __cudaLaunchKernel(cudaKernel_t, dim3, dim3, void**, std::size_t, cu
 }
 
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = fake_gpu().device;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
@@ -63,9 +63,12 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
 }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel) {
   *attributes = {};
+  attributes->requiredClusterWidth = fake_gpu().cluster_width;
+  attributes->requiredClusterHeight = fake_gpu().cluster_height;
   return names().count(kernel) ? cudaSuccess : cudaErrorInvalidDeviceFunction;
 }
-cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) {
+cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute which, int) {
+  fake_gpu().large_clusters_allowed += which == cudaFuncAttributeNonPortableClusterSizeAllowed;
   return cudaSuccess;
 }
 cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) {
