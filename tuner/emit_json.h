@@ -8,7 +8,7 @@
 namespace fcsa::tuner {
 
 // Increased when a reader of an earlier version would misread the file; members may be added without.
-inline constexpr int kTableSchemaVersion = 2;
+inline constexpr int kTableSchemaVersion = 3;
 
 std::string table_json(const Emission& emission);
 

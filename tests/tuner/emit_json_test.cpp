@@ -82,6 +82,18 @@ TEST(EmitJson, HasTheLaunchesOfEveryTunedShape) {
   }
 }
 
+TEST(EmitJson, NamesOAmongTheTensorsOfAKernelThatStoresItByATensorMap) {
+  Emission emission = emission_of(wgmma_table());
+  auto& variant = emission.plan.variants[emission.plan.classes.front().shapes.front().variant];
+  for (auto& [name, value] : variant.configuration.values) {
+    if (name == "q_buffers") value = 2;
+    if (name == "tma_store") value = 1;
+  }
+  const json maps = parsed(emission)["classes"][0]["shapes"][0]["tensor_maps"];
+  ASSERT_EQ(maps.size(), 4u);
+  EXPECT_EQ(maps[3]["tensor"], "o");
+}
+
 TEST(EmitJson, HasTheBackwardPassNextToTheForwardPass) {
   const Emission emission = emission_of(simt_training_table("sm_80"));
   const json table = parsed(emission);
