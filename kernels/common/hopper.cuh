@@ -77,7 +77,10 @@ FCSA_DEVICE void store_matrices(unsigned address, const uint4& words) {
 }
 
 // Of 8 bf16 the sums of squares of those in the low halves and of those in the high halves, each rounded to
-// bf16 four times: half the instructions of sums in f32. f16 has not the range for it.
+// bf16 four times: half the instructions of sums in f32. f16 has not the range for it. What it costs 1/|k|,
+// of 2^-8: 0.1 rms for normal keys of 64 to 128 channels, less than the rounding of normalised keys would;
+// 0.7 where all channels are alike and their square rounds badly; 1.9 at most, where a channel's square
+// absorbs those of the other three.
 FCSA_DEVICE unsigned squares_of_pairs(const uint4& words) {
   unsigned sums;
   asm("mul.rn.bf16x2 %0, %1, %1;" : "=r"(sums) : "r"(words.x));

@@ -16,6 +16,9 @@ FCSA_DEVICE void Consumer<T, C>::take_scale(Load load) {
     row_scale[h] = kLog2E * (T.head_scale ? args.head_scale[head] : args.scale);
   }
   if constexpr (kNormalise) multiply_by_inverse_norms<T.dtype, kSteps>(row_scale, args.eps, load);
+  // Q has been read before the thread that lets it go for the warpgroup can do so; elsewhere what follows
+  // syncs.
+  if constexpr (kNormalise && !kScaleQueries) sync_warpgroup();
 }
 
 template <Traits T, ForwardConfig C>

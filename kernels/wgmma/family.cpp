@@ -99,7 +99,8 @@ class WgmmaFamily final : public Family {
            return config_of(c).min_blocks * block <= d.smem_per_block_bytes + 1024;
          },
          {"warpgroups", "block_n", "stages", "q_buffers", "min_blocks"}},
-        {"a block's only tile of queries, or Q that is in registers at once, needs no second place",
+        {"blocks that end after a tile of queries or two, or have it in registers at once, need no second "
+         "place",
          [](P, V c, D) {
            const ForwardConfig config = config_of(c);
            return config.q_buffers == 1 || (config.persistent == 1 && config.q_in_registers == 0);
@@ -153,7 +154,7 @@ class WgmmaFamily final : public Family {
            return config.split == 1 ||
                   (config.cluster == 1 && config.part_bytes(traits) <= config.tiles_bytes(traits));
          },
-         {"warpgroups", "block_n", "stages", "cluster", "split"}},
+         {"warpgroups", "block_n", "stages", "q_buffers", "cluster", "split"}},
         {"a block whose keys are others' too has one tile of queries",
          [](P, V c, D) {
            const ForwardConfig config = config_of(c);

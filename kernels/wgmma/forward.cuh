@@ -36,6 +36,11 @@ template <Traits T, ForwardConfig C>
 __global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(C.cluster_blocks(), 1, 1)
     forward(const __grid_constant__ Args args, const __grid_constant__ TensorMaps maps) {
 #if __CUDA_ARCH__ == 900  // compiled for sm_90, without the a, it is an error, not an empty kernel
+  // What barriers and places in shared memory are counted for; the constraints of the family see to it.
+  static_assert(C.stages >= 2 && C.kTaskSlots >= C.q_buffers + 2);
+  static_assert(!C.tma_store || (C.q_buffers == 2 && !C.q_in_registers));
+  static_assert(C.split == 1 || (C.cluster == 1 && !C.persistent && C.q_buffers == 1 && !C.pairs(T) &&
+                                 C.block_m() % C.split == 0 && C.part_bytes(T) <= C.tiles_bytes(T)));
   extern __shared__ uint4 memory[];
   const SharedLayout<T, C> shared(ptx::shared_address(memory));
   const int rank = C.cluster_blocks() > 1 ? static_cast<int>(hopper::cluster_rank()) : 0;

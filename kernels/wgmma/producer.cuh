@@ -139,8 +139,6 @@ struct Producer {
   }
 
   // Sum of squares of half of every panel of a row of K, given where its first piece is in the first panel.
-  // The roundings of squares_of_pairs are as many as those of the elements, at random, and of one factor of a
-  // key, where normalised keys round every element.
   // On the CUDA cores, which have time to spare: mma.sync (the diagonal of K K^T) takes the tensor cores from
   // wgmma.
   FCSA_DEVICE float half_row_squares(unsigned row) const {
