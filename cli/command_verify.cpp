@@ -142,6 +142,7 @@ void verify(const VerifyOptions& options, Context& context) {
                      : options.db.empty() ? from_grid(options, device.target)
                                           : winners(options.db, device);
   std::vector<tuner::Candidate> candidates;
+  candidates.reserve(works.size());
   for (const auto& work : works) candidates.push_back(work.candidate);
   evaluator.prefetch(candidates);
   Table table{{"problem", "configuration", "values", "status", "error", "allowed", "message"}, {}};

@@ -76,7 +76,8 @@ inline double mean_causal_keys(const Sizes& sizes, double tile_queries, double t
 inline Load load_of(const Tile& tile, const Sizes& sizes, int multiprocessors) {
   const int packed = tile.packs_heads ? sizes.heads / sizes.kv_heads : 1;
   const long long tiles = ceil_div(1LL * sizes.nq * packed, tile.rows);  // of a head
-  const double heads = static_cast<double>(sizes.batch) * (sizes.heads / packed);
+  const long long packs = 1LL * sizes.batch * (sizes.heads / packed);
+  const double heads = static_cast<double>(packs);
   const double key_tiles = static_cast<double>(ceil_div(sizes.nk, tile.keys));
   const double mean_key_tiles =
       sizes.causal

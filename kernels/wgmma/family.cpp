@@ -175,7 +175,7 @@ class WgmmaFamily final : public Family {
            ForwardConfig config = config_of(c);
            config.paired = 0;
            return config.split == 1 || (config.work_count(traits_of(p), shape_args(p)) < d.multiprocessors &&
-                                        ceil_div(p.nk, config.block_n) >= 2 * config.split);
+                                        ceil_div(p.nk, config.block_n) >= 2LL * config.split);
          },
          {"warpgroups", "block_n", "split", "pack_heads"}},
         {"every query head has a key/value head of its own, or 64 rows are not whole queries of all that "
@@ -278,7 +278,7 @@ class WgmmaFamily final : public Family {
     const long long tiles = ceil_div(problem.nk, wanted.block_n);
     const auto fits = [&](int split) {
       const int blocks = split <= 2 ? target.multiprocessors : target.multiprocessors * 3 / 4;
-      return split * work <= blocks && tiles >= 8 * split;
+      return split * work <= blocks && tiles >= 8LL * split;
     };
     while (wanted.split < 8 && fits(2 * wanted.split)) wanted.split *= 2;
     if (wanted.split > 1) config = wanted;

@@ -258,8 +258,8 @@ TEST(WgmmaFamily, MapsQueryHeadsThatShareATileAsADimension) {
   Problem p = full();
   p.heads = 16, p.kv_heads = 4;
   const long long d = p.head_dim, nq = p.nq;
-  const Numbers expected[] = {{2 * nq * d, 2 * d, 4 * 2 * nq * d, 2 * 16 * nq * d},
-                              {2 * d, 2 * 16 * d, 4 * 2 * d, 2 * 16 * nq * d}};
+  const Numbers expected[] = {{2 * nq * d, 2 * d, 8 * nq * d, 32 * nq * d},
+                              {2 * d, 32 * d, 8 * d, 32 * nq * d}};
   for (const Layout layout : {Layout::bhnd, Layout::bnhd}) {
     p.layout = layout;
     const LaunchPlan plan = config.plan(traits_of(p), shape_args(p));
@@ -294,7 +294,7 @@ TEST(WgmmaFamily, MapsOLikeTheQueriesWhoseTilesItLeaves) {
       EXPECT_EQ(first(o.box, o.rank), first(q.box, q.rank));
       EXPECT_EQ(o.swizzle_bytes, q.swizzle_bytes);
       const Numbers strides =
-          pack_heads ? Numbers{2 << 10, 2 << 16, 4 * (2 << 10), 2 << 20} : Numbers{2 << 16, 2 << 10, 2 << 20};
+          pack_heads ? Numbers{2 << 10, 2 << 16, 8 << 10, 2 << 20} : Numbers{2 << 16, 2 << 10, 2 << 20};
       EXPECT_EQ(first(o.stride_bytes, o.rank - 1), strides);
     }
 }

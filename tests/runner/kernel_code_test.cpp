@@ -1,6 +1,7 @@
 // Which trials stay valid, given what two builds made of their kernels; no compiler.
 #include "runner/kernel_code.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <stdexcept>
@@ -148,7 +149,7 @@ TEST(KernelCodes, SayWhichLineIsNone) {
   const auto line = to_json(code_of(trial_of(32), "new"));
   for (const std::string text : {"{\"class\": ", "{}", "[1]", "7"}) {
     try {
-      kernel_codes_from_json(line + "\n" + text + "\n");
+      kernel_codes_from_json(fmt::format("{}\n{}\n", line, text));
       ADD_FAILURE() << text;
     } catch (const std::invalid_argument& error) {
       EXPECT_EQ(std::string(error.what()).find("line 2: "), 0U) << error.what();

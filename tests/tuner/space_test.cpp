@@ -175,6 +175,7 @@ TEST(Space, EnumeratesAMillionCombinationsWithoutTheirTexts) {
 
 TEST(Space, RefusesAProductThatCannotBeEnumerated) {
   std::vector<kernels::Parameter> parameters;
+  parameters.reserve(30);
   for (int i = 0; i < 30; ++i) parameters.push_back(parameter(fmt::format("p{}", i), {1, 2, 3}, 1));
   const ToyFamily family("toy", parameters);
   try {
