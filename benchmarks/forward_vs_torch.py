@@ -11,8 +11,8 @@ Builds the header that `fcsa emit` wrote into a shared library, and on every sha
             fa4                     flash_attn.cute.flash_attn_func, or fa4_aot.flash_attn_func (the same kernels compiled
                                     ahead of time) (FlashAttention-4)
   norm    normalising q and k as one torch.compile kernel, with --norm
-Before timing, every output is compared with fp64 on sampled rows of every head; a peer that is further off than 2e-2
-(1e-5 in f32) is left out of the row. Prints a table and writes JSON with the
+Before timing, every output is compared with fp64 on sampled rows of every head; a peer that is further off than 1e-2
+(2e-2 below 64 channels, of which fewer average errors out; 1e-5 in f32) is left out of the row. Prints a table and writes JSON with the
 provenance. FLOPs: 4 * batch * heads * n * n * head_dim, half of it when causal. `attention` is the best peer's time over
 raw's; `normalising` is fcsa over raw; `whole` is (normalising + best peer) over fcsa, where normalising is the faster of
 norm and four tensors' traffic at 3.0 TB/s.
@@ -291,7 +291,7 @@ def measure(args, shim, names, cuda, causal, n, generator):
         torch.cuda.synchronize()
     errors = {name: worst_row_error(q, k, v, o, causal, args.scale, generator) for name, o in outputs.items()}
     del outputs
-    allowed = 1e-5 if args.dtype == "f32" else 2e-2
+    allowed = 1e-5 if args.dtype == "f32" else 1e-2 if d >= 64 else 2e-2
     for name, error in errors.items():
         if error < allowed:
             continue

@@ -1,7 +1,5 @@
 // Compiled by emitted_cubin_header_test.cpp with headers that have binaries inside, by a C++ compiler alone,
 // and run on GPUs that aren't there. Exit status 1 when an expectation fails.
-#include <utility>
-
 #include "expectations.h"
 #include "fake_gpu.h"
 #include "fcsa_tuned_sm_80.h"
@@ -57,20 +55,6 @@ void kernels_are_loaded_once_and_launched_on_the_stream() {
   expect(fake_gpu().maps_encoded == 9, "three maps a call");
 }
 
-// Whatever axis of the grid their blocks are along. Once for each kernel and device: each case has a device.
-void clusters_of_more_than_eight_blocks_are_asked_for() {
-  int device = 1;
-  for (const auto& [width, height] : {std::pair{16, 1}, {1, 16}, {8, 1}, {1, 8}, {0, 0}}) {
-    fake_gpu() = {};
-    fake_gpu().device = device++;
-    fake_gpu().cluster_width = width;
-    fake_gpu().cluster_height = height;
-    expect(forward(on_hopper(), no_memory(), nullptr).ok(), "forward");
-    expect((fake_gpu().large_clusters_allowed > 0) == (width * height > 8),
-           std::to_string(width) + " x " + std::to_string(height) + " blocks");
-  }
-}
-
 void lengths_that_were_not_tuned_run_too() {
   fake_gpu() = {};
   for (const int length : {1, 77, 3001}) {
@@ -113,7 +97,7 @@ int main() {
   nothing_is_current_is_a_refusal();
   a_driver_that_is_too_old_is_a_refusal();
   kernels_are_loaded_once_and_launched_on_the_stream();
-  clusters_of_more_than_eight_blocks_are_asked_for();
+  expect_clusters_of_more_than_eight_to_be_asked_for(on_hopper());
   lengths_that_were_not_tuned_run_too();
   gradients_are_launched_by_the_kernels_of_their_own();
   each_runs_on_its_own_gpu_only();

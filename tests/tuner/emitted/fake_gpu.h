@@ -6,7 +6,10 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "expectations.h"
 
 struct FakeGpu {
   struct Launch {
@@ -45,5 +48,21 @@ inline int fake_attribute(int which) {
       return 227 << 10;
     default:
       return 0;
+  }
+}
+
+// Whatever axis of the grid their blocks are along. A kernel asks once for each device: each case has its
+// own.
+template <typename Attention>
+void expect_clusters_of_more_than_eight_to_be_asked_for(const Attention& attention) {
+  int device = 1;
+  for (const auto& [width, height] : {std::pair{16, 1}, {1, 16}, {8, 1}, {1, 8}, {0, 0}}) {
+    fake_gpu() = {};
+    fake_gpu().device = device++;
+    fake_gpu().cluster_width = width;
+    fake_gpu().cluster_height = height;
+    expect(forward(attention, no_memory(), nullptr).ok(), "forward");
+    expect((fake_gpu().large_clusters_allowed > 0) == (width * height > 8),
+           std::to_string(width) + " x " + std::to_string(height) + " blocks");
   }
 }

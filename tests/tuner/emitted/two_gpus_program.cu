@@ -2,8 +2,6 @@
 // GPUs that aren't there. Exit status 1 when an expectation fails.
 #include <vector>
 
-#include <utility>
-
 #include "expectations.h"
 #include "fake_gpu.h"
 #include "fcsa_tuned_cpu.h"
@@ -89,24 +87,10 @@ void the_cpu_computes() {
   for (const float x : memory->o) expect(x > 0.9999f && x < 1.0001f, "the mean of 0, 1 and 2");
 }
 
-// Whatever axis of the grid their blocks are along. Once for each kernel and device: each case has a device.
-void clusters_of_more_than_eight_blocks_are_asked_for() {
-  int device = 1;
-  for (const auto& [width, height] : {std::pair{16, 1}, {1, 16}, {8, 1}, {1, 8}, {0, 0}}) {
-    fake_gpu() = {};
-    fake_gpu().device = device++;
-    fake_gpu().cluster_width = width;
-    fake_gpu().cluster_height = height;
-    expect(forward(on_hopper(), no_memory(), nullptr).ok(), "forward");
-    expect((fake_gpu().large_clusters_allowed > 0) == (width * height > 8),
-           std::to_string(width) + " x " + std::to_string(height) + " blocks");
-  }
-}
-
 }  // namespace
 
 int main() {
-  clusters_of_more_than_eight_blocks_are_asked_for();
+  expect_clusters_of_more_than_eight_to_be_asked_for(on_hopper());
   each_gpu_gets_its_own_kernels();
   a_persistent_kernel_has_a_block_for_each_multiprocessor();
   gradients_come_from_a_family_of_their_own();
