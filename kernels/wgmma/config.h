@@ -19,7 +19,12 @@ enum Overlap : int { kApart = 0, kQueued = 1, kExponentials = 2 };
 // 461, 561, 622, 655 (four more warps changed nothing: the norms of every tile cost issue slots and shared
 // memory, not latency; mma.sync, which would need fewer instructions, takes the tensor cores from wgmma);
 // together 429, 571, 675, 741, of which the start costs 2% at 1k, clearing the counts 1% and reading K once
-// more 5%.
+// more 5%. The producer's sums of squares cost 2% at 512 and 7% at 1k (H200, Q in shared memory, of which
+// wgmma then takes 96 of 128 bytes a cycle).
+// Tried and removed: factors that the first block to come to a tile leaves in the workspace, where others
+// look before they compute. Since blocks walk in step, each has to begin at another tile, which alone costs 1
+// to 2%; 3% faster than the producer's at 1k, 2% slower than together at 4k. To wait for a tile's owner
+// instead was 24% slower and more.
 enum KeyNorms : int { kPrepass = 0, kProducer = 1, kTogether = 2 };
 
 // A block works on tiles of block_m() rows of queries and walks over their keys, block_n at a time, from the
@@ -30,11 +35,13 @@ struct ForwardConfig {
   int block_n = 128;
   int stages = 2;  // K and V tiles in flight
   int overlap = kExponentials;
-  int slice = 0;           // keys whose P V is issued as soon as their P is there; 0: all of a tile at once
-  int ping_pong = 0;       // 1: warpgroups issue their products in turn
-  int q_in_registers = 0;  // 0: Q is read from shared memory by every product
-  int q_buffers = 1;       // tiles of Q in flight
-  int scale_queries = 1;   // 1/|q| and the scale go 1: into Q, which is rounded again, 0: into S
+  int slice = 0;      // keys whose P V is issued as soon as their P is there; 0: all of a tile at once
+  int ping_pong = 0;  // 1: warpgroups issue their products in turn
+  // 0: Q is read from shared memory by every product. 1, with a third stage in place of Q's second buffer: 2
+  // to 5% faster at D = 128 (H200, N = 512 to 4k), with norms 4 to 8%.
+  int q_in_registers = 0;
+  int q_buffers = 1;      // tiles of Q in flight
+  int scale_queries = 1;  // 1/|q| and the scale go 1: into Q, which is rounded again, 0: into S
   int key_norms = kProducer;
   int producer_registers = 40;  // of a thread; norms need enough for several loads under way
   int persistent = 1;           // 1: one block for each multiprocessor takes tile after tile

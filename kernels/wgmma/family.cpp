@@ -194,41 +194,22 @@ class WgmmaFamily final : public Family {
     };
   }
 
-  // As an H100 and an H200 like it best at most lengths. Up to 64 channels warpgroups take turns by
-  // themselves, four of them where causal tiles leave work uneven, and the tensor cores have time for the row
-  // sums; up to 96 there are three, above two, which are made to take turns. The tile of keys is as large as
-  // the registers allow. Norms that all blocks share pay from 2,048 keys on.
+  // As an H200 likes it best at most lengths, in a search of all structures. The tile of keys is as large as
+  // the registers allow, smaller where causal tiles are short; with a mask registers are scarcer.
   Configuration baseline(const Problem& problem, const Target& target) const override {
     ForwardConfig config;
-    const Traits traits = traits_of(problem);
-    const bool normalises = ForwardConfig::normalises(traits);
     const int group = problem.heads / problem.kv_heads;
     config.head_group = 1;
-    config.tensor_sums = ForwardConfig::panels(traits) == 1;
-    config.key_norms = normalises && problem.nk >= 2048 ? wgmma::kTogether : wgmma::kProducer;
+    config.tensor_sums = ForwardConfig::panels(traits_of(problem)) == 1;
     if (problem.nq <= ForwardConfig::kRows) {
       config.warpgroups = 1;
       config.pack_heads = group > 1 && ForwardConfig::kRows % group == 0;
-      if (config.key_norms == wgmma::kTogether) config.key_norms = wgmma::kPrepass;
-    } else if (problem.head_dim <= 64 &&
-               !problem.key_mask) {  // a mask takes registers that three don't leave
-      config.warpgroups = problem.causal ? 4 : 3;
-      config.block_n = problem.causal ? 80 : 128;
-      config.overlap = problem.causal ? wgmma::kApart : wgmma::kQueued;
-      config.slice = normalises ? 0 : 16;
-      config.producer_registers = 32;
-      config.q_buffers = 2;
     } else if (problem.head_dim > 64 && problem.head_dim <= 96) {
-      config.warpgroups = 3;
-      config.block_n = normalises ? 96 : 80;  // with factors 80 leave too few registers
-      config.overlap = normalises ? wgmma::kQueued : wgmma::kExponentials;
-      config.producer_registers = 32;
+      three_warpgroups(problem, config);
+    } else if (problem.head_dim <= 64 && !problem.key_mask) {
+      narrow_heads(problem, config);
     } else {
-      config.warpgroups = 2;
-      config.ping_pong = 1;
-      config.stages = problem.head_dim <= 128 && config.key_norms == wgmma::kTogether ? 3 : 2;
-      config.q_buffers = problem.head_dim <= 128 && config.stages == 2 ? 2 : 1;
-      if (problem.head_dim > 128) config.block_n = problem.head_dim <= 192 ? 96 : 64;
+      two_warpgroups(problem, config);
     }
     if (config.head_tiles(shape_args(problem)) <= 1) config.head_group = 0;
     split_keys(problem, target, config);
@@ -258,6 +239,88 @@ class WgmmaFamily final : public Family {
   }
 
  private:
+  // Up to 64 channels: the tensor cores have time for the row sums, and P V is issued as P appears. Four
+  // warpgroups, except for long walks over keys, which three with larger tiles finish sooner.
+  static void narrow_heads(const Problem& problem, ForwardConfig& config) {
+    const Traits traits = traits_of(problem);
+    const bool normalises = ForwardConfig::normalises(traits), fixed = traits.softmax == Softmax::fixed_bound;
+    config.producer_registers = 32;
+    config.overlap = wgmma::kApart;
+    config.slice = 16;
+    if (ForwardConfig::panels(traits) > 1) {  // 48: sums on the CUDA cores, and more addresses
+      config.warpgroups = 3;
+      config.block_n = 96;
+      config.overlap = wgmma::kQueued;
+      config.slice = 0;
+    } else if (problem.head_dim < 64) {
+      config.warpgroups = 4;
+      config.block_n = fixed ? 128 : 96;
+      config.polynomial = 1;
+      config.q_buffers = 2;
+    } else if (problem.causal || (normalises && problem.nk <= 1024)) {
+      config.warpgroups = 4;
+      config.block_n = 64;
+      config.stages = 3;
+      if (normalises) {
+        config.slice = 32;
+        config.q_in_registers = 1;
+      } else {
+        config.slice = 0;
+        config.overlap = wgmma::kQueued;
+        config.ping_pong = 1;
+        config.q_buffers = 2;
+      }
+    } else if (fixed && problem.nk >= (normalises ? 4096 : 2048)) {
+      config.warpgroups = 3;
+      config.stages = 3;
+      config.q_in_registers = 1;
+      if (normalises) config.key_norms = wgmma::kTogether;
+    } else {
+      config.warpgroups = 4;
+      config.block_n = 96;
+      config.q_buffers = 2;
+    }
+  }
+
+  // From 80 to 96 channels.
+  static void three_warpgroups(const Problem& problem, ForwardConfig& config) {
+    const bool normalises = ForwardConfig::normalises(traits_of(problem));
+    config.warpgroups = 3;
+    config.producer_registers = 32;
+    config.overlap = wgmma::kQueued;
+    if (problem.key_mask) {
+      config.block_n = normalises ? 96 : 80;  // with factors 80 leave too few registers
+      if (!normalises) config.overlap = wgmma::kExponentials;
+    } else if (normalises) {
+      config.block_n = 96;
+      config.stages = 3;
+      config.q_buffers = 2;
+      config.ping_pong = 1;
+      if (!problem.causal) config.overlap = wgmma::kExponentials;
+    } else {
+      config.block_n = problem.causal ? 96 : 112;
+      config.stages = problem.causal ? 3 : 2;
+      config.q_buffers = 2;
+      config.slice = problem.causal ? 32 : 16;
+    }
+    if (normalises && problem.nk >= (problem.causal ? 4096 : 2048)) config.key_norms = wgmma::kTogether;
+  }
+
+  // Which are made to take turns.
+  static void two_warpgroups(const Problem& problem, ForwardConfig& config) {
+    config.ping_pong = 1;
+    if (problem.head_dim > 128) {
+      config.block_n = problem.head_dim <= 192 ? 96 : 64;
+    } else if (problem.key_mask) {
+      config.q_buffers = 2;
+    } else {
+      config.stages = 3;
+      config.q_in_registers = 1;
+    }
+    if (ForwardConfig::normalises(traits_of(problem)) && problem.nk >= 2048 && problem.head_dim > 64)
+      config.key_norms = wgmma::kTogether;
+  }
+
   // Where tiles of queries are few, until blocks fill the device, as long as each has 8 tiles of keys: on an
   // H200 (D = 128, 8 heads, 512 queries) two parts of 8 tiles take 22 us where the whole takes 29, of 32
   // tiles 56 where the whole takes 98; two parts of 2 tiles take 14 where the whole takes 12. Not all SMs can
@@ -269,10 +332,14 @@ class WgmmaFamily final : public Family {
     wanted.paired = problem.causal ? 0 : 1;
     wanted.q_buffers = 1;
     if (wanted.key_norms == wgmma::kTogether) wanted.key_norms = wgmma::kProducer;
-    if (problem.causal && wanted.warpgroups == 4) {  // four leave no registers for the sum over the parts
+    if (wanted.warpgroups > 2) {  // the sum over the parts takes registers
       wanted.warpgroups = 3;
-      wanted.block_n = 128;
+      wanted.block_n = problem.head_dim <= 64 ? 112 : 80;
+      wanted.stages = 2;
       wanted.overlap = wgmma::kQueued;
+      wanted.slice = 0;
+      wanted.ping_pong = 0;
+      wanted.q_in_registers = 0;
     }
     const long long work = wanted.work_count(traits_of(problem), shape_args(problem));
     const long long tiles = ceil_div(problem.nk, wanted.block_n);

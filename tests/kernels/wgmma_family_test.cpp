@@ -173,6 +173,16 @@ TEST(WgmmaFamily, LaunchesTheForwardKernelLast) {
   }
 }
 
+// Its keys are read once: a kernel before would read them twice.
+TEST(WgmmaFamily, LaunchesOneKernelForFewQueriesUntuned) {
+  Problem p = full();
+  p.nk = 8192;
+  for (const int nq : {1, 64}) {
+    p.nq = nq;
+    EXPECT_EQ(baseline_plan(p).count, 1) << nq;
+  }
+}
+
 TEST(WgmmaFamily, ClearsTheCountsByWhichBlocksShareNorms) {
   Problem p = full();
   const BackwardArgs args = shape_args(p);
@@ -352,6 +362,7 @@ TEST(WgmmaFamily, LeavesOInThePlaceOfQOnlyWhereTheNextQHasAnother) {
       if (parameter == name) setting = value;
   };
   set("stages", 2);
+  set("q_in_registers", 0);
   set("q_buffers", 2);
   set("tma_store", 1);
   EXPECT_EQ(invalid_reason(family(), p, configuration, hopper()), "");

@@ -70,15 +70,15 @@ void add_backward(DispatchTable& table, const std::string& family, const std::ve
   }
 }
 
-// The configuration with query heads sharing tiles, where the family has that.
-std::string packing_heads(const std::string& text) {
+// The configuration with another value of a parameter, where the family has that.
+std::string with(const std::string& text, const std::string& parameter, int value) {
   const Family& family = kernels::family_of_kernel(text);
   const Op op = kernels::op_of_kernel(text);
   const auto parameters = family.parameters(op);
   Configuration configuration =
       kernels::configuration_from_text(text, kernels::kernel_name(family, op), parameters);
-  for (auto& [name, value] : configuration.values)
-    if (name == "pack_heads") value = 1;
+  for (auto& [name, given] : configuration.values)
+    if (name == parameter) given = value;
   return to_text(configuration, parameters);
 }
 
@@ -111,6 +111,8 @@ DispatchTable wgmma_table() {
   problem.dtype = DType::bf16;
   problem.causal = true;
   table.classes.push_back(class_of(kernels::family_named("wgmma"), problem, target));
+  // Norms by all blocks together: a second kernel, and a cooperative launch.
+  for (auto& text : table.classes.back().configurations) text = with(text, "key_norms", 2);
   return table;
 }
 
@@ -192,7 +194,7 @@ DispatchTable feature_table(const kernels::DeviceInfo& gpu) {
   add(DType::f16, [](Problem& p) { p.op = Op::backward, p.l2norm_qk = false; });
   for (auto& c : table.classes)
     for (auto& configuration : c.configurations)
-      if (c.traits.key_mask) configuration = packing_heads(configuration);
+      if (c.traits.key_mask) configuration = with(configuration, "pack_heads", 1);
   return table;
 }
 
