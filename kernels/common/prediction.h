@@ -147,15 +147,28 @@ inline int nearest_shape(const Rule& rule, const Position& position) {
   return nearest;
 }
 
-// Of the configurations measured on the nearest shape the one with the shortest predicted time, the first of
-// several.
+// Squared, from the nearest of the shapes that a configuration was measured on.
+inline double distance_measured(const Rule& rule, int model, const Position& position) {
+  double least = HUGE_VAL;
+  for (int i = 0; i < rule.shape_count; ++i)
+    if (rule.corrections[i * rule.model_count + model] < kNotMeasured)
+      least = std::fmin(least, squared_distance(rule.shapes[i], position));
+  return least;
+}
+
+// The configuration with the shortest predicted time, the first of several. One that was not measured on the
+// nearest shape may be wrongly predicted where others are known; far from all shapes, where no prediction is
+// sure, it counts if it was measured at most 1.4 times as far away.
 inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocessors) {
   const Position position = position_of(sizes, multiprocessors);
   Prediction best;
   best.nearest = nearest_shape(rule, position);
   best.ms = HUGE_VAL;
+  const double near = squared_distance(rule.shapes[best.nearest], position);
   for (int i = 0; i < rule.model_count; ++i) {
-    if (rule.corrections[best.nearest * rule.model_count + i] >= kNotMeasured) continue;
+    if (rule.corrections[best.nearest * rule.model_count + i] >= kNotMeasured &&
+        distance_measured(rule, i, position) > 2 * near)
+      continue;
     const double modelled = modelled_ms(rule.models[i], sizes, multiprocessors);
     const double ms = corrected_ms(rule, i, position, modelled);
     if (ms >= best.ms) continue;

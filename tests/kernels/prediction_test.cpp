@@ -122,6 +122,19 @@ TEST(Prediction, NamesTheNearestShapeAndTakesNothingThatWasNotMeasuredThere) {
   EXPECT_EQ(rule.predicted({.nq = 7900, .nk = 1024}).nearest, 1);
 }
 
+// Of two shapes that are both far away the nearer need not be the likelier.
+TEST(Prediction, FarFromAllShapesTakesWhatWasMeasuredNotMuchFurtherAway) {
+  TwoTiles rule;
+  rule.measured({.nq = 192, .nk = 1024}, 0, kNotMeasured);
+  rule.measured({.nq = 256, .nk = 1024}, kNotMeasured, 0);
+  const Sizes far{.nq = 8, .nk = 1024};  // 4.6 and 5 octaves away
+  rule.models[0].ms_per_product *= 2;
+  EXPECT_EQ(rule.predicted(far).model, 1);
+  EXPECT_EQ(rule.predicted(far).nearest, 0);
+  rule.positions[1].nq += 2;
+  EXPECT_EQ(rule.predicted(far).model, 0) << "measured too far away";
+}
+
 TEST(Position, TakesAllFullDevicesForAlike) {
   EXPECT_LT(position_of({.nq = 64}, 10).fill, position_of({.batch = 100, .nq = 64}, 10).fill);
   EXPECT_EQ(position_of({.batch = 1000, .nq = 64}, 10).fill, position_of({.batch = 2000, .nq = 64}, 10).fill);
