@@ -57,7 +57,9 @@ void expect_right(const Emission& emission, const std::string& compiler, const s
 TEST(EmittedHeaderOnGpu, WithSourcesServesEveryFeature) {
   const Emission emission = emission_of(feature_table(gpu()), Serve::tuned);
   const std::string arch = emission.table.device.target.arch.substr(3);
-  expect_right(emission, fmt::format("{0} -gencode arch=compute_{1},code=sm_{1}", FCSA_TEST_NVCC, arch), "");
+  expect_right(
+      emission,
+      fmt::format("{0} --split-compile=0 -gencode arch=compute_{1},code=sm_{1}", FCSA_TEST_NVCC, arch), "");
 }
 
 TEST(EmittedHeaderOnGpu, WithBinariesServesEveryFeature) {
