@@ -23,7 +23,7 @@ Problem problem_of(int batch, int heads) {
 
 // A valid configuration that differs from the baseline in one parameter.
 Configuration another(const Family& family, const Problem& problem, const Target& target) {
-  const Configuration baseline = family.baseline(problem, target);
+  Configuration baseline = family.baseline(problem, target);
   const auto parameters = family.parameters(problem.op);
   for (std::size_t i = parameters.size(); i-- > 0;) {
     for (const int value : parameters[i].values) {
