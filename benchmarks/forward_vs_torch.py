@@ -12,10 +12,10 @@ Builds the header that `fcsa emit` wrote into a shared library, and on every sha
                                     ahead of time) (FlashAttention-4)
   norm    normalising q and k as one torch.compile kernel, with --norm
 Before timing, every output is compared with fp64 on sampled rows of every head; a peer that is further off than 1e-2
-(2e-2 below 64 channels, of which fewer average errors out; 1e-5 in f32) is left out of the row. Prints a table and writes JSON with the
-provenance. FLOPs: 4 * batch * heads * n * n * head_dim, half of it when causal. `attention` is the best peer's time over
-raw's; `normalising` is fcsa over raw; `whole` is (normalising + best peer) over fcsa, where normalising is the faster of
-norm and four tensors' traffic at 3.0 TB/s.
+(2e-2 below 64 channels, of which fewer average errors out; 1e-5 in f32) is left out of the row. Prints a table and
+writes JSON with the provenance. FLOPs: 4 * batch * heads * n * n * head_dim, half of it when causal. `attention` is the
+best peer's time over raw's; `normalising` is fcsa over raw; `whole` is (normalising + best peer) over fcsa, where
+normalising is the faster of norm and four tensors' traffic at 3.0 TB/s.
 
 Needs torch; nvcc for a .cuh, g++ for a .h (of `fcsa emit --cubin`, or of a CPU). Examples:
   python3 benchmarks/forward_vs_torch.py --header include/fcsa_tuned_sm_90.cuh --seq 1024,2048,4096,8192

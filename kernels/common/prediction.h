@@ -156,9 +156,9 @@ inline double distance_measured(const Rule& rule, int model, const Position& pos
   return least;
 }
 
-// The configuration with the shortest predicted time, the first of several. One that was not measured on the
-// nearest shape may be wrongly predicted where others are known; far from all shapes, where no prediction is
-// sure, it counts if it was measured at most 1.4 times as far away.
+// The configuration with the shortest predicted time, the first of several, of those that were measured on
+// the nearest shape or at most 1.4 times as far away: where others are known, a wrong prediction would cost;
+// far from all shapes no prediction is sure.
 inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocessors) {
   const Position position = position_of(sizes, multiprocessors);
   Prediction best;
@@ -166,9 +166,7 @@ inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocess
   best.ms = HUGE_VAL;
   const double near = squared_distance(rule.shapes[best.nearest], position);
   for (int i = 0; i < rule.model_count; ++i) {
-    if (rule.corrections[best.nearest * rule.model_count + i] >= kNotMeasured &&
-        distance_measured(rule, i, position) > 2 * near)
-      continue;
+    if (distance_measured(rule, i, position) > 2 * near) continue;
     const double modelled = modelled_ms(rule.models[i], sizes, multiprocessors);
     const double ms = corrected_ms(rule, i, position, modelled);
     if (ms >= best.ms) continue;

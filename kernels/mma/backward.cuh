@@ -6,6 +6,8 @@
 #include "kernels/mma/backward_dq.cuh"
 #include "kernels/mma/backward_loads.cuh"
 #include "kernels/mma/backward_pass.cuh"
+#include "kernels/mma/backward_products.cuh"
+#include "kernels/mma/backward_softmax.cuh"
 
 namespace fcsa::kernels::mma {
 

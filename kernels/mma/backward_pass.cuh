@@ -202,65 +202,16 @@ struct BackwardPass {
 
   // Adds owned rows times the rows of a chunk of a tile: S from the first tensors, dP from the second.
   template <int which>
-  FCSA_DEVICE void multiply(unsigned tile, int first, Scores& s) const {
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      uint4 a[kRowTiles];
-#pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
-        if constexpr (kShape.resident) {
-          a[m] = which == 0 ? a1[m][step] : a2[m][step];
-        } else {
-          a[m] = shared_fragment(owned + which * kRows * Rows::kPitch, m, step);
-        }
-      }
-#pragma unroll
-      for (int n = 0; n < kTiles; n += 2) {
-        const uint4 b = ptx::load_matrices(Rows::columns_then_rows(tile, first + 8 * n, 2 * step, lane));
-#pragma unroll
-        for (int m = 0; m < kRowTiles; ++m) {
-          ptx::multiply_add_16<T.dtype>(s[m][n], a[m], b.x, b.y);
-          ptx::multiply_add_16<T.dtype>(s[m][n + 1], a[m], b.z, b.w);
-        }
-      }
-    }
-  }
+  FCSA_DEVICE void multiply(unsigned tile, int first, Scores& s) const;
 
   // accumulator += factor * s times the rows of a chunk of a tile.
   FCSA_DEVICE void accumulate(unsigned tile, int first, const Scores& s, float factor,
-                              Accumulator& accumulator) const {
-    const auto pair = [factor](float x, float y) { return ptx::pack<T.dtype>(factor * x, factor * y); };
-#pragma unroll
-    for (int n = 0; n < kTiles; n += 2) {
-      uint4 a[kRowTiles];
-#pragma unroll
-      for (int m = 0; m < kRowTiles; ++m)
-        a[m] = {pair(s[m][n][0], s[m][n][1]), pair(s[m][n][2], s[m][n][3]),
-                pair(s[m][n + 1][0], s[m][n + 1][1]), pair(s[m][n + 1][2], s[m][n + 1][3])};
-      add_product(tile, first + 8 * n, a, accumulator);
-    }
-  }
+                              Accumulator& accumulator) const;
 
   // The same for what warps that share rows have exchanged: all rows of the tile, and the channels of this
   // warp.
   FCSA_DEVICE void accumulate_shared(unsigned scores, unsigned tile, float factor,
-                                     Accumulator& accumulator) const {
-    constexpr int kPart = kBlock / kParts;
-#pragma unroll
-    for (int i = 0; i < kBlock - kPart; i += 16) {
-      const int row = ((part + 1) * kPart + i) % kBlock;
-      uint4 a[kRowTiles];
-#pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
-        a[m] = ptx::load_matrices(
-            ScoreRows::rows_then_columns(scores, row_group * kShape.warp_rows() + 16 * m, row / 8, lane));
-        if (factor != 1)
-          a[m] = {scaled(a[m].x, factor), scaled(a[m].y, factor), scaled(a[m].z, factor),
-                  scaled(a[m].w, factor)};
-      }
-      add_product(tile, row, a, accumulator);
-    }
-  }
+                                     Accumulator& accumulator) const;
 
   FCSA_DEVICE static unsigned scaled(unsigned word, float factor) {
     const float2 x = ptx::unpack<T.dtype>(word);
@@ -269,18 +220,7 @@ struct BackwardPass {
 
   // accumulator += a times 16 rows of a tile.
   FCSA_DEVICE void add_product(unsigned tile, int row, const uint4 (&a)[kRowTiles],
-                               Accumulator& accumulator) const {
-#pragma unroll
-    for (int c = 0; c < kPartTiles; c += 2) {
-      const uint4 b = ptx::load_matrices_transposed(
-          tile + Rows::kPitch * row + Rows::offset(0, lane % 16, 0, part * kPartTiles + c + lane / 16));
-#pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
-        ptx::multiply_add_16<T.dtype>(accumulator[m][c], a[m], b.x, b.y);
-        ptx::multiply_add_16<T.dtype>(accumulator[m][c + 1], a[m], b.z, b.w);
-      }
-    }
-  }
+                               Accumulator& accumulator) const;
 
   // ---- softmax and its gradient
 
@@ -310,79 +250,17 @@ struct BackwardPass {
 
   // S to P in place.
   template <bool edge>
-  FCSA_DEVICE void probabilities(unsigned stage, int first, const Place& place, Scores& s) const {
-    const float scale = kLog2E * scale_of(place.head);
-    [[maybe_unused]] RowNumbers row_hide, row_lse, row_norm;
-    if constexpr (T.key_mask && kOwnsKeys) load_owned_numbers(1, row_hide);
-    if constexpr (!kOwnsKeys) load_owned_numbers(0, row_lse);
-    if constexpr (kRowNorms) load_owned_numbers(2, row_norm);
-    [[maybe_unused]] BiasPair bias;
-#pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-      if constexpr (T.bias != Bias::none)
-        if (n % 2 == 0) load_bias_pair(bias_tile(stage), first + 8 * n, bias);
-      float2 factor{scale, scale}, lse{0, 0}, hide{0, 0};
-      if constexpr (kOwnsKeys) {
-        lse = column(stage, 0, first + 8 * n);
-        if constexpr (C.uses_norms(T)) factor = column(stage, 2, first + 8 * n);
-      } else {
-        if constexpr (C.uses_norms(T)) factor = column(stage, 0, first + 8 * n);
-        if constexpr (T.key_mask) hide = column(stage, 1, first + 8 * n);
-      }
-      if constexpr (C.uses_norms(T)) factor = {scale * factor.x, scale * factor.y};
-#pragma unroll
-      for (int m = 0; m < kRowTiles; ++m)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int half = i / 2, side = i % 2, walked = place.first + 8 * n + 2 * t + side;
-          const int query = kOwnsKeys ? walked : row_at(m, half), key = kOwnsKeys ? row_at(m, half) : walked;
-          const float base = kOwnsKeys ? pick(lse, side) : row_lse[m][half];
-          float x = fmaf(kRowNorms ? s[m][n][i] * row_norm[m][half] : s[m][n][i], pick(factor, side), -base);
-          if constexpr (T.bias != Bias::none) x = fmaf(bias[m][n % 2][i], kLog2E, x);
-          if constexpr (T.key_mask) x += kOwnsKeys ? row_hide[m][half] : pick(hide, side);
-          s[m][n][i] = edge && hidden(query, key) ? 0.0f : ptx::exp2_approximate(x);
-        }
-    }
-  }
+  FCSA_DEVICE void probabilities(unsigned stage, int first, const Place& place, Scores& s) const;
 
   FCSA_DEVICE static float pick(const float2& pair, int side) {
     return side ? pair.y : pair.x;
   }
 
   // -delta, to which dP is added.
-  FCSA_DEVICE void start_gradients(unsigned stage, int first, Scores& dp) const {
-    [[maybe_unused]] RowNumbers row_delta;
-    if constexpr (!kOwnsKeys) load_owned_numbers(1, row_delta);
-#pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-      float2 delta{0, 0};
-      if constexpr (kOwnsKeys) delta = column(stage, 1, first + 8 * n);
-#pragma unroll
-      for (int m = 0; m < kRowTiles; ++m)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) dp[m][n][i] = kOwnsKeys ? -pick(delta, i % 2) : -row_delta[m][i / 2];
-    }
-  }
+  FCSA_DEVICE void start_gradients(unsigned stage, int first, Scores& dp) const;
 
   // dP - delta to dS in place, with the norms that its products need.
-  FCSA_DEVICE void score_gradients(unsigned stage, int first, const Scores& p, Scores& dp) const {
-    [[maybe_unused]] RowNumbers row_norm;
-    if constexpr (kNorms && kRowNorms) load_owned_numbers(2, row_norm);
-#pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-      float2 factor{1, 1};
-      if constexpr (kNorms) factor = column(stage, kOwnsKeys ? 2 : 0, first + 8 * n);
-#pragma unroll
-      for (int m = 0; m < kRowTiles; ++m)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          float x = p[m][n][i] * dp[m][n][i];
-          if constexpr (kNorms)
-            x *= kRowNorms ? row_norm[m][i / 2] * pick(factor, i % 2) : pick(factor, i % 2);
-          dp[m][n][i] = x;
-        }
-    }
-  }
+  FCSA_DEVICE void score_gradients(unsigned stage, int first, const Scores& p, Scores& dp) const;
 
   // ---- the loop
 
