@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <tuple>
@@ -52,20 +53,25 @@ std::vector<Times> races_of(const Trials& trials, CacheState cache) {
   return times;
 }
 
-// Adds those of an earlier race that `times` doesn't have, scaled by what took part in both; nothing when
-// there is none such.
-Times joined(Times times, const Times& earlier) {
+// What times of `other` are to be multiplied with to compare with `times`: the geometric mean over what has
+// both; none where nothing has.
+std::optional<double> scale_of(const Times& other, const Times& times) {
   double log_ratio = 0;
   int shared = 0;
-  for (const auto& [configuration, ms] : earlier) {
+  for (const auto& [configuration, ms] : other) {
     const auto known = times.find(configuration);
     if (known == times.end()) continue;
     log_ratio += std::log(known->second / ms);
     ++shared;
   }
-  if (shared == 0) return times;
-  const double scale = std::exp(log_ratio / shared);
-  for (const auto& [configuration, ms] : earlier) times.try_emplace(configuration, ms * scale);
+  if (shared == 0) return std::nullopt;
+  return std::exp(log_ratio / shared);
+}
+
+// Adds those of an earlier race that `times` doesn't have, as far as the two can be compared.
+Times joined(Times times, const Times& earlier) {
+  if (const auto scale = scale_of(earlier, times))
+    for (const auto& [configuration, ms] : earlier) times.try_emplace(configuration, ms * *scale);
   return times;
 }
 
@@ -86,8 +92,9 @@ Times times_of_problem(const Trials& trials) {
     if (stored->trial.phase == Phase::search && measurement_of(stored).cache == cache)
       searched[stored->trial.configuration] = measurement_of(stored).median_ms;
   }
-  const double least = times.empty() ? 0 : fastest(times);
-  for (const auto& [configuration, ms] : searched) times.try_emplace(configuration, std::max(ms, least));
+  const double least = times.empty() ? 0 : fastest(times), scale = scale_of(searched, times).value_or(1);
+  for (const auto& [configuration, ms] : searched)
+    times.try_emplace(configuration, std::max(ms * scale, least));
   return times;
 }
 

@@ -28,7 +28,8 @@ std::vector<const StoredTrial*> usable_trials(const std::vector<StoredTrial>& tr
 // Of the trials of one class in order of time: its shapes, sorted by nq, nk and batch * heads. Times are
 // medians of the latest race of a shape. Configurations of earlier races are set in relation to it through
 // those that took part in both, since only ratios inside a race are trusted; what took part in none has its
-// time of the search, though never less than the fastest of the race.
+// time of the search, in the same way (a race is long, and a GPU may run slower at its power limit), though
+// never less than the fastest of the race.
 std::vector<ShapeTimes> times_of_shapes(const std::vector<const StoredTrial*>& trials);
 
 }  // namespace fcsa::tuner

@@ -160,6 +160,22 @@ TEST(Dispatch, LetsNoSearchTimeBeatTheWinnerOfTheRace) {
   EXPECT_EQ(history.table().classes[0].entries[0].best_ms, 1.2);
 }
 
+// A race is long, and the GPU slower at its power limit than in the search: what the search found to be
+// slower than the winner stays so.
+TEST(Dispatch, ComparesSearchTimesThroughWhatTookPartInTheRaceToo) {
+  History history;
+  history.add(problem_of_length(1024), kA, 1.0);
+  history.add(problem_of_length(1024), kB, 1.01);
+  history.add(problem_of_length(1024), kC, 1.1);
+  history.race(problem_of_length(1024), "r1", {{kA, 1.2}, {kB, 1.212}});
+  history.add(problem_of_length(2048), kC, 5.0);  // nothing else will do there
+  const auto table = history.table(0).classes[0];
+  EXPECT_EQ(table.configurations.at(table.entries[0].choice), kA);
+  const auto place = std::find(table.configurations.begin(), table.configurations.end(), kC);
+  ASSERT_NE(place, table.configurations.end());
+  EXPECT_NEAR(table.entries[0].times_ms.at(place - table.configurations.begin()), 1.1 * 1.2, 1e-9);
+}
+
 TEST(Dispatch, LeavesOutTrialsOfAnOlderSource) {
   History history;
   history.add(problem_of_length(1024), kA, 0.5).trial.source_hash = "v0";
