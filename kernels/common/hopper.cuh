@@ -154,14 +154,6 @@ FCSA_DEVICE void wait_until_stores_have_read() {
   asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
 }
 
-// `bytes`, a multiple of 16, from and to multiples of 16.
-FCSA_DEVICE void copy_bytes(unsigned to, const void* from, unsigned bytes, unsigned barrier) {
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
-      "l"(from), "r"(bytes), "r"(barrier)
-      : "memory");
-}
-
 // wgmma: d (64 x n, f32) += a (64 x 16) b (16 x n) for a warpgroup. Of d, lane 4 * g + t of warp w holds rows
 // 16 w + g and 16 w + g + 8 at columns 8 i + 2 t and 8 i + 2 t + 1, in the order of the accumulators of
 // mma.m16n8k16; a in registers is that fragment of mma.m16n8k16.

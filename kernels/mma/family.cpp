@@ -121,13 +121,14 @@ class MmaFamily final : public Family {
          [](P p, V c, D d) {
            return static_cast<std::size_t>(config_of(c).smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
          },
-         {"warps_m", "warps_n", "row_tiles", "block_n", "q_in_registers", "swizzle", "stages"}},
+         {"cluster", "warps_m", "warps_n", "row_tiles", "block_n", "q_in_registers", "swizzle", "stages"}},
         {"shared memory of min_blocks blocks above what a multiprocessor has",
          [](P p, V c, D d) {
            const std::size_t block = config_of(c).smem_bytes(traits_of(p)) + 1024;
            return config_of(c).min_blocks * block <= d.smem_per_block_bytes + 1024;
          },
-         {"warps_m", "warps_n", "row_tiles", "block_n", "q_in_registers", "swizzle", "stages", "min_blocks"}},
+         {"cluster", "warps_m", "warps_n", "row_tiles", "block_n", "q_in_registers", "swizzle", "stages",
+          "min_blocks"}},
         {"accumulators and operands above the registers that min_blocks leaves a thread",
          [](P p, V c, D) {
            const int registers = 65536 / (config_of(c).min_blocks * config_of(c).threads());

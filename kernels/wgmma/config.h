@@ -11,20 +11,21 @@ namespace fcsa::kernels::wgmma {
 // S of the next tile is computed before P V of this one, under which the next one's exponentials run.
 enum Overlap : int { kApart = 0, kQueued = 1, kExponentials = 2 };
 
-// Where 1/|k| comes from: a kernel that reads K once beforehand; the warps of the producer that have nothing
-// to copy, for each tile in shared memory; or all blocks of a persistent grid together, which prepare the
-// keys of head after head in the workspace while they work (shared_factors.cuh).
-// On an H100 (bf16, 16,384 tokens, D = 128, full; TFLOP/s at N = 512, 1k, 2k, 4k): without norms 501, 637,
-// 723, 773; by a kernel 389, 537, 653, 726 (it takes 40 us, of which 22 are the bytes of K); by the producer
-// 461, 561, 622, 655 (four more warps changed nothing: the norms of every tile cost issue slots and shared
-// memory, not latency; mma.sync, which would need fewer instructions, takes the tensor cores from wgmma);
-// together 429, 571, 675, 741, of which the start costs 2% at 1k, clearing the counts 1% and reading K once
-// more 5%. The producer's sums of squares cost 2% at 512 and 7% at 1k (H200, Q in shared memory, of which
-// wgmma then takes 96 of 128 bytes a cycle).
-// Tried and removed: factors that the first block to come to a tile leaves in the workspace, where others
-// look before they compute. Since blocks walk in step, each has to begin at another tile, which alone costs 1
-// to 2%; 3% faster than the producer's at 1k, 2% slower than together at 4k. To wait for a tile's owner
-// instead was 24% slower and more.
+// Where the norms of K come in: K over its norms is left in the workspace, by a kernel beforehand, or by all
+// blocks of a persistent grid together while they work (normalised_keys.cuh); or 1/|k| is a factor of each
+// column of S, which the warps of the producer that have nothing to copy compute for each tile.
+// On an H200 (bf16, 16,384 tokens, D = 128, full; over attention alone): by the producer 6 to 9% at N = 512,
+// 12 to 15% at 1k, 16% at 2k, 18% at 4k; together 24, 10, 6.5, 2.5%, about 15 us whatever N, besides 3 to
+// start and to clear the counts; by a kernel 37 us. The 15 us stay the same when they are spread over the
+// whole kernel: it may be the energy of 134 MB, since the GPU is at its power limit. The producer's costs
+// squares (9% at 1k) and loads of factors (6%: a warp loads each for all its rows at a time, 8 times over),
+// both of shared memory, which wgmma needs; half as many squares cost half as much.
+// Tried and removed: only 1/|k| in the workspace, by all blocks together (4% at 4k, 8% at D = 64, where this
+// is 2%); factors that the first block to come to a tile leaves there, where others look before they compute
+// (3% faster than the producer's at 1k, or, waiting for a tile's owner, 24% slower); 1/|k| kept for the next
+// tile of queries of the head, which the block then takes itself (3% faster at 1k, 2 to 10% slower elsewhere:
+// fewer blocks read the same keys at a time); factors of four keys in one load of 16 bytes (3% slower);
+// mma.sync for the squares (takes the tensor cores from wgmma).
 enum KeyNorms : int { kPrepass = 0, kProducer = 1, kTogether = 2 };
 
 // A block works on tiles of block_m() rows of queries and walks over their keys, block_n at a time, from the
@@ -96,12 +97,14 @@ struct ForwardConfig {
   FCSA_HD constexpr int tile_bytes(const Traits& t) const { return block_n * 2 * t.head_dim; }
   FCSA_HD static constexpr int q_bytes(const Traits& t) { return kRows * 2 * t.head_dim; }  // of a warpgroup
   FCSA_HD static constexpr bool normalises(const Traits& t) { return t.l2norm_qk && !normalises_first(t); }
-  FCSA_HD static constexpr bool uses_factors(const Traits& t) { return normalises(t) || t.key_mask; }
-  FCSA_HD constexpr bool prepares_factors(const Traits& t) const {
+  FCSA_HD constexpr bool normalises_keys(const Traits& t) const {  // in the workspace
     return normalises(t) && key_norms != kProducer;
   }
-  FCSA_HD constexpr bool shares_factors(const Traits& t) const {
+  FCSA_HD constexpr bool shares_keys(const Traits& t) const {
     return normalises(t) && key_norms == kTogether;
+  }
+  FCSA_HD constexpr bool uses_factors(const Traits& t) const {
+    return t.key_mask || (normalises(t) && !normalises_keys(t));
   }
   // Of a key: 1/|k|, and with a mask what hides it. Keys past the end are hidden by comparing.
   FCSA_HD static constexpr int factor_floats(const Traits& t) { return t.key_mask ? 2 : 1; }
@@ -128,20 +131,20 @@ struct ForwardConfig {
            8 * (barriers() + barriers() % 2 + stages + stages % 2) + kTaskBytes * kTaskSlots;
   }
 
-  // Workspace: normalised tensors; factors for every key [batch, kv_heads, padded_keys] x factor_floats, f32;
-  // how many slices of a head's keys have their factors [batch, kv_heads], 32 bits.
+  // Workspace: tensors normalised by groups; or K over its norms [batch, kv_heads, nk, head_dim], 16 bits,
+  // and how many slices of each head are there [batch, kv_heads], 32 bits.
   struct Workspace {
-    long long factors = 0, counts = 0, bytes = 0;
+    long long keys = 0, counts = 0, bytes = 0;
   };
-  FCSA_HD constexpr long long padded_keys(const Args& args) const {
-    return ceil_div(args.nk, block_n) * block_n;
-  }
   FCSA_HD constexpr Workspace workspace(const Traits& t, const Args& args) const {
     Workspace w;
-    w.factors = normalises_first(t) ? ceil_div(normalised_tensors(t, args).bytes, 256) * 256 : 0;
-    const long long keys = 1LL * args.batch * args.kv_heads * padded_keys(args);
-    w.counts = w.factors + (prepares_factors(t) ? 4LL * factor_floats(t) * keys : 0);
-    w.bytes = w.counts + (shares_factors(t) ? 4LL * args.batch * args.kv_heads : 0);
+    if (normalises_first(t)) {
+      w.keys = normalised_tensors(t, args).k;
+      w.counts = normalised_tensors(t, args).bytes;
+    } else if (normalises_keys(t)) {
+      w.counts = ceil_div(2LL * args.batch * args.kv_heads * args.nk * t.head_dim, 256) * 256;
+    }
+    w.bytes = w.counts + (shares_keys(t) ? 4LL * args.batch * args.kv_heads : 0);
     return w;
   }
 
@@ -167,10 +170,8 @@ struct ForwardConfig {
     return units(t, args) * head_tiles(args);
   }
 
-  static constexpr int kFactorThreads = 256, kFactorRows = 128;  // of a block of key_factors
-  static constexpr int kSliceRows =
-      16;  // keys whose factors a warp prepares at a time when blocks share them
-  static constexpr int kClearThreads = 256;  // of a block of clear_counts
+  static constexpr int kSliceRows = 16;                               // keys that a warp normalises at a time
+  static constexpr int kNormaliseThreads = 256, kClearThreads = 256;  // of blocks of these kernels
 
   FCSA_HD constexpr TensorMap row_map(const Traits& t, const Args& args, int tensor, int rows) const {
     const bool query = tensor == TensorMap::q || tensor == TensorMap::o;
@@ -181,10 +182,10 @@ struct ForwardConfig {
     const int heads = query ? args.heads : args.kv_heads, length = query ? args.nq : args.nk;
     TensorMap map;
     map.tensor = tensor;
-    if (normalises_first(t) && (tensor == TensorMap::q || tensor == TensorMap::k)) {
-      const NormalisedTensors tensors = normalised_tensors(t, args);
+    if ((normalises_first(t) && tensor == TensorMap::q) ||
+        ((normalises_first(t) || normalises_keys(t)) && tensor == TensorMap::k)) {
       map.tensor = TensorMap::workspace;
-      map.first_byte = query ? tensors.q : tensors.k;
+      map.first_byte = query ? normalised_tensors(t, args).q : workspace(t, args).keys;
       s = {1LL * heads * length * t.head_dim, 1LL * length * t.head_dim, t.head_dim};
     }
     const auto dimension = [&](int i, long long size, long long stride, int box) {
@@ -213,7 +214,7 @@ struct ForwardConfig {
 
   FCSA_HD constexpr int maps() const { return tma_store ? 4 : 3; }
 
-  // Kernels: 0 forward, 1 key_factors, 2 normalise, 3 clear_counts. Maps: 0 q, 1 k, 2 v, 3 o.
+  // Kernels: 0 forward, 1 normalise_keys, 2 normalise, 3 clear_counts. Maps: 0 q, 1 k, 2 v, 3 o.
   FCSA_HD constexpr LaunchPlan plan(const Traits& t, const Args& args) const {
     LaunchPlan plan;
     plan.workspace_bytes = workspace(t, args).bytes;
@@ -223,17 +224,17 @@ struct ForwardConfig {
     plan.maps[2] = row_map(t, args, TensorMap::v, block_n / cluster);
     if (tma_store) plan.maps[3] = row_map(t, args, TensorMap::o, kRows);
     if (normalises_first(t)) plan.steps[plan.count++] = normalise_launch(2, t, args);
-    if (shares_factors(t)) {
+    if (shares_keys(t)) {
       Launch& clear = plan.steps[plan.count++];
       clear.kernel = 3;
       clear.grid_x = static_cast<unsigned>(ceil_div(1LL * args.batch * args.kv_heads, kClearThreads));
       clear.threads = kClearThreads;
-    } else if (prepares_factors(t)) {
-      Launch& factors = plan.steps[plan.count++];
-      factors.kernel = 1;
-      factors.grid_x =
-          static_cast<unsigned>(ceil_div(1LL * args.batch * args.kv_heads * padded_keys(args), kFactorRows));
-      factors.threads = kFactorThreads;
+    } else if (normalises_keys(t)) {
+      Launch& keys = plan.steps[plan.count++];
+      keys.kernel = 1;
+      keys.grid_x = static_cast<unsigned>(
+          ceil_div(32LL * args.batch * args.kv_heads * ceil_div(args.nk, kSliceRows), kNormaliseThreads));
+      keys.threads = kNormaliseThreads;
     }
     Launch& forward = plan.steps[plan.count++];
     forward.kernel = 0;
@@ -241,7 +242,7 @@ struct ForwardConfig {
     forward.threads = static_cast<unsigned>(threads());
     forward.smem_bytes = static_cast<unsigned>(smem_bytes(t));
     forward.blocks_per_multiprocessor = persistent ? static_cast<unsigned>(min_blocks) : 0;
-    forward.cooperative = shares_factors(t);
+    forward.cooperative = shares_keys(t);
     return plan;
   }
 };

@@ -28,7 +28,7 @@ const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
       {&C::key_norms,
        "key_norms",
        {0, 1, 2},
-       "1/|k|: 0 by a kernel, 1 by idle warps of the producer, 2 by all blocks for all while they work"},
+       "0: K / |k| by a kernel, 1: 1/|k| by idle warps of the producer, 2: K / |k| by all blocks"},
       {&C::producer_registers, "producer_registers", {32, 40, 56}, "of a thread of the producer"},
       {&C::persistent, "persistent", {0, 1}, "1: blocks take tile after tile, 0: one each"},
       {&C::min_blocks, "min_blocks", {1, 2}, "blocks per multiprocessor"},
@@ -74,9 +74,17 @@ class WgmmaFamily final : public Family {
     return {
         {"accumulators and operands above the registers of a consumer",
          [](P p, V c, D) {
-           return config_of(c).register_estimate(traits_of(p)) <= config_of(c).consumer_registers();
+           ForwardConfig least = config_of(c);
+           least.tensor_sums = 0;
+           return least.register_estimate(traits_of(p)) <= least.consumer_registers();
          },
          {"warpgroups", "block_n", "overlap", "q_in_registers", "producer_registers", "min_blocks"}},
+        {"accumulators, sums and operands above the registers of a consumer",
+         [](P p, V c, D) {
+           return config_of(c).register_estimate(traits_of(p)) <= config_of(c).consumer_registers();
+         },
+         {"warpgroups", "block_n", "overlap", "q_in_registers", "producer_registers", "min_blocks",
+          "tensor_sums"}},
         {"P V of a tile is issued at once where it overlaps with the next tile",
          [](P, V c, D) { return config_of(c).overlap != wgmma::kExponentials || config_of(c).slice == 0; },
          {"overlap", "slice"}},
@@ -88,17 +96,22 @@ class WgmmaFamily final : public Family {
            return !config_of(c).ping_pong || (config_of(c).warpgroups > 1 && config_of(c).slice == 0);
          },
          {"warpgroups", "slice", "ping_pong"}},
+        {"tiles take more shared memory than a block may have",
+         [](P p, V c, D d) {
+           return static_cast<std::size_t>(config_of(c).tiles_bytes(traits_of(p))) <= d.smem_per_block_bytes;
+         },
+         {"warpgroups", "block_n", "stages", "q_buffers"}},
         {"more shared memory than a block may have",
          [](P p, V c, D d) {
            return static_cast<std::size_t>(config_of(c).smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
          },
-         {"warpgroups", "block_n", "stages", "q_buffers"}},
+         {"warpgroups", "block_n", "stages", "q_buffers", "key_norms", "tensor_sums"}},
         {"shared memory of min_blocks blocks above what a multiprocessor has",
          [](P p, V c, D d) {
            const std::size_t block = config_of(c).smem_bytes(traits_of(p)) + 1024;
            return config_of(c).min_blocks * block <= d.smem_per_block_bytes + 1024;
          },
-         {"warpgroups", "block_n", "stages", "q_buffers", "min_blocks"}},
+         {"warpgroups", "block_n", "stages", "q_buffers", "key_norms", "min_blocks", "tensor_sums"}},
         {"blocks that end after a tile of queries or two, or have it in registers at once, need no second "
          "place",
          [](P, V c, D) {
@@ -122,7 +135,8 @@ class WgmmaFamily final : public Family {
          {"polynomial"}},
         {"a producer without factors to compute has registers enough",
          [](P p, V c, D) {
-           return ForwardConfig::uses_factors(traits_of(p)) || config_of(c).producer_registers <= 40;
+           return ForwardConfig::normalises(traits_of(p)) || p.key_mask ||
+                  config_of(c).producer_registers <= 40;
          },
          {"producer_registers"}},
         {"row sums by the tensor cores need V in one panel",
@@ -130,7 +144,10 @@ class WgmmaFamily final : public Family {
            return config_of(c).tensor_sums == 0 || ForwardConfig::panels(traits_of(p)) == 1;
          },
          {"tensor_sums"}},
-        {"blocks that wait for each other's norms must all be there",
+        {"warps that compute the factors of a mask have no time for keys of all blocks",
+         [](P p, V c, D) { return config_of(c).key_norms != wgmma::kTogether || !p.key_mask; },
+         {"key_norms"}},
+        {"blocks that wait for each other's keys must all be there",
          [](P, V c, D) { return config_of(c).key_norms != wgmma::kTogether || config_of(c).persistent == 1; },
          {"key_norms", "persistent"}},
         {"Q without norms stays as it is, and in registers takes them on its way there",
@@ -220,8 +237,8 @@ class WgmmaFamily final : public Family {
   KernelTemplate kernel_template(Op) const override {
     return {"kernels/wgmma/forward.cuh",
             "fcsa::kernels::wgmma::ForwardConfig",
-            {"fcsa::kernels::wgmma::forward", "fcsa::kernels::key_factors", "fcsa::kernels::normalise",
-             "fcsa::kernels::wgmma::clear_counts"}};
+            {"fcsa::kernels::wgmma::forward", "fcsa::kernels::wgmma::normalise_keys",
+             "fcsa::kernels::normalise", "fcsa::kernels::wgmma::clear_counts"}};
   }
 
   LaunchPlan plan(const Traits& traits, const Configuration& configuration,
@@ -270,7 +287,7 @@ class WgmmaFamily final : public Family {
         config.ping_pong = 1;
         config.q_buffers = 2;
       }
-    } else if (fixed && problem.nk >= (normalises ? 4096 : 2048)) {
+    } else if (fixed && problem.nk >= 2048) {
       config.warpgroups = 3;
       config.stages = 3;
       config.q_in_registers = 1;
@@ -284,14 +301,15 @@ class WgmmaFamily final : public Family {
 
   // From 80 to 96 channels.
   static void three_warpgroups(const Problem& problem, ForwardConfig& config) {
-    const bool normalises = ForwardConfig::normalises(traits_of(problem));
     config.warpgroups = 3;
     config.producer_registers = 32;
     config.overlap = wgmma::kQueued;
+    normalise_long_walks(problem, problem.causal ? 4096 : 2048, config);
+    const Traits traits = traits_of(problem);
     if (problem.key_mask) {
-      config.block_n = normalises ? 96 : 80;  // with factors 80 leave too few registers
-      if (!normalises) config.overlap = wgmma::kExponentials;
-    } else if (normalises) {
+      config.block_n = ForwardConfig::normalises(traits) ? 96 : 80;  // with 1/|k| 80 leave too few registers
+      if (!ForwardConfig::normalises(traits)) config.overlap = wgmma::kExponentials;
+    } else if (config.uses_factors(traits)) {
       config.block_n = 96;
       config.stages = 3;
       config.q_buffers = 2;
@@ -303,7 +321,6 @@ class WgmmaFamily final : public Family {
       config.q_buffers = 2;
       config.slice = problem.causal ? 32 : 16;
     }
-    if (normalises && problem.nk >= (problem.causal ? 4096 : 2048)) config.key_norms = wgmma::kTogether;
   }
 
   // Which are made to take turns.
@@ -317,8 +334,14 @@ class WgmmaFamily final : public Family {
       config.stages = 3;
       config.q_in_registers = 1;
     }
-    if (ForwardConfig::normalises(traits_of(problem)) && problem.nk >= 2048 && problem.head_dim > 64)
-      config.key_norms = wgmma::kTogether;
+    if (problem.head_dim > 64) normalise_long_walks(problem, 2048, config);
+    if (config.key_norms == wgmma::kTogether) config.producer_registers = 56;  // loads under way
+  }
+
+  // From so many keys on, normalised keys in the workspace cost less than 1/|k| for every tile of queries.
+  static void normalise_long_walks(const Problem& problem, int keys, ForwardConfig& config) {
+    if (ForwardConfig::normalises(traits_of(problem)) && problem.nk >= keys)
+      config.key_norms = problem.key_mask ? wgmma::kPrepass : wgmma::kTogether;
   }
 
   // Where tiles of queries are few, until blocks fill the device, as long as each has 8 tiles of keys: on an

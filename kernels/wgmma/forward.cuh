@@ -11,8 +11,8 @@
 #include "kernels/wgmma/consumer_output.cuh"
 #include "kernels/wgmma/consumer_queries.cuh"
 #include "kernels/wgmma/consumer_softmax.cuh"
+#include "kernels/wgmma/normalised_keys.cuh"
 #include "kernels/wgmma/producer.cuh"
-#include "kernels/wgmma/shared_factors.cuh"
 
 namespace fcsa::kernels::wgmma {
 
@@ -27,7 +27,7 @@ FCSA_DEVICE void init_barriers(const SharedLayout<T, C>& shared) {
     hopper::barrier_init(shared.k_free(stage), C.warpgroups * C.cluster);
     hopper::barrier_init(shared.v_full(stage), 1);
     hopper::barrier_init(shared.v_free(stage), (C.uses_factors(T) ? 128 : 4) * C.warpgroups * C.cluster);
-    hopper::barrier_init(shared.factors_full(stage), C.prepares_factors(T) ? 1 : 32 * kFactorWarps);
+    hopper::barrier_init(shared.factors_full(stage), 32 * kFactorWarps);
   }
   hopper::barrier_init_fence();
 }
@@ -38,6 +38,7 @@ __global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(C.clus
 #if __CUDA_ARCH__ == 900  // compiled for sm_90, without the a, it is an error, not an empty kernel
   // What barriers and places in shared memory are counted for; the constraints of the family see to it.
   static_assert(C.stages >= 2 && C.kTaskSlots >= C.q_buffers + 2);
+  static_assert(!C.shares_keys(T) || !C.uses_factors(T));
   static_assert(!C.tma_store || (C.q_buffers == 2 && !C.q_in_registers));
   static_assert(C.split == 1 || (C.cluster == 1 && !C.persistent && C.q_buffers == 1 && !C.pairs(T) &&
                                  C.block_m() % C.split == 0 && C.part_bytes(T) <= C.tiles_bytes(T)));
@@ -59,7 +60,7 @@ __global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(C.clus
   } else {
     __syncthreads();
   }
-  if constexpr (C.shares_factors(T)) prepare_first_factors<T, C>(args);
+  if constexpr (C.shares_keys(T)) normalise_first_keys<T, C>(args);
   if (threadIdx.x < 128) {
     if constexpr (C.reallocates()) hopper::keep_registers<C.producer_registers>();
     const Producer<T, C> producer{args, maps, shared, rank};

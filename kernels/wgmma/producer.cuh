@@ -1,12 +1,12 @@
 // The warpgroup that copies: one thread starts the copies, the other three warps compute the factors of the
-// keys that have arrived, or of this block's share of all keys (shared_factors.cuh).
+// keys that have arrived, or normalise this block's share of all keys (normalised_keys.cuh).
 #pragma once
 
 #include "kernels/common/hopper.cuh"
 #include "kernels/common/key_factors.cuh"
 #include "kernels/common/ptx.cuh"
+#include "kernels/wgmma/normalised_keys.cuh"
 #include "kernels/wgmma/schedule.cuh"
-#include "kernels/wgmma/shared_factors.cuh"
 
 namespace fcsa::kernels::wgmma {
 
@@ -21,7 +21,7 @@ struct Producer {
 
   // Loads under way at a time, within the registers of the producer.
   static constexpr int kLoads = 4;
-  static constexpr bool kComputesFactors = C.uses_factors(T) && !C.prepares_factors(T);
+  static constexpr bool kComputesFactors = C.uses_factors(T);
 
   const Args& args;
   const TensorMaps& maps;
@@ -90,17 +90,6 @@ struct Producer {
     hopper::barrier_wait(shared.v_free(at.stage), at.parity ^ 1u);
     hopper::barrier_expect(shared.v_full(at.stage), C.tile_bytes(T));
     copy_tile(shared.v_tile(at.stage), maps.map[2], shared.v_full(at.stage), work, tile * C.block_n);
-    if constexpr (C.prepares_factors(T)) {
-      const unsigned head = work.batch * args.kv_heads + work.kv_head;
-      if constexpr (C.shares_factors(T))
-        if (tile == work.end_tile - 1) wait_for_factors<T, C>(args, head);
-      const unsigned tiles = (args.nk + C.block_n - 1) / C.block_n;
-      hopper::barrier_expect(shared.factors_full(at.stage), C.factor_bytes(T));
-      hopper::copy_bytes(shared.factor_tile(at.stage),
-                         static_cast<const char*>(args.workspace) + C.workspace(T, args).factors +
-                             static_cast<unsigned long long>(head * tiles + tile) * C.factor_bytes(T),
-                         C.factor_bytes(T), shared.factors_full(at.stage));
-    }
   }
 
   // The first keys of a tile of queries are copied while the consumers still need the queries before.
@@ -113,6 +102,9 @@ struct Producer {
     for (; schedule.next(work); ++q_at.tile) {
       if (C.split > 1 && work.first_tile == work.end_tile) break;
       int tile = work.end_tile - 1;
+      if constexpr (C.shares_keys(T)) {
+        wait_for_keys<T, C>(args, work.batch * args.kv_heads + work.kv_head);
+      }
       copy_keys(work, tile, at);
       put_task(work, q_at);
       copy_queries(work, schedule.packed(), q_at);
@@ -182,7 +174,7 @@ struct Producer {
 #pragma unroll 1
       for (int keys = 16 * warp; keys < C.block_n; keys += 16 * kFactorWarps) {
         float inverse = 1.0f;
-        if constexpr (C.normalises(T)) {
+        if constexpr (C.normalises(T) && !C.normalises_keys(T)) {
           float squares = half_row_squares(shared.k_tile(at.stage) + keys * kRowBytes + first);
           squares += __shfl_xor_sync(0xffffffffu, squares, 1);
           inverse = inverse_norm(squares, args.eps);
@@ -203,8 +195,8 @@ struct Producer {
       if (threadIdx.x == 0) copy();
     } else if constexpr (kComputesFactors) {
       compute_factors();
-    } else if constexpr (C.shares_factors(T)) {
-      prepare_further_factors<T, C>(args, warp - 1, kFactorWarps);
+    } else if constexpr (C.shares_keys(T)) {
+      normalise_further_keys<T, C>(args, warp - 1, kFactorWarps);
     }
     __syncwarp();
   }

@@ -183,7 +183,38 @@ TEST(WgmmaFamily, LaunchesOneKernelForFewQueriesUntuned) {
   }
 }
 
-TEST(WgmmaFamily, ClearsTheCountsByWhichBlocksShareNorms) {
+TEST(WgmmaFamily, CopiesKeysFromWhereTheyAreNormalised) {
+  const Problem p = full();
+  const BackwardArgs args = shape_args(p);
+  const Traits traits = traits_of(p);
+  const long long row = 2LL * p.head_dim, head = row * p.nk;
+  wgmma::ForwardConfig config;
+  EXPECT_EQ(config.plan(traits, args).maps[1].tensor, TensorMap::k) << "norms are factors of the scores";
+  for (const int key_norms : {wgmma::kPrepass, wgmma::kTogether}) {
+    config.key_norms = key_norms;
+    const LaunchPlan plan = config.plan(traits, args);
+    const TensorMap& keys = plan.maps[1];
+    EXPECT_EQ(keys.tensor, TensorMap::workspace);
+    EXPECT_EQ(Numbers(keys.stride_bytes, keys.stride_bytes + 3), (Numbers{row, head, head * p.kv_heads}));
+    EXPECT_GE(plan.workspace_bytes, keys.first_byte + head * p.kv_heads * p.batch);
+    EXPECT_EQ(plan.maps[0].tensor, TensorMap::q);
+    EXPECT_EQ(plan.maps[2].tensor, TensorMap::v);
+  }
+}
+
+TEST(WgmmaFamily, NormalisesEveryKeyBeforehand) {
+  Problem p = full();
+  p.nk = 8193;
+  wgmma::ForwardConfig config;
+  config.key_norms = wgmma::kPrepass;
+  const LaunchPlan plan = config.plan(traits_of(p), shape_args(p));
+  ASSERT_EQ(plan.count, 2);
+  const Launch& keys = plan.steps[0];
+  EXPECT_EQ(keys.kernel, 1);
+  EXPECT_GE(1LL * keys.grid_x * keys.threads / 32 * config.kSliceRows, 1LL * p.batch * p.kv_heads * p.nk);
+}
+
+TEST(WgmmaFamily, ClearsTheCountsByWhichBlocksShareKeys) {
   Problem p = full();
   const BackwardArgs args = shape_args(p);
   wgmma::ForwardConfig config;
@@ -195,9 +226,17 @@ TEST(WgmmaFamily, ClearsTheCountsByWhichBlocksShareNorms) {
   EXPECT_TRUE(plan.steps[1].cooperative) << "blocks wait for each other";
   EXPECT_GE(plan.steps[0].grid_x * plan.steps[0].threads, static_cast<unsigned>(p.batch * p.kv_heads));
   const auto workspace = config.workspace(traits, args);
-  const long long factor_bytes = 4LL * p.batch * p.kv_heads * config.padded_keys(args);
-  EXPECT_EQ(workspace.counts - workspace.factors, factor_bytes);
+  EXPECT_GE(workspace.counts - workspace.keys, 2LL * p.batch * p.kv_heads * p.nk * p.head_dim);
   EXPECT_EQ(plan.workspace_bytes, workspace.counts + 4LL * p.batch * p.kv_heads);
+}
+
+TEST(WgmmaFamily, LeavesMaskedKeysToWarpsThatDoNothingElse) {
+  Problem p = full();
+  p.key_mask = true;
+  Configuration configuration = family().baseline(p, hopper());
+  for (auto& [parameter, value] : configuration.values)
+    if (parameter == "key_norms") value = wgmma::kTogether;
+  EXPECT_NE(invalid_reason(family(), p, configuration, hopper()).find("mask"), std::string::npos);
 }
 
 // Blocks that wait for others that have not started would wait for ever.
@@ -225,6 +264,7 @@ TEST(WgmmaFamily, SumsRowsOnTheTensorCoresWhereVIsOnePanel) {
 
 TEST(WgmmaFamily, MapsQueriesKeysAndValuesInEitherLayout) {
   Problem p = full();
+  p.l2norm_qk = false;   // keys are copied from where they are
   p.kv_heads = p.heads;  // nothing to pack
   const long long d = p.head_dim, h = p.heads, nq = p.nq, nk = p.nk;
   for (const Layout layout : {Layout::bhnd, Layout::bnhd}) {

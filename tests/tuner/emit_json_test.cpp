@@ -77,7 +77,8 @@ TEST(EmitJson, HasTheLaunchesOfEveryTunedShape) {
       EXPECT_EQ(launch["cooperative"], expected.cooperative);
     }
     ASSERT_EQ(shapes[i]["tensor_maps"].size(), 3u);
-    EXPECT_EQ(shapes[i]["tensor_maps"][1]["tensor"], "k");
+    EXPECT_EQ(shapes[i]["tensor_maps"][1]["tensor"], "workspace") << "normalised keys";
+    EXPECT_EQ(shapes[i]["tensor_maps"][2]["tensor"], "v");
     EXPECT_EQ(shapes[i]["tensor_maps"][1]["size"].size(), static_cast<std::size_t>(plan.maps[1].rank));
   }
 }
