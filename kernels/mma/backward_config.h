@@ -159,9 +159,9 @@ struct BackwardConfig {
     Workspace w;
     w.queries = normalised_before(t) ? aligned(normalised_tensors(t, a).bytes) : 0;
     w.query_floats = 1LL * a.batch * a.heads * padded_queries(a);
-    w.keys = w.queries + 4 * 4 * w.query_floats;
+    w.keys = w.queries + 4LL * 4 * w.query_floats;
     w.key_floats = 1LL * a.batch * a.kv_heads * padded_keys(a);
-    w.dq = w.keys + 2 * 4 * w.key_floats;
+    w.dq = w.keys + 2LL * 4 * w.key_floats;
     w.bytes = w.dq + (dq == kAtomics ? 4 * w.query_floats * t.head_dim : 0);
     return w;
   }
