@@ -18,7 +18,7 @@ using kernels::DType;
 using kernels::Problem;
 using kernels::Strides;
 
-constexpr std::size_t kRowsPerBlock = 1024;
+constexpr std::size_t kRowsAtATime = 1024;
 constexpr float kLargeBias = 60.0f;
 
 enum Stream : std::uint64_t {
@@ -51,9 +51,9 @@ std::vector<unsigned char> draw_rows(DType dtype, std::size_t rows, int dim, con
                                      const Adjust& adjust) {
   const auto width = static_cast<std::size_t>(dim);
   std::vector<unsigned char> data(storage_bytes(dtype, rows * width));
-  kernels::parallel_for((rows + kRowsPerBlock - 1) / kRowsPerBlock, [&](std::size_t block) {
+  kernels::parallel_for((rows + kRowsAtATime - 1) / kRowsAtATime, [&](std::size_t block) {
     std::vector<float> values(width);
-    for (std::size_t row = block * kRowsPerBlock; row < std::min(rows, (block + 1) * kRowsPerBlock); ++row) {
+    for (std::size_t row = block * kRowsAtATime; row < std::min(rows, (block + 1) * kRowsAtATime); ++row) {
       for (std::size_t d = 0; d < width; ++d) values[d] = bits.normal(row * width + d);
       adjust(row, values);
       kernels::store_elements(dtype, data.data(), static_cast<long long>(row) * dim, dim, values.data());
