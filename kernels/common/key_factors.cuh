@@ -35,9 +35,8 @@ FCSA_DEVICE float2 key_factor(const Args& args, int batch, int key, float invers
   return {key < args.nk ? inverse : 0.0f, visible ? -offset : minus_infinity()};
 }
 
-// Factors of every key to the workspace, [batch, kv_heads, C.padded_keys] at C.workspace().factors: x and y,
-// or x alone where C.factor_floats is 1. Eight lanes read a row; each thread has several under way, which the
-// memory's latency needs.
+// Factors of every key to the workspace, [batch, kv_heads, C.padded_keys] x 2 at C.workspace().factors. Eight
+// lanes read a row; each thread has several under way, which the memory's latency needs.
 template <Traits T, auto C>
 __global__ void __launch_bounds__(C.kFactorThreads) key_factors(const __grid_constant__ Args args) {
 #if FCSA_KERNEL_CODE
@@ -48,7 +47,7 @@ __global__ void __launch_bounds__(C.kFactorThreads) key_factors(const __grid_con
   const long long padded = C.padded_keys(args), rows = args.batch * args.kv_heads * padded;
   const int part = threadIdx.x % kLanes;
   const long long first = static_cast<long long>(blockIdx.x) * C.kFactorRows + threadIdx.x / kLanes;
-  float* to = reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, args).factors);
+  float2* to = reinterpret_cast<float2*>(static_cast<char*>(args.workspace) + C.workspace(T, args).factors);
 #pragma unroll 1
   for (int group = 0; group < kRows; group += kGroup) {
     uint4 words[kGroup][kLoads];
@@ -82,11 +81,7 @@ __global__ void __launch_bounds__(C.kFactorThreads) key_factors(const __grid_con
       const float2 factor =
           key_factor<T>(args, static_cast<int>(head / args.kv_heads), static_cast<int>(row - head * padded),
                         inverse_norm(squares, args.eps));
-      if constexpr (C.factor_floats(T) == 2) {
-        reinterpret_cast<float2*>(to)[row] = factor;
-      } else {
-        to[row] = factor.x;
-      }
+      to[row] = factor;
     }
   }
 #endif

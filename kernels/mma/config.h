@@ -57,7 +57,6 @@ struct ForwardConfig {
   FCSA_HD static constexpr bool uses_factors(const Traits& t) {
     return (t.l2norm_qk && !normalises_first(t)) || t.key_mask;
   }
-  FCSA_HD static constexpr int factor_floats(const Traits&) { return 2; }
   FCSA_HD constexpr int factor_bytes(const Traits& t) const {
     return uses_factors(t) ? stages * block_n * 8 : 0;
   }

@@ -23,9 +23,9 @@ enum Overlap : int { kApart = 0, kQueued = 1, kExponentials = 2 };
 // Tried and removed: only 1/|k| in the workspace, by all blocks together (4% at 4k, 8% at D = 64, where this
 // is 2%); factors that the first block to come to a tile leaves there, where others look before they compute
 // (3% faster than the producer's at 1k, or, waiting for a tile's owner, 24% slower); 1/|k| kept for the next
-// tile of queries of the head, which the block then takes itself (3% faster at 1k, 2 to 10% slower elsewhere:
-// fewer blocks read the same keys at a time); factors of four keys in one load of 16 bytes (3% slower);
-// mma.sync for the squares (takes the tensor cores from wgmma).
+// tile of queries of the head, which the block then takes itself (3 to 4% faster at 1k and 2k, up to 8%
+// slower elsewhere: fewer blocks read the same keys at a time); factors of four keys in one load of 16 bytes
+// (3% slower); mma.sync for the squares (takes the tensor cores from wgmma).
 enum KeyNorms : int { kPrepass = 0, kProducer = 1, kTogether = 2 };
 
 // A block works on tiles of block_m() rows of queries and walks over their keys, block_n at a time, from the
@@ -103,9 +103,10 @@ struct ForwardConfig {
   FCSA_HD constexpr bool shares_keys(const Traits& t) const {
     return normalises(t) && key_norms == kTogether;
   }
-  FCSA_HD constexpr bool uses_factors(const Traits& t) const {
-    return t.key_mask || (normalises(t) && !normalises_keys(t));
+  FCSA_HD constexpr bool scales_scores(const Traits& t) const {  // by 1/|k|
+    return normalises(t) && key_norms == kProducer;
   }
+  FCSA_HD constexpr bool uses_factors(const Traits& t) const { return t.key_mask || scales_scores(t); }
   // Of a key: 1/|k|, and with a mask what hides it. Keys past the end are hidden by comparing.
   FCSA_HD static constexpr int factor_floats(const Traits& t) { return t.key_mask ? 2 : 1; }
   FCSA_HD constexpr int factor_bytes(const Traits& t) const {
@@ -182,8 +183,10 @@ struct ForwardConfig {
     const int heads = query ? args.heads : args.kv_heads, length = query ? args.nq : args.nk;
     TensorMap map;
     map.tensor = tensor;
-    if ((normalises_first(t) && tensor == TensorMap::q) ||
-        ((normalises_first(t) || normalises_keys(t)) && tensor == TensorMap::k)) {
+    const bool normalised = tensor == TensorMap::q
+                                ? normalises_first(t)
+                                : tensor == TensorMap::k && (normalises_first(t) || normalises_keys(t));
+    if (normalised) {
       map.tensor = TensorMap::workspace;
       map.first_byte = query ? normalised_tensors(t, args).q : workspace(t, args).keys;
       s = {1LL * heads * length * t.head_dim, 1LL * length * t.head_dim, t.head_dim};

@@ -20,7 +20,6 @@ struct Consumer {
   static constexpr bool kFixed = T.softmax == Softmax::fixed_bound;
   static constexpr bool kNormalise = ForwardConfig::normalises(T);
   static constexpr bool kScaleQueries = kNormalise && (C.scale_queries || C.q_in_registers);
-  static constexpr bool kInverseNorms = kNormalise && !C.normalises_keys(T);  // are factors of the columns
   static constexpr bool kFactors = C.uses_factors(T);
   static constexpr int kRowBytes = ForwardConfig::panel_row_bytes(T);
   static constexpr int kPanelSteps = ForwardConfig::panel_channels(T) / 16;

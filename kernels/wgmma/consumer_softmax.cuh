@@ -43,8 +43,8 @@ FCSA_DEVICE void Consumer<T, C>::logits(int slice, int tile, int stage) {
     for (int h = 0; h < 2; ++h) {
       float &x = s[4 * i + 2 * h], &y = s[4 * i + 2 * h + 1];
       const float row = kScaleQueries ? 1.0f : row_scale[h];
-      x = fmaf(x, kInverseNorms ? row * factor.x : row, factor.y);
-      y = fmaf(y, kInverseNorms ? row * factor.z : row, factor.w);
+      x = fmaf(x, C.scales_scores(T) ? row * factor.x : row, factor.y);
+      y = fmaf(y, C.scales_scores(T) ? row * factor.z : row, factor.w);
       if constexpr (edge) {
         if (8 * i >= limit[h]) x = minus_infinity();
         if (8 * i + 1 >= limit[h]) y = minus_infinity();

@@ -230,6 +230,8 @@ class WgmmaFamily final : public Family {
     }
     if (config.head_tiles(shape_args(problem)) <= 1) config.head_group = 0;
     split_keys(problem, target, config);
+    if (config.warpgroups == 2 && config.key_norms == wgmma::kTogether)
+      config.producer_registers = 56;  // more loads under way
     while (config.block_n > 32 && !valid(problem, config, target)) config.block_n -= 16;
     return from_struct(forward_fields(), kernel_name(*this, problem.op), config);
   }
@@ -335,7 +337,6 @@ class WgmmaFamily final : public Family {
       config.q_in_registers = 1;
     }
     if (problem.head_dim > 64) normalise_long_walks(problem, 2048, config);
-    if (config.key_norms == wgmma::kTogether) config.producer_registers = 56;  // loads under way
   }
 
   // From so many keys on, normalised keys in the workspace cost less than 1/|k| for every tile of queries.
@@ -354,7 +355,7 @@ class WgmmaFamily final : public Family {
     wanted.tensor_sums = 0;
     wanted.paired = problem.causal ? 0 : 1;
     wanted.q_buffers = 1;
-    if (wanted.key_norms == wgmma::kTogether) wanted.key_norms = wgmma::kProducer;
+    wanted.key_norms = wgmma::kProducer;
     if (wanted.warpgroups > 2) {  // the sum over the parts takes registers
       wanted.warpgroups = 3;
       wanted.block_n = problem.head_dim <= 64 ? 112 : 80;

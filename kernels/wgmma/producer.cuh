@@ -21,7 +21,6 @@ struct Producer {
 
   // Loads under way at a time, within the registers of the producer.
   static constexpr int kLoads = 4;
-  static constexpr bool kComputesFactors = C.uses_factors(T);
 
   const Args& args;
   const TensorMaps& maps;
@@ -78,7 +77,7 @@ struct Producer {
 
   FCSA_DEVICE void copy_keys(const Work& work, int tile, const Cursor<C.stages>& at) const {
     hopper::barrier_wait(shared.k_free(at.stage), at.parity ^ 1u);
-    if constexpr (kComputesFactors) {
+    if constexpr (C.uses_factors(T)) {
       ptx::store_shared(shared.ticket(at.stage), static_cast<unsigned>(work.batch));
       ptx::store_shared(shared.ticket(at.stage) + 4, static_cast<unsigned>(tile * C.block_n));
     }
@@ -102,9 +101,7 @@ struct Producer {
     for (; schedule.next(work); ++q_at.tile) {
       if (C.split > 1 && work.first_tile == work.end_tile) break;
       int tile = work.end_tile - 1;
-      if constexpr (C.shares_keys(T)) {
-        wait_for_keys<T, C>(args, work.batch * args.kv_heads + work.kv_head);
-      }
+      if constexpr (C.shares_keys(T)) wait_for_keys<T, C>(args, work.batch * args.kv_heads + work.kv_head);
       copy_keys(work, tile, at);
       put_task(work, q_at);
       copy_queries(work, schedule.packed(), q_at);
@@ -123,7 +120,7 @@ struct Producer {
     }
     put_task(work, q_at);
     hopper::barrier_arrive(shared.q_full(q_at.buffer()));
-    if constexpr (kComputesFactors) {
+    if constexpr (C.uses_factors(T)) {
       hopper::barrier_wait(shared.k_free(at.stage), at.parity ^ 1u);
       ptx::store_shared(shared.ticket(at.stage), 0xffffffffu);
       hopper::barrier_arrive(shared.k_full(at.stage));
@@ -174,7 +171,7 @@ struct Producer {
 #pragma unroll 1
       for (int keys = 16 * warp; keys < C.block_n; keys += 16 * kFactorWarps) {
         float inverse = 1.0f;
-        if constexpr (C.normalises(T) && !C.normalises_keys(T)) {
+        if constexpr (C.scales_scores(T)) {
           float squares = half_row_squares(shared.k_tile(at.stage) + keys * kRowBytes + first);
           squares += __shfl_xor_sync(0xffffffffu, squares, 1);
           inverse = inverse_norm(squares, args.eps);
@@ -193,7 +190,7 @@ struct Producer {
     const int warp = static_cast<int>(threadIdx.x) / 32;
     if (warp == 0) {
       if (threadIdx.x == 0) copy();
-    } else if constexpr (kComputesFactors) {
+    } else if constexpr (C.uses_factors(T)) {
       compute_factors();
     } else if constexpr (C.shares_keys(T)) {
       normalise_further_keys<T, C>(args, warp - 1, kFactorWarps);
