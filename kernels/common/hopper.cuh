@@ -181,14 +181,23 @@ FCSA_DEVICE void pin(unsigned (&registers)[n]) {
   for (int i = 0; i < n; ++i) asm volatile("" : "+r"(registers[i])::"memory");
 }
 
+// Over the lanes of a warp; the result is in a uniform register.
+FCSA_DEVICE unsigned reduce_or(unsigned word) {
+  unsigned all;
+  asm volatile("redux.sync.or.b32 %0, %1, 0xffffffff;" : "=r"(all) : "r"(word));
+  return all;
+}
+
 // Descriptor of an operand in shared memory whose rows of `row_bytes` (128, 64 or 32) are swizzled at that
 // width, 8 rows to a pattern. Leading offset: between panels of row_bytes along the dimension that is
-// contiguous in memory; only an operand that is read transposed has several.
-FCSA_DEVICE unsigned long long operand(unsigned address, int row_bytes, int leading_bytes) {
+// contiguous in memory; only an operand that is read transposed has several. Both are in its low word.
+FCSA_DEVICE constexpr unsigned long long operand_high(int row_bytes) {
   const unsigned long long swizzle = row_bytes == 128 ? 1 : row_bytes == 64 ? 2 : 3;
+  return static_cast<unsigned long long>(8 * row_bytes >> 4) << 32 | swizzle << 62;
+}
+FCSA_DEVICE unsigned long long operand(unsigned address, int row_bytes, int leading_bytes) {
   return static_cast<unsigned long long>((address & 0x3ffffu) >> 4) |
-         static_cast<unsigned long long>(leading_bytes >> 4) << 16 |
-         static_cast<unsigned long long>(8 * row_bytes >> 4) << 32 | swizzle << 62;
+         static_cast<unsigned long long>(leading_bytes >> 4) << 16 | operand_high(row_bytes);
 }
 
 // clang-format off

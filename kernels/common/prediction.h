@@ -88,14 +88,19 @@ inline Load load_of(const Tile& tile, const Sizes& sizes, int multiprocessors) {
   const double splits = std::fmax(
       1.0, std::fmin(std::floor(tile.split_until / (heads * static_cast<double>(tiles))), key_tiles));
   const double parts = splits * tile.blocks;
-  const double units = static_cast<double>(sizes.causal && tile.pairs ? ceil_div(tiles, 2) : tiles);
-  const double share = units * heads * parts / multiprocessors;
-  const double rows = static_cast<double>(tiles) / units * tile.rows;
+  const auto share = [&](long long of_head) {
+    return static_cast<double>(of_head) * heads * parts / multiprocessors;
+  };
   const double keys = std::ceil(mean_key_tiles / parts) * tile.keys;
-  if (!sizes.causal || tile.pairs) return {std::ceil(share) * rows, std::ceil(share) * rows * keys};
+  if (sizes.causal && tile.pairs) {  // whole pairs first, then the tiles left in the middle
+    const double rows = (std::ceil(share(tiles / 2)) + std::ceil(share(ceil_div(tiles, 2)))) * tile.rows;
+    return {rows, rows * keys};
+  }
+  const double busiest = share(tiles);
+  if (!sizes.causal) return {std::ceil(busiest) * tile.rows, std::ceil(busiest) * tile.rows * keys};
   // Tiles of different lengths even out, but none ends before the longest.
   const double longest = std::ceil(key_tiles / parts) * tile.keys;
-  return {std::fmax(share, 1.0) * rows, std::fmax(share * keys, longest) * rows};
+  return {std::fmax(busiest, 1.0) * tile.rows, std::fmax(busiest * keys, longest) * tile.rows};
 }
 
 inline double modelled_ms(const Model& model, const Sizes& sizes, int multiprocessors) {

@@ -28,6 +28,15 @@ enum Overlap : int { kApart = 0, kQueued = 1, kExponentials = 2 };
 // (3% slower); mma.sync for the squares (takes the tensor cores from wgmma).
 enum KeyNorms : int { kPrepass = 0, kProducer = 1, kTogether = 2 };
 
+// What tells ptxas that all lanes of a warp have the same addresses of operands. Where it holds them in
+// uniform registers, a product needs an addition there; elsewhere two moves (R2UR) and three additions, which
+// is a sixth of the loop's instructions, and it does the one or the other for no visible reason. kReduced: a
+// reduction over the warp makes them uniform in any case (two for each tile of keys). kSynced: a barrier of
+// the warpgroup before each walk over the keys, which is enough for some. On an H200, against kUntold:
+// D = 96, full, two tiles at a time, reduced 7% faster; D = 64, four warpgroups, N = 512, full, reduced 6%;
+// D = 32, full, reduced 2%. Where ptxas does it by itself (most causal kernels), reduced is up to 4% slower.
+enum Uniform : int { kUntold = 0, kReduced = 1, kSynced = 2 };
+
 // A block works on tiles of block_m() rows of queries and walks over their keys, block_n at a time, from the
 // last to the first. One warpgroup copies (the producer); each of the others (the consumers) has 64 rows.
 struct ForwardConfig {
@@ -55,6 +64,7 @@ struct ForwardConfig {
   int polynomial = 0;   // of 8 exponentials, how many by polynomial on the CUDA cores instead of the MUFU
   int tensor_sums = 0;  // 1: row sums by the tensor cores, as 8 more columns of V, all ones; 0: CUDA cores
   int paired = 1;  // causal: a long and a short tile of a head are one piece of work, all of which are alike
+  int uniform = kUntold;
 
   static constexpr int kRows = 64;  // of a warpgroup: m of wgmma
   FCSA_HD constexpr int block_m() const { return kRows * warpgroups; }

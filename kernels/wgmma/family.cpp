@@ -43,6 +43,11 @@ const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
        "paired",
        {0, 1},
        "causal: 1 a long and a short tile are one piece of work, 0 longest tiles first"},
+      {&C::uniform,
+       "uniform",
+       {0, 1, 2},
+       "addresses in uniform registers: 0 as the compiler likes, 1 by a reduction for each product, 2 by a "
+       "barrier for each walk"},
   };
   return fields;
 }
@@ -259,7 +264,7 @@ class WgmmaFamily final : public Family {
 
  private:
   // Up to 64 channels: the tensor cores have time for the row sums, and P V is issued as P appears. Four
-  // warpgroups, except for long walks over keys, which three with larger tiles finish sooner.
+  // warpgroups, except for long full walks over keys, which three with larger tiles finish sooner.
   static void narrow_heads(const Problem& problem, ForwardConfig& config) {
     const Traits traits = traits_of(problem);
     const bool normalises = ForwardConfig::normalises(traits), fixed = traits.softmax == Softmax::fixed_bound;
@@ -276,20 +281,23 @@ class WgmmaFamily final : public Family {
       config.block_n = fixed ? 128 : 96;
       config.polynomial = 1;
       config.q_buffers = 2;
-    } else if (problem.causal || (normalises && problem.nk <= 1024)) {
+      if (fixed && !problem.causal) config.uniform = wgmma::kReduced;
+    } else if (problem.causal && !normalises) {
       config.warpgroups = 4;
       config.block_n = 64;
       config.stages = 3;
-      if (normalises) {
-        config.slice = 32;
-        config.q_in_registers = 1;
-      } else {
-        config.slice = 0;
-        config.overlap = wgmma::kQueued;
-        config.ping_pong = 1;
-        config.q_buffers = 2;
-      }
-    } else if (fixed && problem.nk >= 2048) {
+      config.slice = 0;
+      config.overlap = wgmma::kQueued;
+      config.ping_pong = 1;
+      config.q_buffers = 2;
+    } else if (problem.causal || problem.nk <= (normalises ? 4096 : 1024)) {
+      config.warpgroups = 4;
+      config.block_n = 64;
+      config.stages = 3;
+      config.slice = 32;
+      config.q_in_registers = 1;
+      if (!problem.causal) config.uniform = normalises ? wgmma::kSynced : wgmma::kReduced;
+    } else if (fixed) {
       config.warpgroups = 3;
       config.stages = 3;
       config.q_in_registers = 1;
@@ -321,7 +329,7 @@ class WgmmaFamily final : public Family {
       config.block_n = problem.causal ? 96 : 112;
       config.stages = problem.causal ? 3 : 2;
       config.q_buffers = 2;
-      config.slice = problem.causal ? 32 : 16;
+      config.overlap = wgmma::kExponentials;
     }
   }
 

@@ -82,8 +82,9 @@ struct Work {
 // The work of a block, in the order in which all blocks together go through it. Heads are worked on in
 // groups, so that their keys stay in the L2 cache. A persistent grid shares the work out beforehand, which is
 // fair only where pieces are alike: causal tiles are worked on in pairs, the longest of a head with the
-// shortest and so on; or from the longest to the shortest. Nothing but the round is kept from tile to tile:
-// registers are dearer than computing the rest again.
+// shortest and so on, and after all pairs those that are left in the middle of their heads (before them it
+// was 5% slower at 11 tiles of a head, H200); or from the longest to the shortest. Nothing but the round is
+// kept from tile to tile: registers are dearer than computing the rest again.
 template <Traits T, ForwardConfig C>
 class Schedule {
  public:
@@ -99,17 +100,21 @@ class Schedule {
     int head_tiles = static_cast<int>(C.head_tiles(args_));
     // Unknown to the compiler, which would keep reciprocals of divisors in registers from tile to tile.
     asm volatile("" : "+r"(row_blocks), "+r"(head_tiles));
-    const int units = kPairs ? (row_blocks + 1) / 2 : row_blocks;
+    const int units = kPairs ? row_blocks / 2 : row_blocks;
     for (;;) {
       const int index = (kPairs ? round_ / 2 : round_) * workers + worker;
       const bool second = kPairs && round_ % 2 == 1;
       ++round_;
-      if (index >= units * head_tiles) return false;
+      if (const int left = index - units * head_tiles; left >= 0) {
+        if (!kPairs || row_blocks % 2 == 0 || left >= head_tiles) return false;
+        if (second) continue;
+        place(units, left, work);
+        return true;
+      }
       const int group = C.head_group != 0 ? min(C.head_group, head_tiles) : head_tiles;
       const int first = index / (units * group) * group, inside = index - first * units;
       const int heads = min(group, head_tiles - first), unit = inside / heads;
       const int block = !T.causal || second ? unit : row_blocks - 1 - unit;
-      if (second && block == row_blocks - 1 - unit) continue;  // the one in the middle has no other
       place(block, first + inside % heads, work);
       return true;
     }

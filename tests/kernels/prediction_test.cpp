@@ -74,6 +74,14 @@ TEST(Load, OfPairedCausalTilesIsOfWholePairs) {
   EXPECT_EQ(load_of(tile, sizes, 7).rows, 256);
 }
 
+TEST(Load, OfPairedCausalTilesHasThoseLeftInTheMiddleLast) {
+  const Tile tile{.rows = 64, .keys = 64, .pairs = true};
+  const Sizes sizes{.nq = 17 * 64, .nk = 17 * 64, .causal = true};  // 8 pairs and a tile
+  EXPECT_EQ(load_of(tile, sizes, 9).rows, 2 * 64);
+  EXPECT_EQ(load_of(tile, sizes, 8).rows, 3 * 64);
+  EXPECT_EQ(load_of(tile, {.nq = 64, .nk = 64, .causal = true}, 8).rows, 64);
+}
+
 // Two configurations whose tiles have 192 and 256 rows and the same speed.
 struct TwoTiles {
   std::vector<Model> models = {{{.rows = 192, .keys = 64}, 0, 1e-9}, {{.rows = 256, .keys = 64}, 0, 1e-9}};

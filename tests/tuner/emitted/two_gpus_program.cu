@@ -19,7 +19,7 @@ sm_90::Attention on_hopper() {
   auto a = without_memory<sm_90::Attention>();
   a.dtype = sm_90::DType::bf16;
   a.causal = true;
-  a.nq = a.nk = 4096;  // more tiles than multiprocessors
+  a.nq = a.nk = 8192;  // more tiles than multiprocessors
   return a;
 }
 
