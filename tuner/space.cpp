@@ -1,7 +1,9 @@
 #include "tuner/space.h"
 
 #include <algorithm>
+#include <numeric>
 #include <stdexcept>
+#include <utility>
 
 namespace fcsa::tuner {
 namespace {
@@ -20,40 +22,83 @@ std::uint64_t checked_product(const kernels::Family& family,
   return product;
 }
 
-// Index of the last of the parameters that a constraint reads.
-std::size_t last_read(const kernels::Constraint& constraint,
-                      const std::vector<kernels::Parameter>& parameters) {
-  if (constraint.reads.empty()) return parameters.size() - 1;
-  std::size_t last = 0;
+// Which of the parameters a constraint reads, ascending.
+std::vector<std::size_t> read_by(const kernels::Constraint& constraint,
+                                 const std::vector<kernels::Parameter>& parameters) {
+  std::vector<std::size_t> read;
+  if (constraint.reads.empty()) {
+    read.resize(parameters.size());
+    std::iota(read.begin(), read.end(), std::size_t{0});
+  }
   for (const auto& name : constraint.reads) {
     const auto found =
         std::find_if(parameters.begin(), parameters.end(), [&](const auto& p) { return p.name == name; });
     if (found == parameters.end())
       throw std::invalid_argument("constraint '" + constraint.reason + "' reads '" + name +
                                   "', which is no parameter");
-    last = std::max(last, static_cast<std::size_t>(found - parameters.begin()));
+    read.push_back(static_cast<std::size_t>(found - parameters.begin()));
   }
-  return last;
+  std::sort(read.begin(), read.end());
+  return read;
 }
 
 }  // namespace
 
-// One configuration is reused for the whole product, and constraints are asked directly: a rejected
-// combination costs no allocation. Each is asked as soon as the parameters it reads have values, so that what
-// fails early takes all combinations of the later parameters with it.
+// One configuration is reused for the whole product: a rejected combination costs no allocation. Each
+// constraint is asked as soon as the parameters it reads have values, so that what fails early takes all
+// combinations of the later parameters with it.
 struct Space::Enumeration {
+  // A constraint, and what it said of the values of the parameters that it reads: of millions of combinations
+  // these are few, and a constraint takes longer than looking that up.
+  class Answers {
+   public:
+    Answers(kernels::Constraint constraint, const std::vector<kernels::Parameter>& parameters)
+        : constraint_(std::move(constraint)), read_(read_by(constraint_, parameters)) {
+      std::size_t combinations = 1;
+      for (const auto parameter : read_) {
+        counts_.push_back(parameters[parameter].values.size());
+        combinations *= counts_.back();
+        if (combinations > kMostKept) return;
+      }
+      kept_.resize(combinations, Answer::unknown);
+    }
+
+    const std::string& reason() const { return constraint_.reason; }
+    std::size_t last_read() const { return read_.back(); }
+
+    // `digits`: of each parameter the index of its value.
+    bool holds(const kernels::Problem& problem, const kernels::Configuration& configuration,
+               const kernels::Target& target, const std::vector<std::size_t>& digits) {
+      if (kept_.empty()) return constraint_.holds(problem, configuration, target);
+      std::size_t place = 0;
+      for (std::size_t i = 0; i < read_.size(); ++i) place = place * counts_[i] + digits[read_[i]];
+      if (kept_[place] == Answer::unknown)
+        kept_[place] = constraint_.holds(problem, configuration, target) ? Answer::holds : Answer::fails;
+      return kept_[place] == Answer::holds;
+    }
+
+   private:
+    enum class Answer : char { unknown, holds, fails };
+    static constexpr std::size_t kMostKept = 1'000'000;
+
+    kernels::Constraint constraint_;
+    std::vector<std::size_t> read_, counts_;
+    std::vector<Answer> kept_;
+  };
+
   const kernels::Problem& problem;
   const kernels::Target& target;
-  std::vector<kernels::Constraint> constraints;
-  std::vector<std::vector<std::size_t>>
-      asked_at;  // for each parameter, the constraints that it is the last of
-  std::vector<std::size_t> pruned;
   kernels::Configuration configuration;
+  std::vector<std::size_t> digits;
+  std::vector<Answers> constraints = {};
+  std::vector<std::size_t> pruned = {};
+  // For each parameter, the constraints that it is the last of.
+  std::vector<std::vector<std::size_t>> asked_at = {};
 
   // First constraint that fails with the values up to `depth`.
-  std::optional<std::size_t> failing(std::size_t depth) const {
+  std::optional<std::size_t> failing(std::size_t depth) {
     for (const auto index : asked_at[depth])
-      if (!constraints[index].holds(problem, configuration, target)) return index;
+      if (!constraints[index].holds(problem, configuration, target, digits)) return index;
     return std::nullopt;
   }
 };
@@ -72,19 +117,23 @@ Space::Space(const kernels::Family& family, const kernels::Problem& problem, con
     codes_.push_back(0);
     return;
   }
-  Enumeration state{problem, target, family.constraints(problem.op), {}, {}, decode(0)};
+  Enumeration state{problem, target, decode(0), std::vector<std::size_t>(parameters_.size())};
   state.asked_at.resize(parameters_.size());
+  for (auto& constraint : family.constraints(problem.op)) {
+    state.constraints.emplace_back(std::move(constraint), parameters_);
+    state.asked_at[state.constraints.back().last_read()].push_back(state.constraints.size() - 1);
+  }
   state.pruned.resize(state.constraints.size());
-  for (std::size_t i = 0; i < state.constraints.size(); ++i)
-    state.asked_at[last_read(state.constraints[i], parameters_)].push_back(i);
   enumerate(state, 0, 0);
   for (std::size_t i = 0; i < state.constraints.size(); ++i)
-    if (state.pruned[i] > 0) pruned_by_[state.constraints[i].reason] += state.pruned[i];
+    if (state.pruned[i] > 0) pruned_by_[state.constraints[i].reason()] += state.pruned[i];
 }
 
 void Space::enumerate(Enumeration& state, std::size_t depth, std::uint64_t code) {
-  for (const int value : parameters_[depth].values) {
-    state.configuration.values[depth].second = value;
+  const auto& values = parameters_[depth].values;
+  for (std::size_t digit = 0; digit < values.size(); ++digit) {
+    state.configuration.values[depth].second = values[digit];
+    state.digits[depth] = digit;
     if (const auto failed = state.failing(depth)) {
       state.pruned[*failed] += weights_[depth];
     } else if (depth + 1 < parameters_.size()) {

@@ -76,6 +76,7 @@ class Tuning {
     for (const auto& problem : problems) texts.insert(kernels::class_text(problem));
     const auto trials = sink_.recorded();
     std::vector<ProbedClass> classes;
+    classes.reserve(texts.size());
     for (const auto& text : texts) classes.emplace_back(text, trials, evaluator_.device(), options_.epsilon);
     std::size_t started = 0;
     const auto each_s = [&] {
@@ -192,8 +193,8 @@ class Tuning {
   }
 
   // One for all problems of a class: a dispatch table launches a configuration at lengths that were never
-  // tuned, so what is valid for one problem must be valid for its whole class. Enumerating a million
-  // combinations takes a second.
+  // tuned, so what is valid for one problem must be valid for its whole class. Enumerating ten million takes
+  // a second.
   const Space& space_of(const kernels::Family& family, const kernels::Problem& problem) {
     const auto key = std::pair(&family, kernels::class_text(problem));
     return spaces_.try_emplace(key, family, problem, evaluator_.device().target).first->second;

@@ -80,6 +80,24 @@ TEST(Space, AgreesWithTheReasonThatTheFamilyGives) {
   }
 }
 
+TEST(Space, AsksAConstraintOnceForEachCombinationOfTheValuesThatItReads) {
+  ToyFamily family{"toy",
+                   {parameter("a", {1, 2}, 1), parameter("b", {10, 20, 40}, 10), parameter("c", {0, 1}, 0)}};
+  int asked = 0;
+  family.rules = {{"a and c are one",
+                   [&](const auto&, const kernels::Configuration& c, const auto&) {
+                     ++asked;
+                     return c.at("a") != 1 || c.at("c") != 1;
+                   },
+                   {"c", "a"}}};
+  const Space space(family, {}, {});
+  EXPECT_EQ(asked, 4);
+  EXPECT_EQ(space.size(), 9u);
+  EXPECT_EQ(space.pruned_by().at("a and c are one"), 3u);
+  for (const auto& configuration : space.valid())
+    EXPECT_TRUE(kernels::invalid_reason(family, {}, configuration, {}).empty());
+}
+
 TEST(Space, PassesProblemAndTargetToTheConstraints) {
   auto family = two_by_three();
   family.rules = {{"heads", [](const kernels::Problem& p, const auto& c, const kernels::Target& t) {
