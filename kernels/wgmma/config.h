@@ -33,8 +33,9 @@ enum KeyNorms : int { kPrepass = 0, kProducer = 1, kTogether = 2 };
 // is a sixth of the loop's instructions, and it does the one or the other for no visible reason. kReduced: a
 // reduction over the warp makes them uniform in any case (two for each tile of keys). kSynced: a barrier of
 // the warpgroup before each walk over the keys, which is enough for some. On an H200, against kUntold:
-// D = 96, full, two tiles at a time, reduced 7% faster; D = 64, four warpgroups, N = 512, full, reduced 6%;
-// D = 32, full, reduced 2%. Where ptxas does it by itself (most causal kernels), reduced is up to 4% slower.
+// D = 96, full, two tiles at a time, reduced 7% faster (without Consumer::kHalves, which is as good there);
+// D = 64, four warpgroups, N = 512, full, reduced or, with norms, synced 6%; D = 32, full, reduced 2%. Where
+// ptxas does it by itself (most causal kernels), reduced is up to 4% slower.
 enum Uniform : int { kUntold = 0, kReduced = 1, kSynced = 2 };
 
 // A block works on tiles of block_m() rows of queries and walks over their keys, block_n at a time, from the

@@ -9,6 +9,7 @@
 #include "kernels/wgmma/config.h"
 #include "kernels/wgmma/consumer.cuh"
 #include "kernels/wgmma/consumer_output.cuh"
+#include "kernels/wgmma/consumer_products.cuh"
 #include "kernels/wgmma/consumer_queries.cuh"
 #include "kernels/wgmma/consumer_softmax.cuh"
 #include "kernels/wgmma/normalised_keys.cuh"
