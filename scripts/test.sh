@@ -2,10 +2,15 @@
 # Installs what is missing, builds under the address and undefined-behaviour sanitizers, and runs every test once:
 # formatting, every CUDA baseline for every architecture, unit and end-to-end tests. Tests on a GPU, where there is one,
 # run without sanitizers, whose shadow memory is in the driver's way.
-#   scripts/test.sh
+#   scripts/test.sh            everything
+#   scripts/test.sh NAME...    only what is meant, in build/dev: a folder of tests/, a source (space: space_test.cpp), a test
+#                              program, docs, or a label (cpu, program, nvrtc, gpu)
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
+if [ $# -gt 0 ]; then
+  exec scripts/test_some.sh "$@"
+fi
 scripts/install_dependencies.sh --tests
 jobs=$(nproc)
 
