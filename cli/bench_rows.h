@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tuner/dispatch.h"
+#include "tuner/dispatch/dispatch.h"
 
 namespace fcsa::cli {
 

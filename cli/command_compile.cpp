@@ -9,7 +9,7 @@
 #include "cli/table.h"
 #include "runner/feature_pairs.h"
 #include "runner/process_evaluator.h"
-#include "tuner/space.h"
+#include "tuner/search/space.h"
 
 namespace fcsa::cli {
 namespace {

@@ -10,10 +10,12 @@
 #include "cli/options.h"
 #include "runner/kernel_code.h"
 #include "runner/source_check.h"
-#include "tuner/dispatch.h"
-#include "tuner/store.h"
-#include "tuner/store_info.h"
-#include "tuner/tuned_data.h"
+#include "tuner/dispatch/dispatch.h"
+#include "tuner/dispatch/shipping.h"
+#include "tuner/trials/store.h"
+#include "tuner/trials/store_export.h"
+#include "tuner/trials/store_info.h"
+#include "tuner/trials/tuned_data.h"
 
 namespace fcsa::cli {
 namespace {

@@ -8,7 +8,7 @@
 #include "cli/options.h"
 #include "cli/sessions.h"
 #include "cli/tuned_store.h"
-#include "tuner/emit.h"
+#include "tuner/emit/emit.h"
 
 namespace fcsa::cli {
 namespace {

@@ -10,7 +10,7 @@
 #include "cli/tuned_store.h"
 #include "runner/process_evaluator.h"
 #include "runner/shipped_data.h"
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::cli {
 namespace {

@@ -10,10 +10,10 @@
 #include "cli/tuning_progress.h"
 #include "runner/process_evaluator.h"
 #include "runner/shipped_data.h"
-#include "tuner/known_configurations.h"
-#include "tuner/store.h"
-#include "tuner/strategy.h"
-#include "tuner/tuning.h"
+#include "tuner/search/known_configurations.h"
+#include "tuner/search/strategy.h"
+#include "tuner/search/tuning.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::cli {
 namespace {

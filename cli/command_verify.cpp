@@ -10,8 +10,8 @@
 #include "cli/table.h"
 #include "runner/feature_pairs.h"
 #include "runner/process_evaluator.h"
-#include "tuner/dispatch.h"
-#include "tuner/recording.h"
+#include "tuner/dispatch/dispatch.h"
+#include "tuner/trials/recording.h"
 
 namespace fcsa::cli {
 namespace {

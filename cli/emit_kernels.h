@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "tuner/emit.h"
+#include "tuner/emit/emit.h"
 
 namespace fcsa::cli {
 

@@ -4,7 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "tuner/explanation.h"
+#include "tuner/dispatch/explanation.h"
 
 namespace fcsa::cli {
 

@@ -9,8 +9,8 @@
 #include "cli/options.h"
 #include "cli/sessions.h"
 #include "cli/table.h"
-#include "tuner/dispatch.h"
-#include "tuner/refresh.h"
+#include "tuner/dispatch/dispatch.h"
+#include "tuner/search/refresh.h"
 
 namespace fcsa::cli {
 namespace {

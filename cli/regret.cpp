@@ -9,10 +9,10 @@
 #include "cli/sessions.h"
 #include "cli/table.h"
 #include "runner/process_evaluator.h"
-#include "tuner/recording.h"
-#include "tuner/regret.h"
-#include "tuner/store.h"
-#include "tuner/tuning.h"
+#include "tuner/dispatch/regret.h"
+#include "tuner/search/tuning.h"
+#include "tuner/trials/recording.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::cli {
 namespace {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "tuner/trial.h"
+#include "tuner/trials/trial.h"
 
 namespace fcsa::cli {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "tuner/trial.h"
+#include "tuner/trials/trial.h"
 
 namespace fcsa::cli {
 

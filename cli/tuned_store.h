@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::cli {
 

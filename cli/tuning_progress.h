@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <string>
 
-#include "tuner/tuning.h"
+#include "tuner/search/tuning.h"
 
 namespace fcsa::cli {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "library/notes.h"
-#include "tuner/dispatch.h"
+#include "tuner/dispatch/dispatch.h"
 
 namespace fcsa::library {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::reports {
 

@@ -4,7 +4,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::reports {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "reports/peaks.h"
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::reports {
 

@@ -11,7 +11,7 @@
 #include "kernels/family.h"
 #include "runner/compiler.h"
 #include "runner/device.h"
-#include "tuner/trial.h"
+#include "tuner/trials/trial.h"
 
 namespace fcsa::runner {
 

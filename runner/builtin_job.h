@@ -5,7 +5,7 @@
 
 #include "kernels/target.h"
 #include "runner/job.h"
-#include "tuner/trial.h"
+#include "tuner/trials/trial.h"
 
 namespace fcsa::runner {
 

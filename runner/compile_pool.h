@@ -10,7 +10,7 @@
 
 #include "kernels/family.h"
 #include "runner/binary_cache.h"
-#include "tuner/trial.h"
+#include "tuner/trials/trial.h"
 
 namespace fcsa::runner {
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/family.h"
-#include "tuner/trial.h"
+#include "tuner/trials/trial.h"
 
 namespace fcsa::runner {
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "runner/process_evaluator.h"
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::runner {
 

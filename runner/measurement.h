@@ -8,7 +8,7 @@
 
 #include "runner/device.h"
 #include "runner/inputs.h"
-#include "tuner/trial.h"
+#include "tuner/trials/trial.h"
 
 namespace fcsa::runner {
 

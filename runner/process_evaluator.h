@@ -10,7 +10,7 @@
 
 #include "runner/inputs.h"
 #include "runner/measurement.h"
-#include "tuner/evaluator.h"
+#include "tuner/trials/evaluator.h"
 
 namespace fcsa::runner {
 

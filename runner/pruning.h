@@ -4,7 +4,7 @@
 #include <string>
 
 #include "runner/compile_pool.h"
-#include "tuner/trial.h"
+#include "tuner/trials/trial.h"
 
 namespace fcsa::runner {
 

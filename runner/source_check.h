@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::runner {
 

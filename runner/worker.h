@@ -12,7 +12,7 @@
 #include "runner/inputs.h"
 #include "runner/job.h"
 #include "runner/verification.h"
-#include "tuner/trial.h"
+#include "tuner/trials/trial.h"
 
 namespace fcsa::runner {
 

@@ -11,7 +11,7 @@
 #include "kernels/target.h"
 #include "runner/child_process.h"
 #include "runner/job.h"
-#include "tuner/trial.h"
+#include "tuner/trials/trial.h"
 
 namespace fcsa::runner {
 

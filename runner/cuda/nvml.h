@@ -4,7 +4,7 @@
 #include <string>
 
 #include "runner/dynamic_library.h"
-#include "tuner/trial.h"
+#include "tuner/trials/trial.h"
 
 namespace fcsa::runner::cuda {
 

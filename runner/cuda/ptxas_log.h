@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tuner/trial.h"
+#include "tuner/trials/trial.h"
 
 namespace fcsa::runner::cuda {
 

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "tests/cli/program.h"
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::cli {
 namespace {

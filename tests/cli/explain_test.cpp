@@ -6,7 +6,7 @@
 #include <set>
 
 #include "tests/cli/program.h"
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::cli {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "runner/cpu/cpu_device.h"
 #include "tests/cli/program.h"
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::cli {
 namespace {

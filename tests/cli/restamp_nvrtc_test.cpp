@@ -7,7 +7,7 @@
 #include "runner/kernel_code.h"
 #include "tests/cli/program.h"
 #include "tests/cli/tuned_database.h"
-#include "tuner/tuned_data.h"
+#include "tuner/trials/tuned_data.h"
 
 namespace fcsa::cli {
 namespace {

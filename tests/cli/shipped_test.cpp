@@ -6,8 +6,8 @@
 
 #include "runner/cpu/cpu_device.h"
 #include "tests/cli/program.h"
-#include "tuner/space.h"
-#include "tuner/store.h"
+#include "tuner/search/space.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::cli {
 namespace {

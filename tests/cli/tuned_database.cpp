@@ -1,6 +1,6 @@
 #include "tests/cli/tuned_database.h"
 
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::cli {
 

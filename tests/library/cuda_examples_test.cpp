@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "runner/temporary_directory.h"
-#include "tests/tuner/compile_run.h"
+#include "tests/tuner/emit/compile_run.h"
 
 namespace fcsa::library {
 namespace {

@@ -10,7 +10,7 @@
 #include "tests/library/tuned_database.h"
 #include "tests/runner/scoped_environment.h"
 #include "tests/runner/write_file.h"
-#include "tests/tuner/compile_run.h"
+#include "tests/tuner/emit/compile_run.h"
 
 namespace fcsa::library {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "runner/cpu/cpu_device.h"
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::library {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::reports::fabricated {
 

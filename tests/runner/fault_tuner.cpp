@@ -11,8 +11,8 @@
 
 #include "runner/process_evaluator.h"
 #include "tests/runner/fault_family.h"
-#include "tuner/store.h"
-#include "tuner/tuning.h"
+#include "tuner/search/tuning.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::runner {
 namespace {

@@ -14,7 +14,7 @@
 #include "runner/temporary_directory.h"
 #include "tests/runner/fault_family.h"
 #include "tests/runner/processes.h"
-#include "tuner/store.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::runner {
 namespace {

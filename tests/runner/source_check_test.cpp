@@ -9,7 +9,7 @@
 
 #include "runner/binary_cache.h"
 #include "runner/compiler.h"
-#include "tuner/tuned_data.h"
+#include "tuner/trials/tuned_data.h"
 
 namespace fcsa::runner {
 namespace {

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "tuner/evaluator.h"
+#include "tuner/trials/evaluator.h"
 
 namespace fcsa::tuner::testing {
 

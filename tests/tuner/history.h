@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "tuner/dispatch.h"
+#include "tuner/dispatch/dispatch.h"
 
 namespace fcsa::tuner::testing {
 

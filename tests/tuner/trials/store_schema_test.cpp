@@ -1,0 +1,123 @@
+#include "tuner/trials/store_schema.h"
+
+#include <chrono>
+#include <memory>
+#include <vector>
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <gtest/gtest.h>
+
+#include "tests/tuner/trials/store_fixture.h"
+#include "tuner/trials/store_connection.h"
+
+namespace fcsa::tuner {
+namespace {
+
+class StoreSchema : public StoreFixture {};
+
+// The first released step, and two that a later fcsa might add.
+std::vector<Migration> later_migrations() {
+  std::vector<Migration> steps = migrations();
+  const int last = steps.back().version;
+  steps.push_back({last + 1, "ALTER TABLE trials ADD COLUMN rating INTEGER NOT NULL DEFAULT 5"});
+  steps.push_back({last + 2, "UPDATE trials SET rating = rating + 1; CREATE TABLE notes (text)"});
+  return steps;
+}
+
+int sum_of_ratings(StoreConnection& connection) {
+  return connection.read([](SQLite::Database& database) {
+    return database.execAndGet("SELECT sum(rating) FROM trials").getInt();
+  });
+}
+
+// Makes the current file one of schema 1.
+void undo_version_2(const std::filesystem::path& file) {
+  SQLite::Database database(file.string(), SQLite::OPEN_READWRITE);
+  for (const char* column : {"bias_batch", "bias_heads", "allow_tf32"})
+    database.exec(fmt::format("ALTER TABLE problems DROP COLUMN {}", column));
+  database.exec("PRAGMA user_version = 1");
+}
+
+std::string texts_of(const std::vector<StoredTrial>& trials) {
+  std::string text;
+  for (const auto& stored : trials) text += all_fields(stored.trial);
+  return text;
+}
+
+int version_in(const std::filesystem::path& file) {
+  return SQLite::Database(file.string()).execAndGet("PRAGMA user_version").getInt();
+}
+
+TEST_F(StoreSchema, CountsUpFromOneToTheCurrentVersion) {
+  int version = 0;
+  for (const auto& step : migrations()) EXPECT_EQ(step.version, ++version);
+  EXPECT_EQ(version, Store::kSchemaVersion);
+}
+
+TEST_F(StoreSchema, BringsAnOlderDatabaseUpToDateAndKeepsItsTrials) {
+  fill(3);
+  const auto steps = later_migrations();
+  for (int opened = 0; opened < 2; ++opened) {
+    StoreConnection connection(file_, Mode::read_write, std::chrono::seconds(1), steps);
+    EXPECT_EQ(sum_of_ratings(connection), 18);
+  }
+  EXPECT_EQ(version_in(file_), steps.back().version);
+  expect_contains(error_of([&] { Store(file_, Mode::read_write); }), "upgrade fcsa");
+}
+
+TEST_F(StoreSchema, ReadsAnOlderDatabaseWithoutChangingIt) {
+  fill(3);
+  const std::string bytes = read_bytes(file_);
+  const auto steps = later_migrations();
+  StoreConnection connection(file_, Mode::read_only, std::chrono::seconds(1), steps);
+  EXPECT_EQ(sum_of_ratings(connection), 18);
+  EXPECT_EQ(read_bytes(file_), bytes);
+}
+
+TEST_F(StoreSchema, ReadsVersion1WithoutChangingItAndMigratesItForWriting) {
+  fill(3);
+  const std::string trials = texts_of(Store(file_, Mode::read_only).trials());
+  undo_version_2(file_);
+  const std::string bytes = read_bytes(file_);
+  EXPECT_EQ(texts_of(Store(file_, Mode::read_only).trials()), trials);
+  EXPECT_EQ(read_bytes(file_), bytes);
+  EXPECT_EQ(texts_of(Store(file_, Mode::read_write).trials()), trials);
+  EXPECT_EQ(version_in(file_), 2);
+}
+
+TEST_F(StoreSchema, Version1AndItsMigratedCopyMergeWithoutDoubles) {
+  fill(3);
+  std::filesystem::copy_file(file_, folder_ / "migrated.db");
+  undo_version_2(file_);
+  Store migrated(folder_ / "migrated.db", Mode::read_write);
+  EXPECT_EQ(migrated.merge(Store(file_, Mode::read_only)), 0u);
+  EXPECT_EQ(Store(file_, Mode::read_write).merge(migrated), 0u);
+}
+
+TEST_F(StoreSchema, AFailedMigrationLeavesTheOlderDatabase) {
+  fill(3);
+  auto steps = later_migrations();
+  steps.push_back({steps.back().version + 1, "INSERT INTO no_such_table VALUES (1)"});
+  expect_contains(error_of([&] { StoreConnection(file_, Mode::read_write, std::chrono::seconds(1), steps); }),
+                  "no_such_table");
+  EXPECT_EQ(version_in(file_), Store::kSchemaVersion);
+  EXPECT_EQ(Store(file_, Mode::read_write).trials().size(), 3u);
+}
+
+TEST_F(StoreSchema, SeveralProcessesMigrateOnce) {
+  fill(3);
+  const auto steps = later_migrations();
+  constexpr int kProcesses = 4;
+  std::vector<std::unique_ptr<Child>> children;
+  children.reserve(kProcesses);
+  for (int i = 0; i < kProcesses; ++i) {
+    children.push_back(std::make_unique<Child>(
+        [&](int) { StoreConnection(file_, Mode::read_write, std::chrono::seconds(10), steps); }));
+  }
+  for (auto& child : children) EXPECT_EQ(child->read(), "");
+  StoreConnection connection(file_, Mode::read_only, std::chrono::seconds(1), steps);
+  EXPECT_EQ(sum_of_ratings(connection), 18);
+}
+
+}  // namespace
+}  // namespace fcsa::tuner

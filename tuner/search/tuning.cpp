@@ -1,0 +1,342 @@
+#include "tuner/search/tuning.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "tuner/dispatch/break_points.h"
+#include "tuner/dispatch/probes.h"
+#include "tuner/search/problem_search.h"
+
+namespace fcsa::tuner {
+namespace {
+
+// Of each family and problem its own, so that neither the order nor the number of problems changes a search.
+std::uint64_t strategy_seed(const TuningOptions& options, const Candidate& baseline) {
+  const std::string text = kernels::to_text(baseline.problem) + '\n' + baseline.family->name();
+  return XXH3_64bits_withSeed(text.data(), text.size(), options.seed);
+}
+
+class Tuning {
+ public:
+  Tuning(Evaluator& evaluator, TrialSink& sink, const TuningOptions& options,
+         const std::function<void(const Progress&)>& on_progress, const std::atomic<bool>& stop)
+      : sink_(sink),
+        evaluator_(evaluator, sink, options.seed, options.clock),
+        options_(options),
+        on_progress_(on_progress),
+        stop_(stop),
+        start_s_(now_s()),
+        deadline_s_(start_s_ + options.budget.count()),
+        search_deadline_s_(options.dispatch == TuningOptions::Dispatch::no
+                               ? deadline_s_
+                               : deadline_s_ - kProbeShare * options.budget.count()) {}
+
+  TuningOutcome run(const std::vector<kernels::Problem>& problems,
+                    const std::vector<const kernels::Family*>& families) {
+    TuningOutcome outcome;
+    if (options_.dispatch != TuningOptions::Dispatch::only) search(problems, families);
+    if (options_.dispatch != TuningOptions::Dispatch::no) outcome.classes = probe(problems);
+    for (auto& search : searches_) outcome.problems.push_back(std::move(search.outcome));
+    outcome.interrupted = interrupted_;
+    outcome.total_s = now_s() - start_s_;
+    outcome.evaluating_s = evaluator_.spent_s();
+    return outcome;
+  }
+
+ private:
+  using PerFamily = ProblemSearch::PerFamily;
+
+  double now_s() const { return std::chrono::duration<double>(options_.clock().time_since_epoch()).count(); }
+
+  bool stopping() {
+    interrupted_ = interrupted_ || stop_.load();
+    return interrupted_;
+  }
+
+  void search(const std::vector<kernels::Problem>& problems,
+              const std::vector<const kernels::Family*>& families) {
+    const auto add = [&](const kernels::Problem& problem) -> ProblemSearch& {
+      return searches_.emplace_back(make_problem_search(problem, families, evaluator_.device().target));
+    };
+    for (const auto& problem : problems) add(problem);
+    if (options_.dispatch == TuningOptions::Dispatch::yes)
+      for (const auto& problem : emptiest_shapes(problems)) add(problem).outcome.added = true;
+    measure_baselines();
+    for (current_ = 0; current_ < searches_.size(); ++current_) tune_current();
+  }
+
+  std::vector<DispatchOutcome> probe(const std::vector<kernels::Problem>& problems) {
+    std::set<std::string> texts;
+    for (const auto& problem : problems) texts.insert(kernels::class_text(problem));
+    const auto trials = sink_.recorded();
+    std::vector<ProbedClass> classes;
+    classes.reserve(texts.size());
+    for (const auto& text : texts) classes.emplace_back(text, trials, evaluator_.device(), options_.epsilon);
+    std::size_t started = 0;
+    const auto each_s = [&] {
+      return started == 0 ? expected_race_s()
+                          : evaluator_.spent_s(Phase::probe) / static_cast<double>(started);
+    };
+    run_probes(classes, evaluator_,
+               {.may_start = [&] { return !stopping() && now_s() + each_s() < deadline_s_; },
+                .starting =
+                    [&](const ProbedClass& probed, const Probe& probe) {
+                      ++started;
+                      report_probe(probed, probe);
+                    }});
+    std::vector<DispatchOutcome> outcomes;
+    for (const auto& probed : classes) {
+      if (const auto* dispatch = probed.dispatch())
+        outcomes.push_back({probed.class_text(), probed.probes(), dispatch->entries.size(),
+                            dispatch->configurations.size(), dispatch->worst_regret, dispatch->left_out});
+    }
+    return outcomes;
+  }
+
+  void report_probe(const ProbedClass& probed, const Probe& probe) const {
+    if (!on_progress_) return;
+    Progress progress;
+    progress.evaluation = probed.probes() + 1;
+    progress.elapsed_s = now_s() - start_s_;
+    progress.remaining_s = std::max(deadline_s_ - now_s(), 0.0);
+    progress.probe = fmt::format("{}: {}, {} configurations", to_text(probe.kind),
+                                 kernels::to_text(probe.problem), probe.configurations.size());
+    on_progress_(progress);
+  }
+
+  // Before any search, so that even a budget that is too short compares every problem with something.
+  void measure_baselines() {
+    std::vector<Candidate> baselines;
+    for (const auto& search : searches_) {
+      for (const auto& per_family : search.families) baselines.push_back(per_family.baseline);
+    }
+    evaluator_.prefetch(baselines);
+    std::size_t measured = 0;
+    for (current_ = 0; current_ < searches_.size(); ++current_) {
+      for (auto& per_family : searches_[current_].families) {
+        if (stopping()) return;
+        evaluate(per_family, per_family.baseline);
+        baseline_s_ = evaluator_.spent_s() / static_cast<double>(++measured);
+      }
+    }
+  }
+
+  void tune_current() {
+    auto& search = searches_[current_];
+    if (search.families.empty() && search.yardsticks.empty()) return;
+    if (!stopping()) report({});
+    const std::size_t count = search.families.size();
+    const double until_s = now_s() + share_s();
+    for (std::size_t i = 0; i < count && !stopping(); ++i) {
+      const double left_s = std::max(until_s - now_s(), 0.0);
+      search_family(search.families[i], now_s() + left_s / static_cast<double>(count - i));
+    }
+    if (stopping()) {
+      search.outcome.message = "interrupted before the confirmation race; run again to resume";
+    } else {
+      confirm(search);
+    }
+  }
+
+  // An equal share of what is left of the budget, less the coming race.
+  double share_s() const {
+    const auto remaining = static_cast<double>(searches_.size() - current_);
+    return std::max((search_deadline_s_ - now_s()) / remaining - expected_race_s(), 0.0);
+  }
+
+  // Until a race was run: half of what as many baselines took, since most is compiled and verified by then.
+  double expected_race_s() const {
+    if (races_ > 0) return evaluator_.spent_s(Phase::confirm) / static_cast<double>(races_);
+    return baseline_s_ * static_cast<double>(options_.finalists + 2) / 2;
+  }
+
+  void search_family(PerFamily& per_family, double until_s) {
+    auto& search = searches_[current_];
+    const Space& space = space_of(*per_family.family, search.problem);
+    search.outcome.space += space.size();
+    search.outcome.pruned += space.total() - space.size();
+    const auto strategy =
+        make_strategy(options_.strategy, space, strategy_seed(options_, per_family.baseline));
+    strategy->tell(per_family.baseline.configuration, per_family.baseline_ms);
+    auto start = suggestions(per_family, space);
+    for (auto& configuration : warm_start(std::span(searches_).first(current_), search, space))
+      if (std::find(start.begin(), start.end(), configuration) == start.end())
+        start.push_back(std::move(configuration));
+    untried_ = space.size() - (space.contains(per_family.baseline.configuration) ? 1 : 0);
+    search_until_s_ = until_s;
+    while (!stopping() && now_s() < until_s && evaluations_left(per_family) > 0 && !per_family.hopeless()) {
+      const auto coming = coming_candidates(per_family, start, *strategy);
+      if (coming.empty()) break;
+      evaluator_.prefetch(coming);
+      strategy->tell(coming.front().configuration, evaluate(per_family, coming.front()));
+      if (!start.empty()) start.erase(start.begin());
+    }
+    search_until_s_ = now_s();
+  }
+
+  // Those that are valid for the problem and not its baseline, which has been tried.
+  std::vector<kernels::Configuration> suggestions(const PerFamily& per_family, const Space& space) const {
+    std::vector<kernels::Configuration> valid;
+    if (!options_.suggest) return valid;
+    for (const auto& configuration : options_.suggest(per_family.baseline.problem)) {
+      const bool known = configuration == per_family.baseline.configuration ||
+                         std::find(valid.begin(), valid.end(), configuration) != valid.end();
+      if (!known && space.contains(configuration)) valid.push_back(configuration);
+    }
+    return valid;
+  }
+
+  // One for all problems of a class: a dispatch table launches a configuration at lengths that were never
+  // tuned, so what is valid for one problem must be valid for its whole class. Enumerating ten million takes
+  // a second.
+  const Space& space_of(const kernels::Family& family, const kernels::Problem& problem) {
+    const auto key = std::pair(&family, kernels::class_text(problem));
+    return spaces_.try_emplace(key, family, problem, evaluator_.device().target).first->second;
+  }
+
+  std::size_t evaluations_left(const PerFamily& per_family) const {
+    if (options_.max_evaluations == 0) return std::numeric_limits<std::size_t>::max();
+    return options_.max_evaluations - std::min(options_.max_evaluations, per_family.evaluations);
+  }
+
+  // The warm start, then what the strategy wants: the first is evaluated, the others are compiled ahead.
+  std::vector<Candidate> coming_candidates(const PerFamily& per_family,
+                                           std::vector<kernels::Configuration> configurations,
+                                           Strategy& strategy) const {
+    const std::size_t count =
+        std::min(std::max<std::size_t>(options_.lookahead, 1), evaluations_left(per_family));
+    for (auto& configuration : strategy.ask(count)) {
+      const bool listed =
+          std::find(configurations.begin(), configurations.end(), configuration) != configurations.end();
+      if (!listed) configurations.push_back(std::move(configuration));
+    }
+    if (configurations.size() > count) configurations.resize(count);
+    std::vector<Candidate> candidates;
+    candidates.reserve(configurations.size());
+    for (auto& configuration : configurations) {
+      candidates.push_back({per_family.baseline.problem, per_family.family, std::move(configuration)});
+    }
+    return candidates;
+  }
+
+  std::optional<double> evaluate(PerFamily& per_family, const Candidate& candidate) {
+    const auto result = evaluator_.evaluate(candidate);
+    if (!result.reused) ++measured_;
+    if (untried_ > 0) --untried_;
+    note(searches_[current_], per_family, candidate, result);
+    Progress progress;
+    progress.candidate = &candidate;
+    progress.evaluation_result = &result.evaluation;
+    progress.reused = result.reused;
+    report(progress);
+    if (result.evaluation.status != Status::ok) return std::nullopt;
+    return result.evaluation.measurement.median_ms;
+  }
+
+  void confirm(ProblemSearch& search) {
+    const auto contenders = line_up(search.succeeded, search.yardsticks, options_.finalists);
+    std::vector<Candidate> candidates;
+    candidates.reserve(contenders.size());
+    for (const auto& contender : contenders) candidates.push_back(contender.candidate);
+    if (search.succeeded.empty() && !search.families.empty()) {
+      search.outcome.message = "every configuration tried failed, first " + search.first_failure;
+    }
+    if (candidates.empty()) return;
+    std::vector<Evaluation> evaluations;
+    for (auto& trial : evaluator_.race(candidates, Phase::confirm))
+      evaluations.push_back(std::move(trial.evaluation));
+    ++races_;
+    auto& outcome = search.outcome;
+    const auto verdict = judge(contenders, evaluations);
+    const auto median_ms = [&](std::optional<std::size_t> index) {
+      return index ? evaluations[*index].measurement.median_ms : 0.0;
+    };
+    outcome.best = verdict.winner ? configuration_text(candidates[*verdict.winner]) : "";
+    outcome.best_ms = median_ms(verdict.winner);
+    outcome.baseline_ms = median_ms(verdict.baseline);
+    outcome.unfused_ms = median_ms(verdict.yardstick);
+    if (!search.succeeded.empty()) outcome.message = verdict.message;
+  }
+
+  void report(Progress progress) const {
+    if (!on_progress_) return;
+    const auto& outcome = searches_[current_].outcome;
+    progress.problem = current_ + 1;
+    progress.problems = searches_.size();
+    progress.evaluation = outcome.measured + outcome.reused;
+    progress.evaluations = progress.evaluation + expected_evaluations();
+    progress.elapsed_s = now_s() - start_s_;
+    progress.remaining_s = expected_remaining_s();
+    progress.best = outcome.best;
+    progress.best_ms = outcome.best_ms;
+    progress.baseline_ms = outcome.baseline_ms;
+    on_progress_(progress);
+  }
+
+  // To come in the search under way.
+  std::size_t expected_evaluations() const {
+    const double left_s = std::max(search_until_s_ - now_s(), 0.0);
+    std::size_t expected = untried_;
+    if (const double each_s = mean_evaluation_s(); left_s / each_s < static_cast<double>(expected)) {
+      expected = static_cast<std::size_t>(left_s / each_s);
+    }
+    for (const auto& per_family : searches_[current_].families) {
+      expected = std::min(expected, evaluations_left(per_family));
+    }
+    return expected;
+  }
+
+  double mean_evaluation_s() const {
+    if (measured_ == 0) return 0;
+    return evaluator_.spent_s(Phase::search) / static_cast<double>(measured_);
+  }
+
+  // Problems to come are expected to take all they may: their number of evaluations, or else the rest of the
+  // budget.
+  double expected_remaining_s() const {
+    const double budget_s = std::max(deadline_s_ - now_s(), 0.0);
+    if (options_.dispatch != TuningOptions::Dispatch::no) return budget_s;
+    const auto later = static_cast<double>(searches_.size() - current_ - 1);
+    if (later > 0 && options_.max_evaluations == 0) return budget_s;
+    const double later_s =
+        later * (static_cast<double>(options_.max_evaluations) * mean_evaluation_s() + expected_race_s());
+    const double current_s =
+        static_cast<double>(expected_evaluations()) * mean_evaluation_s() + expected_race_s();
+    return std::min(current_s + later_s, budget_s);
+  }
+
+  static constexpr double kProbeShare = 0.2;  // of the budget
+
+  TrialSink& sink_;
+  RecordingEvaluator evaluator_;
+  const TuningOptions& options_;
+  const std::function<void(const Progress&)>& on_progress_;
+  const std::atomic<bool>& stop_;
+  double start_s_, deadline_s_, search_deadline_s_;
+  std::vector<ProblemSearch> searches_;
+  std::map<std::pair<const kernels::Family*, std::string>, Space> spaces_;
+  std::size_t current_ = 0;  // of searches_
+  std::size_t untried_ = 0;  // in the space being searched
+  double search_until_s_ = 0;
+  double baseline_s_ = 0;  // mean time in the evaluator
+  std::size_t measured_ = 0, races_ = 0;
+  bool interrupted_ = false;
+};
+
+}  // namespace
+
+TuningOutcome tune(const std::vector<kernels::Problem>& problems,
+                   const std::vector<const kernels::Family*>& families, Evaluator& evaluator, TrialSink& sink,
+                   const TuningOptions& options, const std::function<void(const Progress&)>& on_progress,
+                   const std::atomic<bool>& stop) {
+  check_strategy_name(options.strategy);
+  return Tuning(evaluator, sink, options, on_progress, stop).run(problems, families);
+}
+
+}  // namespace fcsa::tuner

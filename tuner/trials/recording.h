@@ -1,0 +1,71 @@
+// Evaluates candidates through the sink: what it already has is not measured again, what is new is kept at
+// once.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "tuner/trials/evaluator.h"
+
+namespace fcsa::tuner {
+
+using Clock = std::function<std::chrono::steady_clock::time_point()>;
+
+class RecordingEvaluator {
+ public:
+  RecordingEvaluator(Evaluator& evaluator, TrialSink& sink, std::uint64_t seed, Clock clock);
+
+  struct Result {
+    Evaluation evaluation;
+    bool reused = false;
+  };
+  // The sink's latest trial with the same key, or a new one. Failures are reused too, except launch_failed
+  // and out_of_memory, which depend on what else the device is doing.
+  Result evaluate(const Candidate& candidate);
+  // Asks for compilation of those that are neither in the sink nor asked for before.
+  void prefetch(std::span<const Candidate> candidates);
+  // Measures them interleaved and records the results together, as one race of that phase; races are never
+  // reused. `kind` goes in front of the id of the race.
+  std::vector<Trial> race(std::span<const Candidate> candidates, Phase phase, std::string_view kind = "");
+
+  const kernels::DeviceInfo& device() const { return evaluator_.device(); }
+  const std::string& source_hash(const Candidate& candidate) { return look_up(candidate).source_hash; }
+  // In the evaluator: all together, and those of one phase.
+  double spent_s() const { return spent_s(Phase::search) + spent_s(Phase::confirm) + spent_s(Phase::probe); }
+  double spent_s(Phase phase) const { return spent_s_.at(static_cast<std::size_t>(phase)); }
+
+ private:
+  struct Known {
+    std::string source_hash;
+    std::optional<Evaluation> earlier;
+  };
+  const Known& look_up(const Candidate& candidate);
+  Trial trial_of(const Candidate& candidate, Phase phase, const std::string& race_id, Evaluation evaluation);
+  template <typename Call>
+  auto timed(Phase phase, Call&& call);
+
+  Evaluator& evaluator_;
+  TrialSink& sink_;
+  std::uint64_t seed_;
+  Clock clock_;
+  std::array<double, 3> spent_s_{};               // by phase
+  std::unordered_map<std::string, Known> known_;  // by problem and configuration
+  std::unordered_set<std::string> prefetched_;    // source hashes
+};
+
+// "simt.forward{...}" of the candidate, and back. Throws std::invalid_argument for what no family reads.
+std::string configuration_text(const Candidate& candidate);
+Candidate candidate_of(const kernels::Problem& problem, const std::string& configuration);
+// Now, ISO 8601, UTC: "2025-01-31T12:00:00.250Z".
+std::string timestamp();
+
+}  // namespace fcsa::tuner
