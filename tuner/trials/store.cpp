@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "tuner/trials/store_connection.h"
+#include "tuner/trials/store_damage.h"
 #include "tuner/trials/store_fields.h"
 #include "tuner/trials/store_rows.h"
 
@@ -16,13 +17,13 @@ namespace fcsa::tuner {
 namespace {
 
 constexpr Status kStatusOrder[] = {Status::ok,
-                                   Status::pruned,
-                                   Status::compile_failed,
-                                   Status::launch_failed,
-                                   Status::out_of_memory,
-                                   Status::wrong_result,
-                                   Status::timed_out,
-                                   Status::crashed};
+                                Status::pruned,
+                                Status::compile_failed,
+                                Status::launch_failed,
+                                Status::out_of_memory,
+                                Status::wrong_result,
+                                Status::timed_out,
+                                Status::crashed};
 
 std::vector<StoreSummary::PerDevice> summarize_devices(SQLite::Database& database) {
   RowReader rows(database);
@@ -163,6 +164,7 @@ StoreSummary Store::summary() const {
     summary.schema_version = database.execAndGet("PRAGMA user_version").getInt();
     summary.trials = count_rows(database, "trials");
     summary.sessions = count_rows(database, "sessions");
+    summary.damaged = damaged_trials(database);
     summary.devices = summarize_devices(database);
     summary.by_status = count_by_status(database);
     return summary;

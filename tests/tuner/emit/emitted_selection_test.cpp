@@ -9,6 +9,7 @@
 #include <random>
 #include <set>
 
+#include "tests/kernels/changed_problems.h"
 #include "tests/tuner/emit/sample_tables.h"
 
 // What emitted headers contain, compiled here as it stands.
@@ -53,12 +54,25 @@ emitted::Attention attention_of(const Problem& p) {
   a.logit_bound = p.logit_bound.value_or(0.0f);
   a.allow_tf32 = p.allow_tf32;
   static const float scales[64] = {}, bias = 0;
+  static float gradients[64] = {};
+  a.dbias = p.bias_gradient ? gradients : nullptr;
+  a.dscale = p.scale_gradient ? gradients : nullptr;
+  a.deterministic = p.deterministic;
   a.head_scale = p.head_scale ? scales : nullptr;
   if (p.bias == kernels::Bias::none) return a;
   a.bias = &bias;
   a.bias_dtype = p.bias == kernels::Bias::same ? p.dtype : DType::f32;
   a.bias_batch = p.bias_batch, a.bias_heads = p.bias_heads;
   return a;
+}
+
+TEST(EmittedSelection, HasEveryFieldOfTheProblemThatACallStates) {
+  const Problem base = kernels::problem_with_everything();
+  for (const auto& [field, scope, problem] : kernels::changed_problems(base)) {
+    Problem expected = problem;
+    if (problem.bias == kernels::Bias::f32 && problem.dtype == DType::f32) expected = base;  // one and the same
+    EXPECT_EQ(emitted::detail::problem_of(attention_of(problem), problem.op), expected) << field;
+  }
 }
 
 TEST(EmittedSelection, TakesTheTraitsAndArgumentsThatTheTunerTook) {
@@ -73,9 +87,9 @@ TEST(EmittedSelection, TakesTheTraitsAndArgumentsThatTheTunerTook) {
         p.l2norm_qk = bits & 2;
         if (bits & 4) p.logit_bound = 50.0f;
         if (bits & 8) p.layout = kernels::Layout::bnhd, p.key_mask = true, p.groups = 2;
-        EXPECT_EQ(emitted::detail::traits_of(attention_of(p)), kernels::traits_of(p)) << kernels::to_text(p);
+        EXPECT_EQ(kernels::traits_of(emitted::detail::problem_of(attention_of(p), p.op)), kernels::traits_of(p)) << kernels::to_text(p);
         const kernels::Args expected = kernels::shape_args(p),
-                            args = emitted::detail::args_of(attention_of(p));
+                            args = emitted::detail::args_of(attention_of(p), p.op);
         EXPECT_EQ(args.bound, expected.bound);
         EXPECT_EQ(args.key_mask_stride, expected.key_mask_stride);
         EXPECT_EQ(args.o_strides.head, expected.o_strides.head);
@@ -97,8 +111,8 @@ TEST(EmittedSelection, TakesTheBiasTheScalePerHeadAndTf32ThatTheTunerTook) {
     if (bits & 8) p.bias = bits & 1 ? kernels::Bias::f32 : kernels::Bias::same;
     if (bits & 8 && bits & 16) p.bias_batch = 2, p.bias_heads = 1;
     if (bits & 32) p.logit_bound = 20.0f;
-    EXPECT_EQ(emitted::detail::traits_of(attention_of(p)), kernels::traits_of(p)) << kernels::to_text(p);
-    const kernels::Args expected = kernels::shape_args(p), args = emitted::detail::args_of(attention_of(p));
+    EXPECT_EQ(kernels::traits_of(emitted::detail::problem_of(attention_of(p), p.op)), kernels::traits_of(p)) << kernels::to_text(p);
+    const kernels::Args expected = kernels::shape_args(p), args = emitted::detail::args_of(attention_of(p), p.op);
     EXPECT_EQ(args.bias_batch, expected.bias_batch);
     EXPECT_EQ(args.bias_heads, expected.bias_heads);
     EXPECT_EQ(args.bias_strides.batch, expected.bias_strides.batch);

@@ -2,7 +2,6 @@
 
 namespace detail {
 
-using fcsa::kernels::Bias;
 using fcsa::kernels::Model;
 using fcsa::kernels::Position;
 using fcsa::kernels::Softmax;
@@ -54,35 +53,8 @@ struct Choice {
 // Of the current device (CPU: cores); `tuned` when there is none. Defined with what launches.
 inline int multiprocessors_or(int tuned);
 
-// The largest exponentials fit the arithmetic up to these bounds; beyond them the running maximum is kept.
-inline bool bound_is_known(const Attention& a) {
-  const bool known = a.logit_bound > 0 || (a.l2norm_qk && a.bias == nullptr && a.head_scale == nullptr);
-  return known && bound_of(a) <= (a.dtype == DType::f16 ? 10.0f : 43.0f);
-}
-
-inline Bias bias_of(const Attention& a) {
-  if (a.bias == nullptr) return Bias::none;
-  return a.bias_dtype == a.dtype ? Bias::same : Bias::f32;
-}
-
-inline Traits traits_of(const Attention& a) {
-  Traits traits;
-  traits.dtype = a.dtype;
-  traits.head_dim = a.head_dim;
-  traits.causal = a.causal;
-  traits.key_mask = a.key_mask != nullptr;
-  traits.bias = bias_of(a);
-  traits.head_scale = a.head_scale != nullptr;
-  traits.l2norm_qk = a.l2norm_qk;
-  traits.groups = a.groups;
-  traits.tf32 = a.allow_tf32 && a.dtype == DType::f32;
-  traits.softmax = bound_is_known(a) ? Softmax::fixed_bound : Softmax::running_maximum;
-  return traits;
-}
-
-inline Demands demands_of(const Attention& a, Op op) {
-  if (op == Op::forward) return {};
-  return {a.dbias != nullptr, a.dscale != nullptr, a.deterministic};
+inline Demands demands_of(const Problem& p) {
+  return {p.bias_gradient, p.scale_gradient, p.deterministic};
 }
 
 // How much else than what is asked for a class was tuned for; negative when it doesn't serve that.
@@ -105,15 +77,15 @@ inline const Class* nearest_class(const Table& table, const Traits& traits, Op o
 
 // Of these traits; else of others that are right for the same problems: the running maximum is wherever the
 // fixed bound is, and exact products are wherever TF32 is allowed.
-inline const Class* find_class(const Table& table, const Attention& a, Op op) {
-  Traits traits = traits_of(a);
+inline const Class* find_class(const Table& table, const Problem& p) {
+  Traits traits = fcsa::kernels::traits_of(p);
   const Softmax softmaxes[] = {traits.softmax, Softmax::running_maximum};
   const bool tf32s[] = {traits.tf32, false};
   for (const bool tf32 : tf32s)
     for (const Softmax softmax : softmaxes) {
       traits.tf32 = tf32;
       traits.softmax = softmax;
-      if (const Class* found = nearest_class(table, traits, op, demands_of(a, op))) return found;
+      if (const Class* found = nearest_class(table, traits, p.op, demands_of(p))) return found;
     }
   return nullptr;
 }
@@ -134,7 +106,7 @@ inline const Shape* tuned_shape(const Table& table, const Class& of, const Atten
 // A tuned shape has its own kernel; another one that which the rule predicts to be the fastest.
 inline Choice choose(const Table& table, const Attention& a, Op op) {
   Choice choice;
-  choice.of = find_class(table, a, op);
+  choice.of = find_class(table, problem_of(a, op));
   if (choice.of == nullptr) return choice;
   const Class& of = *choice.of;
   choice.variant = of.default_variant;
@@ -157,7 +129,7 @@ inline Choice choose(const Table& table, const Attention& a, Op op) {
 }
 
 inline Status no_kernel(const Attention& a, Op op) {
-  const Bias bias = bias_of(a);
+  const Problem p = problem_of(a, op);
   char groups[32] = "";
   if (a.groups != 1) std::snprintf(groups, sizeof(groups), " --groups %d", a.groups);
   return failure(
@@ -166,11 +138,11 @@ inline Status no_kernel(const Attention& a, Op op) {
       "again%s; this header serves %s",
       op == Op::backward ? " --op fwd,bwd" : "", name_of(a.dtype), a.head_dim, a.causal ? "yes" : "no",
       groups, a.key_mask ? " --mask yes" : "", a.l2norm_qk ? "" : " --no-l2norm",
-      bias == Bias::none   ? ""
-      : bias == Bias::same ? " --bias same"
+      p.bias == Bias::none   ? ""
+      : p.bias == Bias::same ? " --bias same"
                            : " --bias f32",
-      a.head_scale ? " --head-scale yes" : "", demands_of(a, op).bias_gradient ? " --bias-gradient yes" : "",
-      demands_of(a, op).deterministic ? " without --tuned-only" : "", kServes[static_cast<int>(op)]);
+      a.head_scale ? " --head-scale yes" : "", p.bias_gradient ? " --bias-gradient yes" : "",
+      p.deterministic ? " without --tuned-only" : "", kServes[static_cast<int>(op)]);
 }
 
 inline Selection selection_of(const Choice& choice, const Attention& a, const char* configuration) {
