@@ -58,7 +58,7 @@ struct Rule {
 };
 
 struct Prediction {
-  int model = 0;    // the fastest
+  int model = -1;   // the fastest; -1: none fits
   int nearest = 0;  // shape
   double ms = 0;
 };
@@ -161,24 +161,33 @@ inline double distance_measured(const Rule& rule, int model, const Position& pos
   return least;
 }
 
-// The configuration with the shortest predicted time, the first of several, of those that were measured on
-// the nearest shape or at most 1.4 times as far away: where others are known, a wrong prediction would cost;
-// far from all shapes no prediction is sure.
-inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocessors) {
+// The configuration with the shortest predicted time, the first of several, of those for which fits(model):
+// first of those that were measured on the nearest shape or at most 1.4 times as far away, since where others
+// are known, a wrong prediction would cost, and far from all shapes no prediction is sure; where none of
+// these fits, of all.
+template <typename Fits>
+inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocessors, const Fits& fits) {
   const Position position = position_of(sizes, multiprocessors);
   Prediction best;
   best.nearest = nearest_shape(rule, position);
   best.ms = HUGE_VAL;
   const double near = squared_distance(rule.shapes[best.nearest], position);
-  for (int i = 0; i < rule.model_count; ++i) {
-    if (distance_measured(rule, i, position) > 2 * near) continue;
-    const double modelled = modelled_ms(rule.models[i], sizes, multiprocessors);
-    const double ms = corrected_ms(rule, i, position, modelled);
-    if (ms >= best.ms) continue;
-    best.model = i;
-    best.ms = ms;
+  for (const bool far : {false, true}) {
+    for (int i = 0; i < rule.model_count; ++i) {
+      if (!fits(i) || (!far && distance_measured(rule, i, position) > 2 * near)) continue;
+      const double modelled = modelled_ms(rule.models[i], sizes, multiprocessors);
+      const double ms = corrected_ms(rule, i, position, modelled);
+      if (ms >= best.ms) continue;
+      best.model = i;
+      best.ms = ms;
+    }
+    if (best.model >= 0) return best;
   }
   return best;
+}
+
+inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocessors) {
+  return predict(rule, sizes, multiprocessors, [](int) { return true; });
 }
 
 }  // namespace fcsa::kernels

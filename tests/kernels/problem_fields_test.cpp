@@ -78,13 +78,32 @@ TEST(ProblemFields, AreListedOnceEach) {
 
 // A structured binding names every member: one more in Problem doesn't compile, until it is listed too.
 TEST(ProblemFields, AreAllMembersOfAProblem) {
-  const auto& [op, dtype, head_dim, batch, heads, kv_heads, nq, nk, causal, key_mask, layout, scale, l2norm_qk,
-               groups, logit_bound, bias, bias_batch, bias_heads, head_scale, bias_gradient, scale_gradient,
-               deterministic, allow_tf32] = problem_with_everything();
-  const std::set<const void*> members{
-      &op,        &dtype,      &head_dim,    &batch,     &heads,      &kv_heads,   &nq,         &nk,
-      &causal,    &key_mask,   &layout,      &scale,     &l2norm_qk,  &groups,     &logit_bound, &bias,
-      &bias_batch, &bias_heads, &head_scale, &bias_gradient, &scale_gradient, &deterministic, &allow_tf32};
+  const auto& [op, dtype, head_dim, batch, heads, kv_heads, nq, nk, causal, key_mask, layout, scale,
+               l2norm_qk, groups, logit_bound, bias, bias_batch, bias_heads, head_scale, bias_gradient,
+               scale_gradient, deterministic, allow_tf32] = problem_with_everything();
+  const std::set<const void*> members{&op,
+                                      &dtype,
+                                      &head_dim,
+                                      &batch,
+                                      &heads,
+                                      &kv_heads,
+                                      &nq,
+                                      &nk,
+                                      &causal,
+                                      &key_mask,
+                                      &layout,
+                                      &scale,
+                                      &l2norm_qk,
+                                      &groups,
+                                      &logit_bound,
+                                      &bias,
+                                      &bias_batch,
+                                      &bias_heads,
+                                      &head_scale,
+                                      &bias_gradient,
+                                      &scale_gradient,
+                                      &deterministic,
+                                      &allow_tf32};
   int fields = 0;
   const Problem problem;
   visit_problem([&](const auto&, const auto&) { ++fields; }, problem);

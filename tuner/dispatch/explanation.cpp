@@ -65,9 +65,10 @@ Explanation explain(const std::vector<StoredTrial>& trials, const DispatchTable&
                     const kernels::Problem& problem, const kernels::DeviceInfo& device) {
   Explanation explanation{problem, choose(table, problem, device)};
   if (explanation.choice.entry == nullptr) return explanation;
-  const std::string text = kernels::class_text(problem);
   for (const auto& dispatch : table.classes)
-    if (dispatch.class_text == text) explanation.dispatch = &dispatch;
+    for (const auto& entry : dispatch.entries)
+      if (&entry == explanation.choice.entry) explanation.dispatch = &dispatch;
+  const std::string& text = explanation.dispatch->class_text;
   const int multiprocessors = device.target.multiprocessors;
   explanation.neighbours = neighbours_of(*explanation.dispatch, problem, multiprocessors);
   auto usable = usable_trials(trials, table.device);

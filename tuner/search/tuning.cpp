@@ -161,11 +161,12 @@ class Tuning {
     const Space& space = space_of(*per_family.family, search.problem);
     search.outcome.space += space.size();
     search.outcome.pruned += space.total() - space.size();
+    const ShapeSpace worth_trying(space, search.problem, evaluator_.device().target);
     const auto strategy =
-        make_strategy(options_.strategy, space, strategy_seed(options_, per_family.baseline));
+        make_strategy(options_.strategy, worth_trying, strategy_seed(options_, per_family.baseline));
     strategy->tell(per_family.baseline.configuration, per_family.baseline_ms);
     auto start = suggestions(per_family, space);
-    for (auto& configuration : warm_start(std::span(searches_).first(current_), search, space))
+    for (auto& configuration : warm_start(std::span(searches_).first(current_), search, worth_trying))
       if (std::find(start.begin(), start.end(), configuration) == start.end())
         start.push_back(std::move(configuration));
     untried_ = space.size() - (space.contains(per_family.baseline.configuration) ? 1 : 0);
@@ -192,8 +193,7 @@ class Tuning {
     return valid;
   }
 
-  // One for all problems of a class: a dispatch table launches a configuration at lengths that were never
-  // tuned, so what is valid for one problem must be valid for its whole class. Enumerating ten million takes
+  // One for all problems of a class, which differ in what is worth trying only: enumerating ten million takes
   // a second.
   const Space& space_of(const kernels::Family& family, const kernels::Problem& problem) {
     const auto key = std::pair(&family, kernels::class_text(problem));

@@ -130,8 +130,9 @@ TEST_F(StoreSchema, FieldsThatOlderVersionsKeptInTheTextAloneComeBack) {
     EXPECT_EQ(Store(file, Mode::read_only).trials().at(0).trial.problem, deterministic_problem());
     EXPECT_EQ(Store(file, Mode::read_write).trials().at(0).trial.problem, deterministic_problem());
     SQLite::Database database(file.string());
-    EXPECT_EQ(database.execAndGet("SELECT bias_gradient + scale_gradient + deterministic FROM problems").getInt(),
-              3);
+    EXPECT_EQ(
+        database.execAndGet("SELECT bias_gradient + scale_gradient + deterministic FROM problems").getInt(),
+        3);
   }
 }
 
@@ -149,7 +150,8 @@ TEST_F(StoreSchema, WhatAnOlderMergeLostComesBackWhereTheContentHashTells) {
 TEST_F(StoreSchema, WhatAnOlderMergeLostForGoodIsFound) {
   record_one(file_, deterministic_problem());
   damage(file_);
-  SQLite::Database(file_.string(), SQLite::OPEN_READWRITE).exec("UPDATE trials SET content_hash = 'of another'");
+  SQLite::Database(file_.string(), SQLite::OPEN_READWRITE)
+      .exec("UPDATE trials SET content_hash = 'of another'");
   const Store store(file_, Mode::read_write);
   EXPECT_EQ(store.summary().damaged, 1u);
   expect_contains(describe_store(store), "damaged   1 trial");
