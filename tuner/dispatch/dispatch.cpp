@@ -245,16 +245,14 @@ DispatchTable make_dispatch_table(const std::vector<StoredTrial>& trials, const 
     return stored.session.device.uuid == device_uuid;
   });
   if (newest == trials.rend()) refuse_without_trials(device_uuid);
-  const auto usable = usable_trials(trials, newest->session.device);
-  if (usable.empty()) refuse_without_trials(device_uuid);
-  std::map<std::string, std::vector<const StoredTrial*>> by_class;
-  for (const auto* stored : usable) by_class[kernels::class_text(stored->trial.problem)].push_back(stored);
+  const History history(trials, newest->session.device);
+  if (history.usable().empty()) refuse_without_trials(device_uuid);
 
   DispatchTable table;
-  table.device = usable.back()->session.device;
+  table.device = history.usable().back()->session.device;
   table.created_at = timestamp();
   table.epsilon = epsilon;
-  for (const auto& [class_text, own] : by_class) {
+  for (const auto& [class_text, own] : history.by_class()) {
     table.classes.push_back(make_dispatch_class(times_of_shapes(own), table.device.target, epsilon));
   }
   return table;

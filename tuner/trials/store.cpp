@@ -9,21 +9,21 @@
 #include <fmt/ranges.h>
 
 #include "tuner/trials/store_connection.h"
-#include "tuner/trials/store_damage.h"
 #include "tuner/trials/store_fields.h"
 #include "tuner/trials/store_rows.h"
+#include "tuner/trials/store_upgrade.h"
 
 namespace fcsa::tuner {
 namespace {
 
 constexpr Status kStatusOrder[] = {Status::ok,
-                                Status::pruned,
-                                Status::compile_failed,
-                                Status::launch_failed,
-                                Status::out_of_memory,
-                                Status::wrong_result,
-                                Status::timed_out,
-                                Status::crashed};
+                                   Status::pruned,
+                                   Status::compile_failed,
+                                   Status::launch_failed,
+                                   Status::out_of_memory,
+                                   Status::wrong_result,
+                                   Status::timed_out,
+                                   Status::crashed};
 
 std::vector<StoreSummary::PerDevice> summarize_devices(SQLite::Database& database) {
   RowReader rows(database);

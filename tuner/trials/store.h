@@ -32,7 +32,8 @@ struct TrialFilter {
 struct StoreSummary {
   int schema_version = 0;
   std::size_t trials = 0, sessions = 0;
-  std::size_t damaged = 0;  // of the trials: without fields of their problem, which an older fcsa's merge lost
+  std::size_t damaged =
+      0;  // of the trials: without fields of their problem, which an older fcsa's merge lost
   // One for every combination of device, driver and compiler.
   struct PerDevice {
     kernels::DeviceInfo device;

@@ -83,9 +83,12 @@ std::string store_info_json(const Store& store) {
     device["last_at"] = entry.last_at;
     devices.push_back(std::move(device));
   }
-  const Json info{{"file", store.file().string()}, {"schema_version", summary.schema_version},
-                  {"trials", summary.trials},      {"sessions", summary.sessions},
-                  {"damaged", summary.damaged},    {"by_status", by_status},
+  const Json info{{"file", store.file().string()},
+                  {"schema_version", summary.schema_version},
+                  {"trials", summary.trials},
+                  {"sessions", summary.sessions},
+                  {"damaged", summary.damaged},
+                  {"by_status", by_status},
                   {"devices", devices}};
   return info.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
 }

@@ -5,7 +5,7 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 
 #include "tuner/trials/store.h"
-#include "tuner/trials/store_damage.h"
+#include "tuner/trials/store_upgrade.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -121,8 +121,8 @@ UPDATE problems SET bias_gradient = ' ' || text || ' ' LIKE '% dbias %',
                     deterministic = ' ' || text || ' ' LIKE '% deterministic %';
 )sql";
 
-// Merging dropped fields of problems before that.
-constexpr int kLostNothingSince = 3;
+// What records say has not changed since.
+constexpr int kRecordsAsTheyAreSince = 3;
 
 int read_integer(SQLite::Database& database, const char* query) {
   return database.execAndGet(query).getInt();
@@ -161,7 +161,7 @@ void migrate(SQLite::Database& database, std::span<const Migration> steps) {
     database.exec("PRAGMA user_version = " + std::to_string(step.version));
   }
   // When every table is up to date, since it reads whole records.
-  if (version > 0 && version < kLostNothingSince) restore_lost_fields(database);
+  if (version > 0 && version < kRecordsAsTheyAreSince) upgrade_records(database);
   if (version == 0) database.exec("PRAGMA application_id = " + std::to_string(kApplicationId));
   transaction.commit();
 }

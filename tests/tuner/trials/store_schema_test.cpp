@@ -147,6 +147,22 @@ TEST_F(StoreSchema, WhatAnOlderMergeLostComesBackWhereTheContentHashTells) {
   EXPECT_EQ(database.execAndGet("SELECT count(*) FROM problems").getInt(), 1);
 }
 
+TEST_F(StoreSchema, RacesOfARefreshGetAPhaseOfTheirOwn) {
+  Trial trial = make_trial();
+  trial.phase = Phase::confirm, trial.race_id = "refresh-1";
+  {
+    Store store(file_, Mode::read_write);
+    store.begin_session(make_session("s1"));
+    store.record(trial);
+  }
+  undo_to(2, file_);
+  const auto copy = folder_ / "copy.db";
+  std::filesystem::copy_file(file_, copy);
+  Store store(file_, Mode::read_write);
+  EXPECT_EQ(store.trials().at(0).trial.phase, Phase::refresh);
+  EXPECT_EQ(store.merge(Store(copy, Mode::read_only)), 0u);
+}
+
 TEST_F(StoreSchema, WhatAnOlderMergeLostForGoodIsFound) {
   record_one(file_, deterministic_problem());
   damage(file_);

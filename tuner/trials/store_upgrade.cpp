@@ -1,4 +1,4 @@
-#include "tuner/trials/store_damage.h"
+#include "tuner/trials/store_upgrade.h"
 
 #include <optional>
 #include <stdexcept>
@@ -38,16 +38,8 @@ std::optional<Problem> before_the_loss(LoadedTrial loaded) {
   return std::nullopt;
 }
 
-}  // namespace
-
 void restore_lost_fields(SQLite::Database& database) {
-  std::vector<LoadedTrial> damaged;
-  try {
-    damaged = misfits(database);
-  } catch (const std::invalid_argument&) {
-    return;  // a record that can't be understood: whoever reads it says so
-  }
-  for (const auto& loaded : damaged) {
+  for (const auto& loaded : misfits(database)) {
     const auto problem = before_the_loss(loaded);
     if (!problem) continue;
     SQLite::Statement update(database, "UPDATE trials SET problem_id = ? WHERE id = ?");
@@ -56,6 +48,30 @@ void restore_lost_fields(SQLite::Database& database) {
     update.exec();
   }
   database.exec("DELETE FROM problems WHERE id NOT IN (SELECT problem_id FROM trials)");
+}
+
+void name_refreshes(SQLite::Database& database) {
+  const auto races = RowReader(database).trials(
+      "WHERE t.phase = 'confirm' AND t.race_id LIKE 'refresh-%' ORDER BY t.id", {});
+  for (auto loaded : races) {
+    const bool intact = fits(loaded);
+    loaded.stored.trial.phase = Phase::refresh;
+    SQLite::Statement update(database, "UPDATE trials SET phase = 'refresh', content_hash = ? WHERE id = ?");
+    update.bind(1, intact ? content_hash(loaded.stored.trial) : loaded.row.content_hash);
+    update.bind(2, loaded.stored.id);
+    update.exec();
+  }
+}
+
+}  // namespace
+
+void upgrade_records(SQLite::Database& database) {
+  try {
+    restore_lost_fields(database);
+    name_refreshes(database);
+  } catch (const std::invalid_argument&) {
+    // A record that can't be understood: whoever reads it says so.
+  }
 }
 
 std::size_t damaged_trials(SQLite::Database& database) {
