@@ -131,6 +131,26 @@ Comparison cpu_attention(Op op) {
       fabricated(device, p, variations("cpu", p, device.target, {{"unroll", 1}, {"key_steps", 2}})));
 }
 
+// Chunked prefill: half of a tile's rows past the end is no reason not to launch, only not to search.
+TEST(SameChoice, WhatIsOnlyNotWorthSearchingIsLaunchedWhereItIsPredicted) {
+  kernels::DeviceInfo device;
+  device.uuid = "gpu-1", device.target = kernels::target_for_arch("sm_80");
+  Problem p;
+  p.dtype = kernels::DType::bf16, p.heads = p.kv_heads = 8, p.nq = p.nk = 4096;
+  const std::string large = "mma.forward{warps_m=8}";
+  tuner::testing::History history;
+  history.device = device;
+  history.race(p, "race", {{large, 1.0}, {"mma.forward{warps_m=2}", 2.0}});
+  const TunedTable tuned{history.table(), "a file"};
+  p.nq = 64;
+  const auto& family = kernels::family_of_kernel(large);
+  const auto configuration =
+      kernels::configuration_from_text(large, kernels::kernel_name(family, p.op), family.parameters(p.op));
+  ASSERT_NE(kernels::invalid_reason(family, p, configuration, device.target), "");
+  const Selection selection = select(p, device, {&tuned, 1});
+  EXPECT_EQ(kernels::to_text(family, p.op, selection.configuration), large) << selection.reason;
+}
+
 TEST(SameChoice, OfTheLibraryAnEmittedHeaderAndExplainOnAThousandProblems) {
   std::mt19937 random(11);
   std::vector<Comparison> comparisons;

@@ -8,6 +8,7 @@
 
 #include "kernels/families.h"
 #include "tests/tuner/fake_family.h"
+#include "tuner/search/shape_space.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -96,6 +97,27 @@ TEST(Space, AsksAConstraintOnceForEachCombinationOfTheValuesThatItReads) {
   EXPECT_EQ(space.pruned_by().at("a and c are one"), 3u);
   for (const auto& configuration : space.valid())
     EXPECT_TRUE(kernels::invalid_reason(family, {}, configuration, {}).empty());
+}
+
+TEST(Space, LeavesToAShapeWhatIsWorthTryingThere) {
+  auto family = two_by_three();
+  family.rules = {{"only where heads are two",
+                   [](const kernels::Problem& p, const kernels::Configuration& c, const auto&) {
+                     return c.at("a") == 1 || p.heads == 2;
+                   },
+                   {"a"},
+                   kernels::RuleKind::worth_here}};
+  const Space space(family, {}, {});
+  EXPECT_EQ(space.size(), 6u);
+  kernels::Problem two;
+  two.heads = 2;
+  const ShapeSpace all(space, two, {}), some(space, {}, {});
+  for (std::size_t i = 0; i < space.size(); ++i) {
+    EXPECT_TRUE(all.holds(i));
+    EXPECT_EQ(some.holds(i), space.at(i).at("a") == 1);
+  }
+  EXPECT_EQ(all.neighbours(0, true).size(), 3u);
+  EXPECT_EQ(some.neighbours(0, true).size(), 2u);
 }
 
 TEST(Space, PassesProblemAndTargetToTheConstraints) {
