@@ -245,7 +245,7 @@ DispatchTable make_dispatch_table(const std::vector<StoredTrial>& trials, const 
     return stored.session.device.uuid == device_uuid;
   });
   if (newest == trials.rend()) refuse_without_trials(device_uuid);
-  const History history(trials, newest->session.device);
+  const TrialHistory history(trials, newest->session.device);
   if (history.usable().empty()) refuse_without_trials(device_uuid);
 
   DispatchTable table;

@@ -58,7 +58,8 @@ Explanation explain(const std::vector<StoredTrial>& trials, const DispatchTable&
   const std::string& text = explanation.dispatch->class_text;
   const int multiprocessors = device.target.multiprocessors;
   explanation.neighbours = neighbours_of(*explanation.dispatch, problem, multiprocessors);
-  explanation.rivals = rivals_for(explanation, History(trials, table.device).of_class(text), multiprocessors);
+  explanation.rivals =
+      rivals_for(explanation, TrialHistory(trials, table.device).of_class(text), multiprocessors);
   return explanation;
 }
 

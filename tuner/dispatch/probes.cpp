@@ -62,7 +62,7 @@ ProbedClass::ProbedClass(std::string class_text, const std::vector<StoredTrial>&
 }
 
 void ProbedClass::update() {
-  shapes_ = times_of_shapes(History(trials_, device_).usable());
+  shapes_ = times_of_shapes(TrialHistory(trials_, device_).usable());
   if (!shapes_.empty()) dispatch_ = make_dispatch_class(shapes_, device_.target, epsilon_);
 }
 

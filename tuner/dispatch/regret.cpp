@@ -24,7 +24,7 @@ struct MeasuredClass {
 
 std::vector<MeasuredClass> classes_of(const std::vector<StoredTrial>& trials, const DispatchTable& table,
                                       const std::set<std::string>& wanted) {
-  const History history(trials, table.device);
+  const TrialHistory history(trials, table.device);
   std::vector<MeasuredClass> classes;
   for (const auto& dispatch : table.classes) {
     if (!wanted.empty() && !wanted.contains(dispatch.class_text)) continue;

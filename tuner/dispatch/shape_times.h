@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "tuner/trials/history.h"
+#include "tuner/trials/trial_history.h"
 
 namespace fcsa::tuner {
 

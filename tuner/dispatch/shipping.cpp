@@ -6,7 +6,7 @@
 #include <string>
 
 #include "tuner/dispatch/dispatch.h"
-#include "tuner/trials/history.h"
+#include "tuner/trials/trial_history.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -96,7 +96,7 @@ std::vector<StoredTrial> trials_to_ship(const std::vector<StoredTrial>& trials,
   std::map<std::string, std::vector<std::string>> chosen;
   for (const auto& dispatch : table.classes) chosen[dispatch.class_text] = dispatch.configurations;
   std::vector<StoredTrial> shipped;
-  const History history(own, device);
+  const TrialHistory history(own, device);
   for (const auto& [text, of_problem] : by_shape(history.usable())) {
     const auto& configurations = chosen.at(kernels::class_text(of_problem.front()->trial.problem));
     for (const auto* stored : shipped_of_shape(of_problem, configurations))

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "tuner/trials/history.h"
+#include "tuner/trials/trial_history.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -20,7 +20,7 @@ void add_usable(Provenance& provenance, const TrialList& trials, const Trial& tr
 }  // namespace
 
 Provenance provenance_of(const DispatchTable& table, const std::vector<StoredTrial>& trials) {
-  const History history(trials, table.device);
+  const TrialHistory history(trials, table.device);
   const TrialList& own = history.all();
   Provenance provenance;
   std::set<std::string> uuids;

@@ -90,7 +90,7 @@ double shape_distance(const kernels::Problem& a, const kernels::Problem& b) {
 }
 
 std::vector<kernels::Configuration> warm_start(std::span<const ProblemSearch> finished,
-                                               const ProblemSearch& search, const ShapeSpace& space) {
+                                               const ProblemSearch& search, const Space& space) {
   const std::string wanted_class = kernels::class_text(search.problem);
   std::vector<const ProblemSearch*> near;
   for (const auto& other : finished) {
@@ -102,11 +102,10 @@ std::vector<kernels::Configuration> warm_start(std::span<const ProblemSearch> fi
   if (near.size() > kNearestProblems) near.resize(kNearestProblems);
   std::vector<kernels::Configuration> start;
   for (const auto* other : near) {
-    for (const auto& contender : fastest_of_family(*other, space.of_class().family())) {
+    for (const auto& contender : fastest_of_family(*other, space.family())) {
       const auto& configuration = contender.candidate.configuration;
       const bool listed = std::find(start.begin(), start.end(), configuration) != start.end();
-      const auto position = space.of_class().find(configuration);
-      if (!listed && position && space.holds(*position) && !tried(search, configuration))
+      if (!listed && space.contains(configuration) && !tried(search, configuration))
         start.push_back(configuration);
     }
   }

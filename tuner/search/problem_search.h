@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "tuner/search/confirmation.h"
-#include "tuner/search/shape_space.h"
+#include "tuner/search/space.h"
 #include "tuner/search/strategy.h"
 #include "tuner/search/tuning.h"
 #include "tuner/trials/recording.h"
@@ -45,7 +45,7 @@ void note(ProblemSearch& search, ProblemSearch::PerFamily& per_family, const Can
 // The fastest configurations of the family on the nearest problems of the same class, nearest problem first,
 // without those tried already: a good start is worth more than a random one.
 std::vector<kernels::Configuration> warm_start(std::span<const ProblemSearch> finished,
-                                               const ProblemSearch& search, const ShapeSpace& space);
+                                               const ProblemSearch& search, const Space& space);
 
 // Distance of two shapes of one class: of log2 nq, log2 nk and log2 (batch * heads), squared.
 double shape_distance(const kernels::Problem& a, const kernels::Problem& b);

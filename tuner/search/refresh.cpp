@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "tuner/dispatch/dispatch.h"
-#include "tuner/trials/history.h"
+#include "tuner/trials/trial_history.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -92,7 +92,7 @@ std::vector<RecordedWinner> recorded_winners(const std::vector<StoredTrial>& tri
   });
   std::vector<RecordedWinner> winners;
   const DispatchTable table = dispatch_table_for(tuned, device);
-  const History history(tuned, device);
+  const TrialHistory history(tuned, device);
   const auto shapes = by_shape(history.usable());
   for (const auto& dispatch : table.classes) {
     for (const auto& entry : dispatch.entries) {

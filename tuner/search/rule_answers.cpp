@@ -41,14 +41,4 @@ RuleAnswers::RuleAnswers(kernels::Constraint rule, const std::vector<kernels::Pa
   kept_.resize(combinations, Answer::unknown);
 }
 
-bool RuleAnswers::holds(const kernels::Problem& problem, const kernels::Configuration& configuration,
-                        const kernels::Target& target, const std::vector<std::size_t>& digits) {
-  if (kept_.empty()) return rule_.holds(problem, configuration, target);
-  std::size_t place = 0;
-  for (std::size_t i = 0; i < read_.size(); ++i) place = place * counts_[i] + digits[read_[i]];
-  if (kept_[place] == Answer::unknown)
-    kept_[place] = rule_.holds(problem, configuration, target) ? Answer::holds : Answer::fails;
-  return kept_[place] == Answer::holds;
-}
-
 }  // namespace fcsa::tuner

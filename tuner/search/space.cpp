@@ -41,7 +41,9 @@ struct Space::Enumeration {
   // First constraint that fails with the values up to `depth`.
   std::optional<std::size_t> failing(std::size_t depth) {
     for (const auto index : asked_at[depth])
-      if (!constraints[index].holds(problem, configuration, target, digits)) return index;
+      if (!constraints[index].holds(problem, target, digits,
+                                    [&]() -> const kernels::Configuration& { return configuration; }))
+        return index;
     return std::nullopt;
   }
 };
@@ -65,7 +67,7 @@ Space::Space(const kernels::Family& family, const kernels::Problem& problem, con
   for (auto& constraint : family.constraints(problem.op)) {
     if (constraint.kind == kernels::RuleKind::worth_here) continue;
     state.constraints.emplace_back(std::move(constraint), parameters_);
-    state.asked_at[state.constraints.back().last_read()].push_back(state.constraints.size() - 1);
+    state.asked_at[state.constraints.back().read().back()].push_back(state.constraints.size() - 1);
   }
   state.pruned.resize(state.constraints.size());
   enumerate(state, 0, 0);
@@ -87,6 +89,27 @@ void Space::enumerate(Enumeration& state, std::size_t depth, std::uint64_t code)
     }
     code += weights_[depth];
   }
+}
+
+Space Space::worth_trying(const kernels::Problem& problem, const kernels::Target& target) const {
+  std::vector<RuleAnswers> rules;
+  std::vector<bool> read(parameters_.size());
+  for (auto& rule : family_->constraints(problem.op)) {
+    if (rule.kind != kernels::RuleKind::worth_here) continue;
+    rules.emplace_back(std::move(rule), parameters_);
+    for (const auto parameter : rules.back().read()) read[parameter] = true;
+  }
+  Space space = *this;
+  if (rules.empty()) return space;
+  std::vector<std::size_t> digits(parameters_.size());
+  std::erase_if(space.codes_, [&](std::uint64_t code) {
+    for (std::size_t i = 0; i < digits.size(); ++i)
+      if (read[i]) digits[i] = code / weights_[i] % parameters_[i].values.size();
+    return std::any_of(rules.begin(), rules.end(), [&](RuleAnswers& rule) {
+      return !rule.holds(problem, target, digits, [&] { return decode(code); });
+    });
+  });
+  return space;
 }
 
 kernels::Configuration Space::at(std::size_t position) const {

@@ -19,6 +19,10 @@ class Space {
   // Throws std::invalid_argument when the product of the parameters is above kLargestProduct.
   Space(const kernels::Family& family, const kernels::Problem& problem, const kernels::Target& target);
 
+  // Without what isn't worth trying for this problem of the class, by the rules of kind worth_here: filtered,
+  // not enumerated again.
+  Space worth_trying(const kernels::Problem& problem, const kernels::Target& target) const;
+
   static constexpr std::uint64_t kLargestProduct = 1'000'000'000'000;
 
   const kernels::Family& family() const { return *family_; }

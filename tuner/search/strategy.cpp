@@ -14,26 +14,24 @@ namespace {
 // Tries everything in an order fixed beforehand.
 class FixedOrder final : public Strategy {
  public:
-  FixedOrder(const ShapeSpace& space, std::vector<std::size_t> order)
-      : space_(space), order_(std::move(order)), told_(space.of_class().size(), false) {}
+  FixedOrder(const Space& space, std::vector<std::size_t> order)
+      : space_(space), order_(std::move(order)), told_(space.size(), false) {}
 
   std::vector<kernels::Configuration> ask(std::size_t count) override {
-    while (next_ < order_.size() && !open(order_[next_])) ++next_;
+    while (next_ < order_.size() && told_[order_[next_]]) ++next_;
     std::vector<kernels::Configuration> asked;
     for (std::size_t i = next_; i < order_.size() && asked.size() < count; ++i) {
-      if (open(order_[i])) asked.push_back(space_.of_class().at(order_[i]));
+      if (!told_[order_[i]]) asked.push_back(space_.at(order_[i]));
     }
     return asked;
   }
 
   void tell(const kernels::Configuration& configuration, std::optional<double>) override {
-    if (const auto position = space_.of_class().find(configuration)) told_[*position] = true;
+    if (const auto position = space_.find(configuration)) told_[*position] = true;
   }
 
  private:
-  bool open(std::size_t position) const { return !told_[position] && space_.holds(position); }
-
-  const ShapeSpace& space_;
+  const Space& space_;
   std::vector<std::size_t> order_;
   std::vector<bool> told_;
   std::size_t next_ = 0;
@@ -61,10 +59,10 @@ void check_strategy_name(std::string_view name) {
                               "'; use one of: auto, exhaustive, local, random");
 }
 
-std::unique_ptr<Strategy> make_strategy(std::string_view name, const ShapeSpace& space, std::uint64_t seed) {
+std::unique_ptr<Strategy> make_strategy(std::string_view name, const Space& space, std::uint64_t seed) {
   check_strategy_name(name);
-  if (name == "exhaustive") return std::make_unique<FixedOrder>(space, lexicographic_order(space.of_class()));
-  if (name == "random") return std::make_unique<FixedOrder>(space, random_order(space.of_class(), seed));
+  if (name == "exhaustive") return std::make_unique<FixedOrder>(space, lexicographic_order(space));
+  if (name == "random") return std::make_unique<FixedOrder>(space, random_order(space, seed));
   return make_local_search(space, seed);
 }
 

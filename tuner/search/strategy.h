@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tuner/search/shape_space.h"
+#include "tuner/search/space.h"
 
 namespace fcsa::tuner {
 
@@ -30,6 +30,6 @@ void check_strategy_name(std::string_view name);
 // "exhaustive", "random", "local", or "auto" (local, which ends up trying everything in a small space).
 // Throws std::invalid_argument listing the names. Equal seeds give equal sequences for equal answers,
 // whatever `count` is. The space must outlive the strategy.
-std::unique_ptr<Strategy> make_strategy(std::string_view name, const ShapeSpace& space, std::uint64_t seed);
+std::unique_ptr<Strategy> make_strategy(std::string_view name, const Space& space, std::uint64_t seed);
 
 }  // namespace fcsa::tuner

@@ -158,15 +158,15 @@ class Tuning {
 
   void search_family(PerFamily& per_family, double until_s) {
     auto& search = searches_[current_];
-    const Space& space = space_of(*per_family.family, search.problem);
+    const Space space =
+        space_of(*per_family.family, search.problem).worth_trying(search.problem, evaluator_.device().target);
     search.outcome.space += space.size();
     search.outcome.pruned += space.total() - space.size();
-    const ShapeSpace worth_trying(space, search.problem, evaluator_.device().target);
     const auto strategy =
-        make_strategy(options_.strategy, worth_trying, strategy_seed(options_, per_family.baseline));
+        make_strategy(options_.strategy, space, strategy_seed(options_, per_family.baseline));
     strategy->tell(per_family.baseline.configuration, per_family.baseline_ms);
     auto start = suggestions(per_family, space);
-    for (auto& configuration : warm_start(std::span(searches_).first(current_), search, worth_trying))
+    for (auto& configuration : warm_start(std::span(searches_).first(current_), search, space))
       if (std::find(start.begin(), start.end(), configuration) == start.end())
         start.push_back(std::move(configuration));
     untried_ = space.size() - (space.contains(per_family.baseline.configuration) ? 1 : 0);

@@ -8,7 +8,6 @@
 
 #include "kernels/families.h"
 #include "tests/tuner/fake_family.h"
-#include "tuner/search/shape_space.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -111,13 +110,12 @@ TEST(Space, LeavesToAShapeWhatIsWorthTryingThere) {
   EXPECT_EQ(space.size(), 6u);
   kernels::Problem two;
   two.heads = 2;
-  const ShapeSpace all(space, two, {}), some(space, {}, {});
-  for (std::size_t i = 0; i < space.size(); ++i) {
-    EXPECT_TRUE(all.holds(i));
-    EXPECT_EQ(some.holds(i), space.at(i).at("a") == 1);
-  }
-  EXPECT_EQ(all.neighbours(0, true).size(), 3u);
-  EXPECT_EQ(some.neighbours(0, true).size(), 2u);
+  EXPECT_EQ(space.worth_trying(two, {}).size(), 6u);
+  const Space some = space.worth_trying({}, {});
+  EXPECT_EQ(texts(some),
+            (std::vector<std::string>{"toy.forward{}", "toy.forward{b=20}", "toy.forward{b=40}"}));
+  EXPECT_FALSE(some.contains({"toy.forward", {{"a", 2}, {"b", 10}}}));
+  EXPECT_EQ(some.total(), 6u);
 }
 
 TEST(Space, PassesProblemAndTargetToTheConstraints) {

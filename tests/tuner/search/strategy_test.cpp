@@ -72,8 +72,7 @@ INSTANTIATE_TEST_SUITE_P(, EveryStrategy, ::testing::Values("exhaustive", "rando
 TEST_P(EveryStrategy, TriesASmallSpaceCompletelyAndNothingTwice) {
   const auto family = small_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
-  const auto strategy = make_strategy(GetParam(), shape, 1);
+  const auto strategy = make_strategy(GetParam(), space, 1);
   const auto told = run(
       *strategy, [](const auto& c) { return 1.0 + c.at("a"); }, 1000);
   EXPECT_EQ(told.size(), space.size());
@@ -83,16 +82,14 @@ TEST_P(EveryStrategy, TriesASmallSpaceCompletelyAndNothingTwice) {
 TEST_P(EveryStrategy, AsksOnlyForValidConfigurations) {
   const auto family = rugged_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
-  const auto strategy = make_strategy(GetParam(), shape, 3);
+  const auto strategy = make_strategy(GetParam(), space, 3);
   for (const auto& c : run(*strategy, rugged_time, 300)) ASSERT_TRUE(space.contains(c));
 }
 
 TEST_P(EveryStrategy, ContinuesWhenEverythingFails) {
   const auto family = small_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
-  const auto strategy = make_strategy(GetParam(), shape, 1);
+  const auto strategy = make_strategy(GetParam(), space, 1);
   EXPECT_EQ(run(
                 *strategy, [](const auto&) { return std::nullopt; }, 1000)
                 .size(),
@@ -102,24 +99,21 @@ TEST_P(EveryStrategy, ContinuesWhenEverythingFails) {
 TEST_P(EveryStrategy, IsDeterminedByItsSeed) {
   const auto family = rugged_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
-  const auto first = make_strategy(GetParam(), shape, 5), second = make_strategy(GetParam(), shape, 5);
+  const auto first = make_strategy(GetParam(), space, 5), second = make_strategy(GetParam(), space, 5);
   EXPECT_EQ(run(*first, rugged_time, 150), run(*second, rugged_time, 150));
 }
 
 TEST_P(EveryStrategy, TakesTheSamePathHoweverFarAheadItIsAsked) {
   const auto family = rugged_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
-  const auto first = make_strategy(GetParam(), shape, 5), second = make_strategy(GetParam(), shape, 5);
+  const auto first = make_strategy(GetParam(), space, 5), second = make_strategy(GetParam(), space, 5);
   EXPECT_EQ(run(*first, rugged_time, 150), run(*second, rugged_time, 150, 32));
 }
 
 TEST_P(EveryStrategy, AsksForDistinctUntoldConfigurationsAndTheSameAgainWithoutATell) {
   const auto family = rugged_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
-  const auto strategy = make_strategy(GetParam(), shape, 2);
+  const auto strategy = make_strategy(GetParam(), space, 2);
   const auto told = as_set(space, run(*strategy, rugged_time, 40));
   const auto asked = strategy->ask(16);
   EXPECT_EQ(strategy->ask(16), asked);
@@ -132,8 +126,7 @@ TEST_P(EveryStrategy, AsksForDistinctUntoldConfigurationsAndTheSameAgainWithoutA
 TEST_P(EveryStrategy, NeverAsksForWhatItWasToldByOthers) {
   const auto family = small_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
-  const auto strategy = make_strategy(GetParam(), shape, 1);
+  const auto strategy = make_strategy(GetParam(), space, 1);
   const auto earlier = family.configuration("toy.forward{a=3,b=2}");
   strategy->tell(earlier, 0.5);
   const auto told = run(
@@ -145,8 +138,7 @@ TEST_P(EveryStrategy, NeverAsksForWhatItWasToldByOthers) {
 TEST_P(EveryStrategy, TakesAnswersInAnyOrder) {
   const auto family = small_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
-  const auto strategy = make_strategy(GetParam(), shape, 1);
+  const auto strategy = make_strategy(GetParam(), space, 1);
   std::set<std::string> told;
   for (auto asked = strategy->ask(5); !asked.empty(); asked = strategy->ask(5)) {
     for (auto c = asked.rbegin(); c != asked.rend(); ++c) {
@@ -160,8 +152,7 @@ TEST_P(EveryStrategy, TakesAnswersInAnyOrder) {
 TEST_P(EveryStrategy, IgnoresConfigurationsOutsideTheSpace) {
   const auto family = small_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
-  const auto strategy = make_strategy(GetParam(), shape, 1);
+  const auto strategy = make_strategy(GetParam(), space, 1);
   strategy->tell(Configuration{"toy.forward", {{"a", 99}, {"b", 1}, {"c", 0}}}, 0.001);
   EXPECT_EQ(run(
                 *strategy, [](const auto&) { return 1.0; }, 1000)
@@ -173,16 +164,14 @@ TEST_P(EveryStrategy, HasNothingToAskOfAnEmptySpace) {
   auto family = small_family();
   family.rules = {{"nothing", [](const auto&, const auto&, const auto&) { return false; }}};
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
-  EXPECT_TRUE(make_strategy(GetParam(), shape, 1)->ask(8).empty());
+  EXPECT_TRUE(make_strategy(GetParam(), space, 1)->ask(8).empty());
 }
 
 TEST(Strategy, AnUnknownNameIsRefusedWithTheKnownOnes) {
   const auto family = small_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
   try {
-    make_strategy("annealing", shape, 1);
+    make_strategy("annealing", space, 1);
     FAIL() << "accepted";
   } catch (const std::invalid_argument& error) {
     EXPECT_NE(std::string(error.what()).find("local"), std::string::npos);
@@ -192,15 +181,13 @@ TEST(Strategy, AnUnknownNameIsRefusedWithTheKnownOnes) {
 TEST(Exhaustive, GoesInLexicographicOrder) {
   const auto family = small_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
-  EXPECT_EQ(make_strategy("exhaustive", shape, 1)->ask(100), space.valid());
+  EXPECT_EQ(make_strategy("exhaustive", space, 1)->ask(100), space.valid());
 }
 
 TEST(Random, OrdersDifferentSeedsDifferently) {
   const auto family = small_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
-  EXPECT_NE(make_strategy("random", shape, 1)->ask(100), make_strategy("random", shape, 2)->ask(100));
+  EXPECT_NE(make_strategy("random", space, 1)->ask(100), make_strategy("random", space, 2)->ask(100));
 }
 
 double best_of(const Space& space, const std::vector<Configuration>& configurations) {
@@ -213,10 +200,9 @@ double best_of(const Space& space, const std::vector<Configuration>& configurati
 TEST(Local, Reaches95PercentOfARuggedOptimumInFewEvaluationsWithAnySeed) {
   const auto family = rugged_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
   const double optimum = best_of(space, space.valid());
   for (std::uint64_t seed = 1; seed <= 15; ++seed) {
-    const auto strategy = make_strategy("local", shape, seed);
+    const auto strategy = make_strategy("local", space, seed);
     EXPECT_LE(best_of(space, run(*strategy, rugged_time, 300)), optimum / 0.95) << "seed " << seed;
   }
 }
@@ -224,9 +210,8 @@ TEST(Local, Reaches95PercentOfARuggedOptimumInFewEvaluationsWithAnySeed) {
 TEST(Local, StartsFromWhatItWasTold) {
   const auto family = rugged_family();
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
   const auto good = family.configuration("toy.forward{a=16,b=8,c=8,d=4,e=1,f=3}");
-  const auto strategy = make_strategy("local", shape, 1);
+  const auto strategy = make_strategy("local", space, 1);
   strategy->tell(good, 1.0);
   for (const char* text :
        {"toy.forward{}", "toy.forward{a=2}", "toy.forward{b=2}", "toy.forward{c=2}", "toy.forward{d=2}"}) {
@@ -242,8 +227,7 @@ TEST(Local, EndsWhenNothingImprovesForLong) {
     parameters.push_back(parameter(name, {1, 2, 3, 4, 5, 6, 7, 8}, 1));
   const ToyFamily family("toy", parameters);
   const Space space(family, {}, {});
-  const ShapeSpace shape(space, {}, {});
-  const auto strategy = make_strategy("local", shape, 1);
+  const auto strategy = make_strategy("local", space, 1);
   const auto told = run(
       *strategy, [](const auto&) { return 1.0; }, space.size());
   EXPECT_GE(told.size(), 300u);

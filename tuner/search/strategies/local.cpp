@@ -20,8 +20,8 @@ constexpr double kFailed = std::numeric_limits<double>::infinity();
 
 class LocalSearch final : public Strategy {
  public:
-  LocalSearch(const ShapeSpace& shape, std::uint64_t seed)
-      : shape_(shape), space_(shape.of_class()), random_(seed), log_times_(space_.size(), kUnknown) {}
+  LocalSearch(const Space& space, std::uint64_t seed)
+      : space_(space), random_(seed), log_times_(space.size(), kUnknown) {}
 
   std::vector<kernels::Configuration> ask(std::size_t count) override {
     if (stale_) make_plan();
@@ -55,7 +55,7 @@ class LocalSearch final : public Strategy {
   std::size_t draw(std::size_t below) { return static_cast<std::size_t>(random_() % below); }
 
   bool finished() const {
-    if (exhausted_ || told_.size() >= space_.size()) return true;
+    if (told_.size() >= space_.size()) return true;
     return best_ && log_times_[*best_] != kFailed &&
            told_.size() - best_found_after_ >= std::max(kPatience, 3 * best_found_after_);
   }
@@ -70,29 +70,25 @@ class LocalSearch final : public Strategy {
       return;
     }
     plan_ = ranked_neighbours(*current_);
-    if (!next_start_ || is_told(*next_start_)) next_start_ = draw_start();
-    if (!next_start_) {
-      exhausted_ = plan_.empty();
-      return;
+    if (plan_.empty()) {
+      if (!next_start_ || is_told(*next_start_)) next_start_ = draw_start();
+      plan_.push_back(*next_start_);
+      current_.reset();
+    } else if (!next_start_ || is_told(*next_start_)) {
+      next_start_ = draw_start();
     }
-    if (plan_.empty()) current_.reset();
     append_to_plan({*next_start_});
     append_to_plan(ranked_neighbours(*next_start_));
   }
 
   void plan_random_starts() {
-    const auto is_new = [&](std::size_t position) {
-      return std::find(starts_.begin(), starts_.end(), position) == starts_.end();
-    };
-    while (starts_.size() < kRandomStarts) {
-      const auto start = shape_.next_from(draw(space_.size()), is_new);
-      if (!start) break;
-      starts_.push_back(*start);
+    while (starts_.size() < std::min(kRandomStarts, space_.size())) {
+      const std::size_t start = draw(space_.size());
+      if (std::find(starts_.begin(), starts_.end(), start) == starts_.end()) starts_.push_back(start);
     }
     for (const auto start : starts_) {
       if (!is_told(start)) plan_.push_back(start);
     }
-    exhausted_ = plan_.empty();
   }
 
   void append_to_plan(const std::vector<std::size_t>& positions) {
@@ -103,7 +99,7 @@ class LocalSearch final : public Strategy {
 
   std::vector<std::size_t> ranked_neighbours(std::size_t position) {
     std::vector<std::size_t> untold;
-    for (const auto neighbour : shape_.neighbours(position, true)) {
+    for (const auto neighbour : space_.neighbours(position, true)) {
       if (!is_told(neighbour)) untold.push_back(neighbour);
     }
     for (std::size_t i = untold.size(); i > 1; --i) std::swap(untold[i - 1], untold[draw(i)]);
@@ -119,20 +115,24 @@ class LocalSearch final : public Strategy {
 
   // An untold configuration a few random changes away from the best; one time in four, or when that one is
   // told, anywhere, since a valley may be too wide to leave.
-  std::optional<std::size_t> draw_start() {
+  std::size_t draw_start() {
     if (draw(4) == 0) return random_untold();
     std::size_t position = *best_;
     const std::size_t changes = kFewestChanges + draw(kMostChanges - kFewestChanges + 1);
     for (std::size_t i = 0; i < changes; ++i) {
-      const auto neighbours = shape_.neighbours(position, true);
+      const auto neighbours = space_.neighbours(position, true);
       if (neighbours.empty()) break;
       position = neighbours[draw(neighbours.size())];
     }
-    return is_told(position) ? random_untold() : std::optional(position);
+    return is_told(position) ? random_untold() : position;
   }
 
-  std::optional<std::size_t> random_untold() {
-    return shape_.next_from(draw(space_.size()), [&](std::size_t position) { return !is_told(position); });
+  // Precondition: there is one.
+  std::size_t random_untold() {
+    const std::size_t first = draw(space_.size());
+    std::size_t position = first;
+    while (is_told(position)) position = (position + 1) % space_.size();
+    return position;
   }
 
   double slowest_log_time() const {
@@ -169,21 +169,20 @@ class LocalSearch final : public Strategy {
     return sum;
   }
 
-  const ShapeSpace& shape_;
   const Space& space_;
   std::mt19937_64 random_;
   std::vector<double> log_times_;  // by position
   std::vector<Told> told_;         // in the order told
   std::vector<std::size_t> starts_;
   std::vector<std::size_t> plan_;
-  bool stale_ = true, exhausted_ = false;
+  bool stale_ = true;
   std::optional<std::size_t> current_, best_, next_start_;
   std::size_t best_found_after_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Strategy> make_local_search(const ShapeSpace& space, std::uint64_t seed) {
+std::unique_ptr<Strategy> make_local_search(const Space& space, std::uint64_t seed) {
   return std::make_unique<LocalSearch>(space, seed);
 }
 

@@ -12,6 +12,6 @@ namespace fcsa::tuner {
 // closeness. Ends when the whole space was tried or when the best hasn't improved for long (three times as
 // many configurations as it took to find it, and at least kPatience).
 inline constexpr std::size_t kPatience = 300;
-std::unique_ptr<Strategy> make_local_search(const ShapeSpace& space, std::uint64_t seed);
+std::unique_ptr<Strategy> make_local_search(const Space& space, std::uint64_t seed);
 
 }  // namespace fcsa::tuner

@@ -22,10 +22,10 @@ const StoredTrial* latest(const TrialList& trials, const kernels::Problem& probl
                           const std::string& configuration);
 
 // Refers to the trials that it was made from.
-class History {
+class TrialHistory {
  public:
   // Of the device and others of its model.
-  History(const std::vector<StoredTrial>& trials, const kernels::DeviceInfo& device);
+  TrialHistory(const std::vector<StoredTrial>& trials, const kernels::DeviceInfo& device);
 
   // All of them, and those that succeeded and may be used: without refreshes (two races of different
   // environments can't be compared), configurations that this build doesn't know, whose source has changed

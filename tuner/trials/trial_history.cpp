@@ -1,4 +1,4 @@
-#include "tuner/trials/history.h"
+#include "tuner/trials/trial_history.h"
 
 #include <algorithm>
 #include <set>
@@ -93,7 +93,7 @@ const StoredTrial* latest(const TrialList& trials, const kernels::Problem& probl
   return found;
 }
 
-History::History(const std::vector<StoredTrial>& trials, const kernels::DeviceInfo& device) {
+TrialHistory::TrialHistory(const std::vector<StoredTrial>& trials, const kernels::DeviceInfo& device) {
   for (const auto& stored : trials)
     if (same_model(stored.session.device, device)) all_.push_back(&stored);
   std::stable_sort(all_.begin(), all_.end(), [](const auto* a, const auto* b) {
@@ -103,7 +103,7 @@ History::History(const std::vector<StoredTrial>& trials, const kernels::DeviceIn
   for (const auto* stored : usable_) by_class_[kernels::class_text(stored->trial.problem)].push_back(stored);
 }
 
-const TrialList& History::of_class(const std::string& class_text) const {
+const TrialList& TrialHistory::of_class(const std::string& class_text) const {
   static const TrialList kNone;
   const auto found = by_class_.find(class_text);
   return found == by_class_.end() ? kNone : found->second;
