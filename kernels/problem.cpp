@@ -144,15 +144,6 @@ std::string text_of(const Problem& problem, const Wanted& wanted) {
   return text;
 }
 
-// Visible (query, key) pairs of one head.
-double visible_pairs(const Problem& p) {
-  const double nq = p.nq, nk = p.nk;
-  if (!p.causal) return nq * nk;
-  // Query i sees keys up to i + nk - nq: an arithmetic series over the rows that see any.
-  const double first = std::max(0.0, nk - nq + 1), rows = std::min(nq, nk);
-  return rows * ((nk < nq ? 1.0 : first) + nk) / 2;
-}
-
 }  // namespace
 
 void validate(const Problem& p) {
@@ -212,7 +203,7 @@ std::string class_text(const Problem& problem) {
 }
 
 double flops(const Problem& p) {
-  const double forward = 4.0 * p.batch * p.heads * p.head_dim * visible_pairs(p);
+  const double forward = 4.0 * p.batch * p.heads * p.head_dim * visibility_of(p).pairs();
   return p.op == Op::forward ? forward : 2.5 * forward;
 }
 

@@ -10,7 +10,7 @@
 
 #include <cmath>
 
-#include "kernels/common/interface.h"
+#include "kernels/common/visibility.h"
 
 namespace fcsa::kernels {
 
@@ -63,26 +63,17 @@ struct Prediction {
   double ms = 0;
 };
 
-// Causal: keys that the tiles of a head read, on average. A tile reads up to the last key that its last query
-// sees: those of tile i are tile_queries * (i + 1) + nk - nq, the last tile's nk.
-inline double mean_causal_keys(const Sizes& sizes, double tile_queries, double tiles) {
-  const double hidden = static_cast<double>(sizes.nk) - sizes.nq;
-  const double blind = hidden < 0 ? std::floor(-hidden / tile_queries) : 0.0;  // tiles that see no key
-  const double first = blind < tiles - 1 ? blind : tiles - 1, count = tiles - 1 - first;
-  const double sum = count * hidden + tile_queries * (first + 1 + tiles - 1) * count / 2;
-  return (sum + sizes.nk) / tiles;
-}
-
 inline Load load_of(const Tile& tile, const Sizes& sizes, int multiprocessors) {
   const int packed = tile.packs_heads ? sizes.heads / sizes.kv_heads : 1;
   const long long tiles = ceil_div(1LL * sizes.nq * packed, tile.rows);  // of a head
   const long long packs = 1LL * sizes.batch * (sizes.heads / packed);
   const double heads = static_cast<double>(packs);
+  const Visibility visibility = {sizes.nq, sizes.nk, sizes.causal};
   const double key_tiles = static_cast<double>(ceil_div(sizes.nk, tile.keys));
   const double mean_key_tiles =
       sizes.causal
-          ? std::fmin(key_tiles, 0.5 + mean_causal_keys(sizes, static_cast<double>(tile.rows) / packed,
-                                                        static_cast<double>(tiles)) /
+          ? std::fmin(key_tiles, 0.5 + visibility.mean_keys_of_tiles(static_cast<double>(tile.rows) / packed,
+                                                                     static_cast<double>(tiles)) /
                                            tile.keys)
           : key_tiles;
   const double splits = std::fmax(

@@ -1,10 +1,11 @@
-// A problem: one attention operation of fixed shape, the unit that is tuned, verified and reported. Its fields
-// are listed here and nowhere else: text, store, JSON, traits, arguments of kernels and the conversions from
-// fcsa_problem and Attention follow from visit_problem(). Includes only what kernels include, so that emitted
-// headers contain the same text.
+// A problem: one attention operation of fixed shape, the unit that is tuned, verified and reported. Its
+// fields are listed here and nowhere else: text, store, JSON, traits, arguments of kernels and the
+// conversions from fcsa_problem and Attention follow from visit_problem(). Includes only what kernels
+// include, so that emitted headers contain the same text.
 #pragma once
 
 #include "kernels/common/backward.h"
+#include "kernels/common/visibility.h"
 
 namespace fcsa::kernels {
 
@@ -57,8 +58,8 @@ struct Problem {
   constexpr bool operator==(const Problem&) const = default;
 };
 
-// How a field stands in the text of a problem. bare: "bf16". joined: "d64". named: "groups=4", a flag "causal";
-// left out at its default. stated: named, and always there.
+// How a field stands in the text of a problem. bare: "bf16". joined: "d64". named: "groups=4", a flag
+// "causal"; left out at its default. stated: named, and always there.
 enum class Form : int { bare, joined, named, stated };
 // kind: problems that differ in it are of different classes. size: kernels take it at run time.
 enum class Scope : int { kind, size };
@@ -73,8 +74,8 @@ struct Field {
   T BackwardArgs::*argument = nullptr;  // and at run time
 };
 
-// visit(Field<T>, fields...) for every field, in the order of the text. The records are Problems, or any other
-// structs with members of these names.
+// visit(Field<T>, fields...) for every field, in the order of the text. The records are Problems, or any
+// other structs with members of these names.
 template <typename Visit, typename... Records>
 constexpr void visit_problem(Visit&& visit, Records&... records) {
   constexpr Scope kSize = Scope::size, kKind = Scope::kind;
@@ -133,6 +134,10 @@ constexpr Traits traits_of(const Problem& problem) {
       problem);
   traits.softmax = softmax_variant(problem);
   return traits;
+}
+
+constexpr Visibility visibility_of(const Problem& problem) {
+  return {problem.nq, problem.nk, problem.causal};
 }
 
 constexpr Strides dense_strides(Layout layout, int heads, int rows, int channels) {

@@ -2,7 +2,7 @@
 // arithmetic. Simple loops that a compiler vectorises; one task per block of rows.
 #pragma once
 
-#include "kernels/common/interface.h"
+#include "kernels/common/visibility.h"
 #include "kernels/reference/unfused_config.h"
 
 namespace fcsa::kernels::unfused {
@@ -171,7 +171,7 @@ void scores(const Args& args, long long task, void* scratch) {
 template <Traits T>
 inline float mask_and_scale(const Args& args, const RowBlock& block, int i, float* row) {
   const int query = block.first + i;
-  const long long limit = T.causal ? 1LL * query + args.nk - args.nq + 1 : args.nk;
+  const long long limit = Visibility{args.nq, args.nk, T.causal}.keys_of(query).end;
   const float scale = T.head_scale ? args.head_scale[block.head] : args.scale;
   for (int j = 0; j < args.nk; ++j) row[j] = j < limit ? row[j] * scale : kMinusInfinity;
   if constexpr (T.bias != Bias::none) {
