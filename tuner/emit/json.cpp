@@ -75,6 +75,19 @@ std::vector<std::string> entries_of(const EmittedVariant& variant) {
   return entries;
 }
 
+// What a backward kernel may be launched for, each alone and both.
+json serves_json(const EmittedVariant& variant) {
+  if (variant.problem.op == Op::forward) return json::array();
+  const auto may = [&](bool bias_gradient, bool deterministic) {
+    return variant.serves[Demands{bias_gradient, false, deterministic}.index()];
+  };
+  json list = json::array();
+  if (may(true, false)) list.push_back("bias_gradient");
+  if (may(false, true)) list.push_back("deterministic");
+  if (may(true, true)) list.push_back("deterministic bias_gradient");
+  return list;
+}
+
 json kernel_json(const Emission& emission, std::size_t index) {
   const EmittedVariant& variant = emission.plan.variants[index];
   json parameters;
@@ -85,6 +98,7 @@ json kernel_json(const Emission& emission, std::size_t index) {
                  {"parameters", parameters},
                  {"traits", traits_json(variant.traits)},
                  {"tuned", index < emission.plan.tuned_variants},
+                 {"serves", serves_json(variant)},
                  {"source_hash", source_hash_of(emission, variant)},
                  {"entries", entries_of(variant)}};
   if (emission.compiled.empty()) return kernel;
