@@ -53,7 +53,8 @@ TEST(Load, CountsTheKeysThatCausalTilesRead) {
     for (const int nk : {1, 50, 64, 200, 1000, 3000}) {
       for (const int rows : {16, 64, 256}) {
         const double tiles = static_cast<double>(ceil_div(nq, rows));
-        EXPECT_NEAR(mean_causal_keys({.nq = nq, .nk = nk}, rows, tiles), causal_keys(nq, nk, rows), 1e-9)
+        EXPECT_NEAR(Visibility({.nq = nq, .nk = nk, .causal = true}).mean_keys_of_tiles(rows, tiles),
+                    causal_keys(nq, nk, rows), 1e-9)
             << nq << " " << nk << " " << rows;
       }
     }

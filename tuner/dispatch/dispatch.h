@@ -56,11 +56,11 @@ enum class Match { exact, nearest, other_device, default_choice };
 std::string_view to_text(Match match);
 
 struct Choice {
-  std::string configuration;
+  std::string configuration = {};
   Match match = Match::default_choice;
   const DispatchEntry* entry = nullptr;  // this shape, or the nearest; owned by the table. Null by default
   double predicted_ms = 0;               // measured where the match is exact, else by the rule; 0 by default
-  std::string reason;                    // a sentence for people: which tuned shape decided, on which device
+  std::string reason = {};               // a sentence for people: which tuned shape decided, on which device
   std::string passed_over = {};          // "; X doesn't fit: ..." of what would have been chosen
 };
 

@@ -353,7 +353,7 @@ TEST(Choose, TakesNothingThatWasNotMeasuredOnTheNearestShape) {
 History history_of_gradients() {
   History history;
   for (const int length : {512, 2048}) {
-    auto problem = square_problem(length);
+    auto problem = problem_of_length(length);
     problem.op = kernels::Op::backward;
     history.race(problem, "race" + std::to_string(length),
                  {{"simt.backward{dq_atomics=1}", 1.0},
@@ -370,7 +370,7 @@ TEST(Choose, TakesTheNextPredictedOneWhereTheFirstDoesNotFit) {
   for (auto& entry : dispatch.entries) entry.times_ms = {1.0, 1.5, 1.6}, entry.choice = 0;
   dispatch.rule = fit_rule(dispatch, table.device.target.multiprocessors);
   for (const int length : {512, 700}) {
-    auto problem = square_problem(length);
+    auto problem = problem_of_length(length);
     problem.op = kernels::Op::backward;
     EXPECT_EQ(choose(table, problem).configuration, "simt.backward{dq_atomics=1}");
     problem.deterministic = true;

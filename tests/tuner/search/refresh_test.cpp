@@ -245,6 +245,7 @@ TEST(Refresh, IsRecordedAsARaceThatLaterRefreshesAndTablesDoNotBuildOn) {
   for (const auto& trial : sink.trials) {
     EXPECT_EQ(trial.phase, Phase::refresh);
     then.add(trial.configuration, trial.evaluation, trial.race_id);
+    then.trials.back().trial.phase = trial.phase;
   }
   EXPECT_EQ(configuration_text(then.winner().candidate), kFast);
   EXPECT_DOUBLE_EQ(then.winner().trial.trial.evaluation.measurement.median_ms, 2);

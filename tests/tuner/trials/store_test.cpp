@@ -29,7 +29,7 @@ TEST_F(StoreTest, GivesBackEveryFieldAfterReopening) {
   const Session session = make_session("s1");
   Trial trial = make_trial();
   trial.problem = {.op = kernels::Op::backward,
-                   .dtype = kernels::DType::bf16,
+                   .dtype = kernels::DType::f32,
                    .head_dim = 96,
                    .batch = 2,
                    .heads = 8,
