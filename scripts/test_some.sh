@@ -13,8 +13,9 @@ if [ ! -f $build/build.ninja ]; then
     options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON)
   fi
   cmake --preset dev "${options[@]}"
-elif [ -n "$(find CMakeLists.txt cmake tests kernels tuner runner library reports cli data -name 'CMakeLists.txt' -newer $build/build.ninja -print -quit)" ]; then
-  cmake --preset dev
+else
+  # Configures again where a CMakeLists.txt changed, so that new tests are known.
+  ninja -C $build build.ninja > /dev/null
 fi
 
 # Lines of programs.txt that a name means: a source, with or without _test.cpp, a program, a folder or a label.

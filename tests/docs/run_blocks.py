@@ -39,14 +39,14 @@ void part(void) {
 """
 
 FCSA = """#!/bin/bash
-# Budgets of seconds, and one candidate.
+# Budgets of seconds, one candidate, and few heads.
 arguments=()
 while [ $# -gt 0 ]; do
   arguments+=("$1")
   if [ "$1" = --budget ]; then arguments+=(4s); shift; fi
   shift
 done
-if [ "${arguments[0]:-}" = tune ]; then arguments+=(--evals 1 --probes no); fi
+if [ "${arguments[0]:-}" = tune ]; then arguments+=(--evals 1 --probes no --batch 1 --heads 2); fi
 exec @program@ "${arguments[@]}"
 """
 
@@ -81,7 +81,7 @@ def write_program(path, text, **values):
     path.chmod(0o755)
 
 
-def make_clone(folder, args):
+def make_clone(folder, cache, args):
     """A folder like a clone in which the build has happened, and the environment to be in it."""
     clone = folder / "fcsa"
     clone.mkdir()
@@ -100,7 +100,8 @@ def make_clone(folder, args):
     for name in ("cc", "g++"):
         write_program(tools / name, COMPILER, real=shutil.which(name), flags=args.flags)
     environment = {**os.environ, "HOME": str(folder), "PATH": f"{tools}:{os.environ['PATH']}"}
-    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "FCSA_DB", "FCSA_TUNED_DATA"):
+    environment["XDG_CACHE_HOME"] = str(cache)
+    for name in ("XDG_DATA_HOME", "FCSA_DB", "FCSA_TUNED_DATA"):
         environment.pop(name, None)
     return clone, environment
 
@@ -185,12 +186,14 @@ def main():
     args = parser.parse_args()
     args.build = args.build.resolve()
     pages = args.pages or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    for path in pages:
-        with tempfile.TemporaryDirectory(prefix="fcsa_docs_") as folder:
-            page = Page(path.resolve(), *make_clone(pathlib.Path(folder), args), args)
+    with tempfile.TemporaryDirectory(prefix="fcsa_docs_") as scratch:
+        for path in pages:
+            folder = pathlib.Path(scratch) / path.stem
+            folder.mkdir()
+            page = Page(path.resolve(), *make_clone(folder, pathlib.Path(scratch) / "cache", args), args)
             page.run()
-        print(f"{path.name}: {len(blocks_of(path.resolve())) - len(page.named)} blocks tested", flush=True)
-        print("".join(f"  {line}\n" for line in page.named), end="")
+            print(f"{path.name}: {len(blocks_of(path.resolve())) - len(page.named)} blocks tested", flush=True)
+            print("".join(f"  {line}\n" for line in page.named), end="")
 
 
 if __name__ == "__main__":
