@@ -8,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/say.h"
 #include "runner/kernel_code.h"
 #include "runner/source_check.h"
 #include "tuner/dispatch/dispatch.h"
@@ -130,14 +131,14 @@ void ship(const DbOptions& options) {
                 [&](const auto& stored) { return !tuner::same_model(stored.session.device, device); });
   const std::string name = options.out.empty() ? "FILE.json" : options.out;
   if (const auto stale = runner::stale_trials(trials); !stale.empty()) {
-    fmt::print(stderr, "note: left out: {}", runner::how_to_renew(name, trials, stale));
+    say("note: left out: {}", runner::how_to_renew(name, trials, stale));
     std::set<std::int64_t> ids;
     for (const auto* stored : stale) ids.insert(stored->id);
     std::erase_if(trials, [&](const auto& stored) { return ids.contains(stored.id); });
   }
   const auto shipped = tuner::trials_to_ship(trials, device);
   write_text(tuner::to_tuned_data(shipped), options.out);
-  fmt::print(stderr, "{}: {} of {} trials of {}\n", name, shipped.size(), trials.size(), device.name);
+  say("{}: {} of {} trials of {}\n", name, shipped.size(), trials.size(), device.name);
 }
 
 void add_ship(CLI::App& db, const std::shared_ptr<DbOptions>& options) {
@@ -175,11 +176,11 @@ std::size_t print_codes(const DbOptions& options) {
     measured += code.measured();
     if (code.error.empty()) continue;
     ++failed;
-    fmt::print(stderr, "{} {} {}: {}\n", code.arch, code.problem_class, code.configuration, code.error);
+    say("{} {} {}: {}\n", code.arch, code.problem_class, code.configuration, code.error);
   }
   write_text(lines, options.out);
-  fmt::print(stderr, "{}: {} kernels, {} of them measured with this build's source, {} failed\n",
-             options.file, codes.size(), measured, failed);
+  say("{}: {} kernels, {} of them measured with this build's source, {} failed\n", options.file, codes.size(),
+      measured, failed);
   return failed;
 }
 

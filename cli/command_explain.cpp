@@ -7,6 +7,7 @@
 #include "cli/explanation.h"
 #include "cli/options.h"
 #include "cli/regret.h"
+#include "cli/say.h"
 #include "cli/tuned_store.h"
 #include "runner/process_evaluator.h"
 #include "runner/shipped_data.h"
@@ -110,8 +111,8 @@ void explain(const ExplainOptions& options, bool filtered, Context& context) {
   auto table = table_for(trials, device, options.epsilon / 100);
   const auto shipped = options.db.empty() ? runner::shipped_database() : std::nullopt;
   if (table.classes.empty() && shipped) {
-    fmt::print(stderr, "note: {} has nothing of {}: taking the data that is shipped with fcsa, {}\n",
-               file.string(), device.name, shipped->string());
+    say("note: {} has nothing of {}: taking the data that is shipped with fcsa, {}\n", file.string(),
+        device.name, shipped->string());
     trials = tuner::Store(*shipped, tuner::Store::Mode::read_only).trials();
     table = table_for(trials, device, options.epsilon / 100);
   }

@@ -135,6 +135,7 @@ void verify(const VerifyOptions& options, Context& context) {
   evaluator_options.device = resolve_device(options.device, {});
   evaluator_options.compile_jobs = options.jobs;
   evaluator_options.seed = options.seed;
+  evaluator_options.stop = context.stop;
   runner::ProcessEvaluator evaluator(evaluator_options);
   const kernels::DeviceInfo& device = evaluator.device();
   std::map<std::string, FamilyCount> counts;
@@ -149,7 +150,12 @@ void verify(const VerifyOptions& options, Context& context) {
   std::size_t failed = 0;
   for (const auto& work : works) {
     if (*context.stop) break;
-    const tuner::Evaluation result = verified(evaluator, work, options.launches);
+    tuner::Evaluation result;
+    try {
+      result = verified(evaluator, work, options.launches);
+    } catch (const tuner::Interrupted&) {
+      break;
+    }
     const bool wrong = result.status != tuner::Status::ok;
     failed += wrong;
     ++counts[work.candidate.family->name()].verified;
@@ -162,6 +168,7 @@ void verify(const VerifyOptions& options, Context& context) {
     const std::string repeated =
         options.launches > 1 ? fmt::format(", each with the same bits in {} launches", options.launches) : "";
     fmt::print("{} verified on {}{}, {} failed\n", table.rows.size(), device.name, repeated, failed);
+    if (*context.stop) fmt::print("interrupted: {} of {} verified\n", table.rows.size(), works.size());
   }
   if (failed > 0 || *context.stop) context.exit_status = 1;
 }

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "cli/options.h"
+#include "cli/say.h"
 #include "cli/sessions.h"
 #include "cli/table.h"
 #include "tuner/dispatch/dispatch.h"
@@ -145,10 +146,14 @@ class Refresh {
     }
     for (const auto* winner : winners) {
       if (*context_.stop) return;
-      lines_.push_back({winner, tuner::refresh(*winner, recording, options_.tolerance)});
+      try {
+        lines_.push_back({winner, tuner::refresh(*winner, recording, options_.tolerance)});
+      } catch (const tuner::Interrupted&) {
+        return;
+      }
       if (!options_.quiet)
-        fmt::print(stderr, "{}: {}\n", kernels::to_text(winner->candidate.problem),
-                   tuner::to_text(lines_.back().result.freshness));
+        say("{}: {}\n", kernels::to_text(winner->candidate.problem),
+            tuner::to_text(lines_.back().result.freshness));
     }
   }
 

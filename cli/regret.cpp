@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/options.h"
+#include "cli/say.h"
 #include "cli/sessions.h"
 #include "cli/table.h"
 #include "runner/process_evaluator.h"
@@ -68,7 +69,7 @@ class Measuring {
     std::vector<Result> results;
     for (auto& shape : shapes) {
       if (stop_) break;
-      fmt::print(stderr, "[{}/{}] {}\n", results.size() + 1, shapes.size(), kernels::to_text(shape.problem));
+      say("[{}/{}] {}\n", results.size() + 1, shapes.size(), kernels::to_text(shape.problem));
       if (options_.evaluations > 0) search(shape);
       results.push_back(race(std::move(shape)));
     }

@@ -1,4 +1,5 @@
 #include "cli/tuned_store.h"
+#include "cli/say.h"
 
 #include <fmt/format.h>
 
@@ -27,8 +28,8 @@ tuner::Store open_tuned_store(const std::string& named, const std::string& devic
     Store own(file, Store::Mode::read_only);
     if (has_trials(own, device) || !has_trials({*shipped, Store::Mode::read_only}, device)) return own;
   }
-  fmt::print(stderr, "note: {} has no trials{}: taking the data that is shipped with fcsa, {}\n",
-             file.string(), device.empty() ? "" : " of " + device, shipped->string());
+  say("note: {} has no trials{}: taking the data that is shipped with fcsa, {}\n", file.string(),
+      device.empty() ? "" : " of " + device, shipped->string());
   return {*shipped, Store::Mode::read_only};
 }
 

@@ -15,6 +15,7 @@
 #include <system_error>
 
 #include "runner/claims.h"
+#include "runner/dynamic_library.h"
 #include "runner/file_descriptor.h"
 #include "runner/protocol.h"
 
@@ -113,6 +114,10 @@ std::optional<CachedBinary> BinaryCache::find(const std::string& key) const {
   } catch (const json::exception&) {
     return std::nullopt;
   }
+}
+
+bool BinaryCache::executable() const {
+  return !mounted_noexec(directory_);
 }
 
 CachedBinary BinaryCache::store(const std::string& key, kernels::DeviceKind kind,
