@@ -8,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/patience.h"
 #include "cli/say.h"
 #include "runner/kernel_code.h"
 #include "runner/source_check.h"
@@ -29,7 +30,8 @@ struct DbOptions {
 };
 
 tuner::Store open(const DbOptions& options, tuner::Store::Mode mode) {
-  return {options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db), mode};
+  return {options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db), mode,
+          patience()};
 }
 
 // To standard output, or to a file that appears whole or not at all.
@@ -91,7 +93,8 @@ std::vector<tuner::StoredTrial> tuned_data(const std::string& file) {
 }
 
 std::size_t merge(tuner::Store& store, const std::string& source) {
-  if (!source.ends_with(".json")) return store.merge(tuner::Store(source, tuner::Store::Mode::read_only));
+  if (!source.ends_with(".json"))
+    return store.merge(tuner::Store(source, tuner::Store::Mode::read_only, patience()));
   return store.merge(tuned_data(source));
 }
 
@@ -167,7 +170,7 @@ std::vector<runner::KernelCode> compile(const std::vector<tuner::StoredTrial>& t
 std::size_t print_codes(const DbOptions& options) {
   const auto trials = options.file.ends_with(".json")
                           ? tuned_data(options.file)
-                          : tuner::Store(options.file, tuner::Store::Mode::read_only).trials();
+                          : tuner::Store(options.file, tuner::Store::Mode::read_only, patience()).trials();
   std::string lines;
   std::size_t failed = 0, measured = 0;
   const auto codes = compile(trials, options);

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/explanation.h"
 #include "cli/options.h"
+#include "cli/patience.h"
 #include "cli/regret.h"
 #include "cli/say.h"
 #include "cli/tuned_store.h"
@@ -113,7 +114,7 @@ void explain(const ExplainOptions& options, bool filtered, Context& context) {
   if (table.classes.empty() && shipped) {
     say("note: {} has nothing of {}: taking the data that is shipped with fcsa, {}\n", file.string(),
         device.name, shipped->string());
-    trials = tuner::Store(*shipped, tuner::Store::Mode::read_only).trials();
+    trials = tuner::Store(*shipped, tuner::Store::Mode::read_only, patience()).trials();
     table = table_for(trials, device, options.epsilon / 100);
   }
   if (!options.problems.seq.empty() || !options.problems.nq.empty())

@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/patience.h"
 #include "cli/refresh.h"
 #include "cli/say.h"
 #include "cli/sessions.h"
@@ -90,8 +91,8 @@ std::function<std::vector<kernels::Configuration>(const kernels::Problem&)> sugg
   std::optional<tuner::DispatchTable> table;
   if (const auto shipped = runner::shipped_database()) {
     try {
-      table =
-          tuner::dispatch_table_for(tuner::Store(*shipped, tuner::Store::Mode::read_only).trials(), device);
+      table = tuner::dispatch_table_for(
+          tuner::Store(*shipped, tuner::Store::Mode::read_only, patience()).trials(), device);
     } catch (const std::invalid_argument&) {
       // Of no device like it.
     }
@@ -169,7 +170,7 @@ void refresh_winners(const TuneOptions& options, Context& context) {
   RefreshOptions refreshing;
   refreshing.file = database_file(options);
   // A wrong path is reported before anything is started.
-  tuner::Store(refreshing.file, tuner::Store::Mode::read_only);
+  tuner::Store(refreshing.file, tuner::Store::Mode::read_only, patience());
   refreshing.evaluator = evaluator_options(options, resolve_device(options.device, parse_shard("")), context);
   refreshing.tolerance = options.tolerance / 100;
   refreshing.json = options.json;
@@ -230,7 +231,7 @@ void tune(const TuneOptions& options, Context& context) {
   const auto families = chosen_families(options, evaluator.device());
   const auto problems = chosen_problems(options, shard, families, evaluator.device().target);
   const auto file = database_file(options);
-  tuner::Store store(file, tuner::Store::Mode::read_write);
+  tuner::Store store(file, tuner::Store::Mode::read_write, patience());
   store.begin_session(new_session(evaluator.device(), command_line(), options.seed));
   if (!options.json)
     fmt::print("{} ({}): {} problems, budget {:.0f} s, database {}\n", evaluator.device().name, selector,

@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/patience.h"
 #include "cli/table.h"
 #include "runner/feature_pairs.h"
 #include "runner/process_evaluator.h"
@@ -37,7 +38,7 @@ struct FamilyCount {
 
 // What the dispatch table of a database would launch on this device, for every tuned shape.
 std::vector<Work> winners(const std::string& file, const kernels::DeviceInfo& device) {
-  const tuner::Store store(file, tuner::Store::Mode::read_only);
+  const tuner::Store store(file, tuner::Store::Mode::read_only, patience());
   const auto table = tuner::make_dispatch_table(store.trials(), device.uuid);
   std::vector<Work> work;
   for (const auto& problem_class : table.classes)

@@ -12,14 +12,14 @@
 #include "cli/process_setup.h"
 #include "cli/say.h"
 #include "runner/process_evaluator.h"
-#include "tuner/evaluator.h"
+#include "tuner/trials/evaluator.h"
 
 namespace {
 
 constexpr int kFailed = 1;
 constexpr int kWrongUsage = 2;
 
-std::atomic<bool> stop_requested = false;
+std::atomic<bool> stop = false;
 
 int run(int argc, char** argv) {
   CLI::App app{
@@ -30,7 +30,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", FCSA_VERSION);
   app.require_subcommand(1);
   fcsa::cli::Context context;
-  context.stop = &stop_requested;
+  context.stop = &stop;
   fcsa::cli::add_devices(app, context);
   fcsa::cli::add_tune(app, context);
   fcsa::cli::add_compile(app, context);
@@ -77,7 +77,7 @@ int main(int argc, char** argv) {
   try {
     fcsa::cli::set_up_process();
     if (const auto status = run_child(argc, argv)) return *status;
-    fcsa::cli::stop_on_signals(stop_requested);
+    fcsa::cli::stop_on_signals(stop);
     const int status = run_reported(argc, argv);
     return fcsa::cli::finish_standard_output() || status != 0 ? status : kFailed;
   } catch (const std::exception& error) {

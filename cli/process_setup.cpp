@@ -60,6 +60,10 @@ void stop_on_signals(std::atomic<bool>& stop) {
   for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, request_stop);
 }
 
+bool stop_requested() {
+  return stop_flag != nullptr && *stop_flag;
+}
+
 bool finish_standard_output() {
   std::cout.flush();
   const bool flushed = std::fflush(stdout) == 0;

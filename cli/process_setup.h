@@ -13,6 +13,7 @@ void set_up_process();
 // The first Ctrl-C (or SIGTERM) says so, and sets `stop`; the second ends the program at once. What is
 // recorded is safe either way.
 void stop_on_signals(std::atomic<bool>& stop);
+bool stop_requested();
 
 // Whether all that was printed to standard output got there. Says on stderr why it didn't.
 bool finish_standard_output();

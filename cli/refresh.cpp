@@ -7,6 +7,7 @@
 #include <set>
 
 #include "cli/options.h"
+#include "cli/patience.h"
 #include "cli/say.h"
 #include "cli/sessions.h"
 #include "cli/table.h"
@@ -104,7 +105,7 @@ class Refresh {
 
   void run() {
     runner::ProcessEvaluator evaluator(options_.evaluator);
-    tuner::Store store(options_.file, tuner::Store::Mode::read_write);
+    tuner::Store store(options_.file, tuner::Store::Mode::read_write, patience());
     const auto winners = winners_of(store, evaluator.device());
     store.begin_session(tuner_session(evaluator.device()));
     for (const auto cache : {tuner::CacheState::warm, tuner::CacheState::cold}) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/options.h"
+#include "cli/patience.h"
 #include "cli/say.h"
 #include "cli/sessions.h"
 #include "cli/table.h"
@@ -186,7 +187,7 @@ bool measure_regret(const RegretOptions& options, const std::vector<tuner::Store
   auto shapes = tuner::draw_untuned_shapes(
       tuned, table, device,
       {.classes = options.classes, .count = static_cast<std::size_t>(options.shapes), .seed = options.seed});
-  tuner::Store store(options.record, tuner::Store::Mode::read_write);
+  tuner::Store store(options.record, tuner::Store::Mode::read_write, patience());
   store.begin_session(new_session(device, command_line(), options.seed));
   Measuring measuring(options, evaluator, store, stop);
   const auto results = measuring.run(std::move(shapes));

@@ -17,7 +17,7 @@
 #include "runner/compile_child.h"
 #include "runner/protocol.h"
 #include "runner/temporary_directory.h"
-#include "tuner/evaluator.h"
+#include "tuner/trials/evaluator.h"
 
 namespace fcsa::runner {
 namespace {

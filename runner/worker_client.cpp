@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "runner/protocol.h"
-#include "tuner/evaluator.h"
+#include "tuner/trials/evaluator.h"
 
 namespace fcsa::runner {
 namespace {
