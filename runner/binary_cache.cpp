@@ -62,7 +62,8 @@ std::string temporary_suffix() {
 
 FileDescriptor create(const fs::path& path) {
   for (;;) {
-    FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    FileDescriptor file = above_standard_streams(
+        FileDescriptor(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)));
     if (!file) throw_unwritable(path, errno);
     if (claim(file)) return file;
   }

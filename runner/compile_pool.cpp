@@ -122,8 +122,12 @@ struct CompilePool::Impl {
               fmt::format("the compiler was stopped after {:.3g} s", options.deadline.count()),
               {},
               0};
+    // Killed by the kernel, most likely, for want of memory; else it crashed because of the source.
     if (answer.kind == Received::Kind::ended)
-      return {tuner::Status::crashed, "the compile process was " + answer.report, {}, 0};
+      return {answer.killed_from_outside ? tuner::Status::out_of_memory : tuner::Status::crashed,
+              "the compile process was " + answer.report,
+              {},
+              0};
     if (answer.message.contains("no_compiler"))
       throw NoCompiler(member<std::string>(answer.message, "no_compiler"));
     if (answer.message.contains("error"))

@@ -8,7 +8,6 @@
 #include <span>
 
 #include "runner/compiler.h"
-#include "runner/cpu/compiler_command.h"
 
 namespace fcsa::runner::cpu {
 namespace {
@@ -29,15 +28,7 @@ bool is_error_in(std::string_view line, std::string_view source_name) {
          !says_one_of(line, {"fatal error: "});
 }
 
-constexpr std::string_view kMemory[] = {
-    "Killed signal terminated program", "out of memory", "memory exhausted",
-    "Cannot allocate memory",           "bad_alloc",     "not enough memory",
-    "unable to execute command: Killed"};
-constexpr std::string_view kProcesses[] = {"Resource temporarily unavailable", "cannot fork", "fork failed"};
-
-}  // namespace
-
-bool blames_source(std::string_view output, std::string_view source_name) {
+bool has_error_in(std::string_view output, std::string_view source_name) {
   while (!output.empty()) {
     const auto end = std::min(output.find('\n'), output.size());
     if (is_error_in(output.substr(0, end), source_name)) return true;
@@ -46,32 +37,46 @@ bool blames_source(std::string_view output, std::string_view source_name) {
   return false;
 }
 
-bool ran_out_of_memory(const CommandResult& run) {
-  return run.status == 128 + SIGKILL || (run.status != 0 && says_one_of(run.output, kMemory));
+constexpr std::string_view kMemory[] = {
+    "Killed signal terminated program", "out of memory", "memory exhausted",
+    "Cannot allocate memory",           "bad_alloc",     "not enough memory",
+    "unable to execute command: Killed"};
+constexpr std::string_view kProcesses[] = {"Resource temporarily unavailable", "cannot fork", "fork failed"};
+constexpr std::string_view kDisk[] = {"No space left on device", "Disk quota exceeded", "File too large"};
+// As strerror() has them in the locale that compilers run in.
+constexpr std::string_view kMissing[] = {
+    "cannot execute",      "unable to execute",       "cannot find",
+    "doesn't exist",       "file not found",          "No such file",
+    "Permission denied",   "Input/output error",      "Read-only file",
+    "Too many open files", "Text file busy",          "Stale file handle",
+    "Exec format error",   "Operation not permitted", "error while loading shared libraries"};
+
+}  // namespace
+
+bool ran_out_of_memory(const CommandResult& failed) {
+  return failed.status == 128 + SIGKILL || says_one_of(failed.output, kMemory);
 }
 
-bool may_pass_soon(const CommandResult& run) {
-  return ran_out_of_memory(run) || (run.status != 0 && says_one_of(run.output, kProcesses));
+Blame blame_for(const CommandResult& failed, std::string_view source_name) {
+  if (has_error_in(failed.output, source_name)) return Blame::source;
+  if (ran_out_of_memory(failed) || says_one_of(failed.output, kProcesses)) return Blame::passes;
+  const bool of_machine = says_one_of(failed.output, kDisk) || says_one_of(failed.output, kMissing);
+  return of_machine ? Blame::stays : Blame::source;
 }
 
-std::string cause_of_failure(const CommandResult& run, const std::string& compiler,
+std::string cause_of_failure(const CommandResult& failed, const std::string& compiler,
                              const std::string& folder) {
-  const std::string line = first_error_line(run.output);
-  if (says_one_of(run.output, {"No space left on device", "Disk quota exceeded"}))
+  const std::string line = first_error_line(failed.output);
+  if (says_one_of(failed.output, kDisk))
     return fmt::format("no space left in {}: free some, or set TMPDIR to a folder with room", folder);
-  if (says_one_of(run.output, kProcesses))
+  if (says_one_of(failed.output, kProcesses))
     return fmt::format("{} could not start a process: {}; end other programs, or raise the limit (ulimit -u)",
                        compiler, line);
-  if (says_one_of(run.output, {"cannot execute", "unable to execute", "cannot find", "doesn't exist"}))
-    return fmt::format(
-        "{} is not complete: {}; install what is missing (apt install g++ has all of it, binutils the "
-        "assembler "
-        "and the linker), put it in PATH, or set FCSA_CXX to another compiler",
-        compiler, line);
-  if (line.empty())
-    return fmt::format("{} ended with status {} and no message; {}", compiler, run.status,
-                       kHowToGetACompiler);
-  return fmt::format("{} failed, and not because of the source: {}; {}", compiler, line, kHowToGetACompiler);
+  return fmt::format(
+      "{} is not complete, or can't do its work here: {}; install what is missing (apt install g++ has all "
+      "of "
+      "it, binutils the assembler and the linker), put it in PATH, or set FCSA_CXX to another compiler",
+      compiler, line);
 }
 
 }  // namespace fcsa::runner::cpu

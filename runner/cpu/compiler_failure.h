@@ -8,16 +8,16 @@
 
 namespace fcsa::runner::cpu {
 
-// Whether the output has an error at a place in the source. Everything else is of the machine: a program that
-// the compiler starts is missing, a header, a process, room on the disk.
-bool blames_source(std::string_view output, std::string_view source_name);
+// passes: out of memory, or no process to be had: the same again may go well. stays: a program that the
+// compiler starts is missing, a header, room on the disk. A compiler that crashes does so because of the
+// source.
+enum class Blame { source, passes, stays };
+
+Blame blame_for(const CommandResult& failed, std::string_view source_name);
 // It says so, or was killed, as the kernel does then.
-bool ran_out_of_memory(const CommandResult& run);
-// Out of memory, or no process to be had.
-bool may_pass_soon(const CommandResult& run);
-// Of a failure that the source isn't to blame for: what happened and what to do. `folder` is that of
-// temporary files.
-std::string cause_of_failure(const CommandResult& run, const std::string& compiler,
+bool ran_out_of_memory(const CommandResult& failed);
+// Of a failure that stays: what happened and what to do. `folder` is that of temporary files.
+std::string cause_of_failure(const CommandResult& failed, const std::string& compiler,
                              const std::string& folder);
 
 }  // namespace fcsa::runner::cpu

@@ -42,7 +42,7 @@ void write_file(const fs::path& path, const std::string& text) {
   }
 }
 
-std::string read_file(const fs::path& path) {
+std::string compiled_file(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw HostFailure(fmt::format("the compiler reported no error, but wrote no {}", path.string()));
   std::ostringstream bytes;
@@ -76,14 +76,15 @@ class SystemCompiler final : public Compiler {
     CompileResult result;
     result.log = run.output;
     if (run.status != 0) {
-      result.out_of_memory = cpu::ran_out_of_memory(run);
-      if (!result.out_of_memory && !cpu::blames_source(run.output, kSourceName))
+      const auto blame = cpu::blame_for(run, kSourceName);
+      result.out_of_memory = blame == cpu::Blame::passes && cpu::ran_out_of_memory(run);
+      if (blame != cpu::Blame::source && !result.out_of_memory)
         throw HostFailure(
             cpu::cause_of_failure(run, command_.front(), directory.path().parent_path().string()));
       result.message = failure_message(run);
       return result;
     }
-    result.binary = read_file(directory.path() / "kernel.so");
+    result.binary = compiled_file(directory.path() / "kernel.so");
     result.symbols = source.entries;
     result.ok = true;
     return result;
@@ -108,9 +109,7 @@ class SystemCompiler final : public Compiler {
       const bool last = pause == kPauses.back();
       try {
         cpu::CommandResult run = cpu::run_command(command);
-        if (last || run.status == 0 || cpu::blames_source(run.output, kSourceName) ||
-            !cpu::may_pass_soon(run))
-          return run;
+        if (last || run.status == 0 || cpu::blame_for(run, kSourceName) != cpu::Blame::passes) return run;
       } catch (const std::system_error& error) {
         if (last || !may_pass_soon(error.code()))
           throw HostFailure(fmt::format("{}; {}", error.what(), kNoProcess));

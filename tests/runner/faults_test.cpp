@@ -191,7 +191,7 @@ TEST_F(FaultsTest, ACompileProcessThatDiesIsReplaced) {
                                        kKillCompileProcess));
   ProcessEvaluator evaluator(options());
   const auto evaluation = evaluator.evaluate(candidate_of(right_, 0));
-  EXPECT_EQ(evaluation.status, Status::crashed);
+  EXPECT_EQ(evaluation.status, Status::out_of_memory);  // most likely; tried again in the next run
   EXPECT_NE(evaluation.message.find("killed by signal 9 (Killed)"), std::string::npos) << evaluation.message;
   EXPECT_EQ(evaluator.evaluate(candidate_of(right_, 1)).status, Status::ok);
 }
