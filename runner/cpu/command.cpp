@@ -124,8 +124,9 @@ pid_t copy_of_this_process(int signal) {
 Outcome run_to_its_end(const Start& start) {
   std::array<int, 2> report{};
   if (::pipe2(report.data(), O_CLOEXEC) != 0) return {errno, 0};
-  if (report[1] <= STDERR_FILENO) {
-    report[1] = ::fcntl(report[1], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  if (const int low = report[1]; low <= STDERR_FILENO) {
+    report[1] = ::fcntl(low, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    ::close(low);  // or its reader would wait for this process itself
     if (report[1] < 0) return {errno, 0};
   }
   const pid_t pid = copy_of_this_process(SIGCHLD);
