@@ -4,7 +4,9 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/patience.h"
 #include "cli/refresh.h"
+#include "cli/say.h"
 #include "cli/sessions.h"
 #include "cli/table.h"
 #include "cli/tuning_progress.h"
@@ -89,8 +91,8 @@ std::function<std::vector<kernels::Configuration>(const kernels::Problem&)> sugg
   std::optional<tuner::DispatchTable> table;
   if (const auto shipped = runner::shipped_database()) {
     try {
-      table =
-          tuner::dispatch_table_for(tuner::Store(*shipped, tuner::Store::Mode::read_only).trials(), device);
+      table = tuner::dispatch_table_for(
+          tuner::Store(*shipped, tuner::Store::Mode::read_only, patience()).trials(), device);
     } catch (const std::invalid_argument&) {
       // Of no device like it.
     }
@@ -145,7 +147,8 @@ tuner::TuningOptions::Dispatch parse_probes(const std::string& text) {
   throw UsageError(fmt::format("--probes: '{}' is not yes, no or only", text));
 }
 
-runner::ProcessEvaluatorOptions evaluator_options(const TuneOptions& options, const std::string& device) {
+runner::ProcessEvaluatorOptions evaluator_options(const TuneOptions& options, const std::string& device,
+                                                  const Context& context) {
   runner::ProcessEvaluatorOptions result;
   result.executable = executable_path();
   result.device = device;
@@ -153,6 +156,7 @@ runner::ProcessEvaluatorOptions evaluator_options(const TuneOptions& options, co
   result.cache_directory = options.cache_directory;
   result.measurement.cache = tuner::cache_state_from_text(options.cache);
   result.seed = options.seed;
+  result.stop = context.stop;
   return result;
 }
 
@@ -166,8 +170,8 @@ void refresh_winners(const TuneOptions& options, Context& context) {
   RefreshOptions refreshing;
   refreshing.file = database_file(options);
   // A wrong path is reported before anything is started.
-  tuner::Store(refreshing.file, tuner::Store::Mode::read_only);
-  refreshing.evaluator = evaluator_options(options, resolve_device(options.device, parse_shard("")));
+  tuner::Store(refreshing.file, tuner::Store::Mode::read_only, patience());
+  refreshing.evaluator = evaluator_options(options, resolve_device(options.device, parse_shard("")), context);
   refreshing.tolerance = options.tolerance / 100;
   refreshing.json = options.json;
   refreshing.quiet = options.quiet;
@@ -175,6 +179,29 @@ void refresh_winners(const TuneOptions& options, Context& context) {
   measurement.target_relative_interval =
       std::min(measurement.target_relative_interval, refreshing.tolerance / 4);
   refresh(refreshing, context);
+}
+
+void say_no_compiler(const std::string& why) {
+  say("fcsa: only kernels that are built in are measured, nothing is searched: {}\n", why);
+}
+
+void call_unsearched(tuner::TuningOutcome& outcome) {
+  for (auto& problem : outcome.problems) {
+    if (problem.best.empty()) continue;
+    const std::string measured =
+        fmt::format("built in, not searched: {}, {:.4f} ms", problem.best, problem.best_ms);
+    problem.message = measured + (problem.message.empty() ? "" : "; " + problem.message);
+    problem.best.clear();
+    problem.best_ms = 0;
+  }
+}
+
+void print_unreached(const tuner::TuningOutcome& outcome, const tuner::TuningOptions& tuning) {
+  if (!outcome.out_of_time) return;
+  for (const auto& problem : outcome.problems)
+    if (problem.measured + problem.reused == 0)
+      fmt::print("not reached in the budget of {:.4g} s: {}\n", tuning.budget.count(),
+                 kernels::to_text(problem.problem));
 }
 
 void tune(const TuneOptions& options, Context& context) {
@@ -193,25 +220,32 @@ void tune(const TuneOptions& options, Context& context) {
   // Wrong usage is reported before anything is started or created.
   options.problems.problems(selector == "cpu" ? kernels::DeviceKind::cpu : kernels::DeviceKind::cuda);
 
-  runner::ProcessEvaluator evaluator(evaluator_options(options, selector));
+  runner::ProcessEvaluator evaluator(evaluator_options(options, selector, context));
+  // Nothing to choose among: the baselines are measured, and nothing is called the winner of a search.
+  if (!evaluator.missing_compiler().empty()) {
+    say_no_compiler(evaluator.missing_compiler());
+    tuning.max_evaluations = 1;
+    tuning.dispatch = tuner::TuningOptions::Dispatch::no;
+  }
   tuning.suggest = suggestions(given, evaluator.device());
   const auto families = chosen_families(options, evaluator.device());
   const auto problems = chosen_problems(options, shard, families, evaluator.device().target);
   const auto file = database_file(options);
-  tuner::Store store(file, tuner::Store::Mode::read_write);
+  tuner::Store store(file, tuner::Store::Mode::read_write, patience());
   store.begin_session(new_session(evaluator.device(), command_line(), options.seed));
   if (!options.json)
     fmt::print("{} ({}): {} problems, budget {:.0f} s, database {}\n", evaluator.device().name, selector,
                problems.size(), tuning.budget.count(), file.string());
 
   ProgressPrinter printer(stderr);
-  const auto outcome = tuner::tune(
+  auto outcome = tuner::tune(
       problems, families, evaluator, store, tuning,
       [&](const tuner::Progress& progress) {
         if (!options.quiet) printer(progress);
       },
       *context.stop);
   printer.finish();
+  if (!evaluator.missing_compiler().empty()) call_unsearched(outcome);
   if (tuning.dispatch == tuner::TuningOptions::Dispatch::only && outcome.classes.empty())
     throw std::runtime_error(
         fmt::format("--probes only: {} has no successful trials of these problems' classes on this device; "
@@ -223,6 +257,11 @@ void tune(const TuneOptions& options, Context& context) {
     fmt::print("{:.1f} s, of which the tuner's own work {:.1f}%{}\n", outcome.total_s,
                100 * (outcome.total_s - outcome.evaluating_s) / outcome.total_s,
                outcome.interrupted ? "; interrupted: run the same command again to go on" : "");
+    print_unreached(outcome, tuning);
+  }
+  if (!evaluator.missing_compiler().empty()) {
+    say_no_compiler(evaluator.missing_compiler());
+    context.exit_status = 1;
   }
   const bool all_found = std::all_of(outcome.problems.begin(), outcome.problems.end(),
                                      [](const auto& problem) { return !problem.best.empty(); });

@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/patience.h"
 #include "cli/table.h"
 #include "runner/feature_pairs.h"
 #include "runner/process_evaluator.h"
@@ -37,7 +38,7 @@ struct FamilyCount {
 
 // What the dispatch table of a database would launch on this device, for every tuned shape.
 std::vector<Work> winners(const std::string& file, const kernels::DeviceInfo& device) {
-  const tuner::Store store(file, tuner::Store::Mode::read_only);
+  const tuner::Store store(file, tuner::Store::Mode::read_only, patience());
   const auto table = tuner::make_dispatch_table(store.trials(), device.uuid);
   std::vector<Work> work;
   for (const auto& problem_class : table.classes)
@@ -135,6 +136,7 @@ void verify(const VerifyOptions& options, Context& context) {
   evaluator_options.device = resolve_device(options.device, {});
   evaluator_options.compile_jobs = options.jobs;
   evaluator_options.seed = options.seed;
+  evaluator_options.stop = context.stop;
   runner::ProcessEvaluator evaluator(evaluator_options);
   const kernels::DeviceInfo& device = evaluator.device();
   std::map<std::string, FamilyCount> counts;
@@ -149,7 +151,12 @@ void verify(const VerifyOptions& options, Context& context) {
   std::size_t failed = 0;
   for (const auto& work : works) {
     if (*context.stop) break;
-    const tuner::Evaluation result = verified(evaluator, work, options.launches);
+    tuner::Evaluation result;
+    try {
+      result = verified(evaluator, work, options.launches);
+    } catch (const tuner::Interrupted&) {
+      break;
+    }
     const bool wrong = result.status != tuner::Status::ok;
     failed += wrong;
     ++counts[work.candidate.family->name()].verified;
@@ -162,6 +169,7 @@ void verify(const VerifyOptions& options, Context& context) {
     const std::string repeated =
         options.launches > 1 ? fmt::format(", each with the same bits in {} launches", options.launches) : "";
     fmt::print("{} verified on {}{}, {} failed\n", table.rows.size(), device.name, repeated, failed);
+    if (*context.stop) fmt::print("interrupted: {} of {} verified\n", table.rows.size(), works.size());
   }
   if (failed > 0 || *context.stop) context.exit_status = 1;
 }

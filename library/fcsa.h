@@ -28,7 +28,9 @@
      fcsa_backward(backward, &tensors, stream);
 
    Functions return FCSA_OK or a status; fcsa_last_error() then says what was wrong and what to do about it.
-   Every function may be called from several threads at a time. C99 and C++. */
+   Every function may be called from several threads at a time, whatever the program does with signals. After
+   fork() the child may use what its parent opened, except on CUDA devices; plans that were prepared before
+   run in it, and what another thread was making or preparing at the time is FCSA_HOST_FAILED. C99 and C++. */
 #ifndef FCSA_H
 #define FCSA_H
 
@@ -57,7 +59,9 @@ typedef enum fcsa_status {
   FCSA_COMPILE_FAILED = 6,   /* the compiler refused the kernels */
   FCSA_DEVICE_FAILED = 7,    /* the CUDA driver refused a call, or the kernels could not be loaded */
   FCSA_OUT_OF_MEMORY = 8,
-  FCSA_INTERNAL = 9 /* a bug in fcsa: please report the text */
+  FCSA_INTERNAL = 9,    /* a bug in fcsa: please report the text */
+  FCSA_HOST_FAILED = 10 /* what the operating system gives: no place to write, no process or thread to be had,
+                           a fork() at the wrong time. Nothing is kept of it: a later call may go through */
 } fcsa_status;
 
 /* Values of the int32_t fields of fcsa_problem. */

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "library/failure.h"
+#include "library/fork.h"
 
 namespace fcsa::library {
 namespace {
@@ -35,6 +36,7 @@ Plan& Library::plan(const fcsa_problem& problem) {
   const std::uint64_t context = context_of(problem);
   const auto key = PlanCache::key_of(problem, context);
   if (Plan* known = plans_.find(key)) return *known;
+  const LockedSection section;
   const Request request = request_of(problem);
   return plans_.add(key, new Plan(device(problem.device, context), request, *notes_));
 }
@@ -53,6 +55,7 @@ std::uint64_t Library::context_of(const fcsa_problem& problem) {
 
 const runner::CudaContexts& Library::cuda() {
   if (const auto* known = cuda_.load(std::memory_order_acquire)) return *known;
+  const LockedSection section;
   const std::lock_guard lock(devices_mutex_);
   try {
     if (!cuda_owned_) cuda_owned_ = std::make_unique<const runner::CudaContexts>();

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "library/failure.h"
+#include "library/fork.h"
 
 namespace fcsa::library {
 namespace {
@@ -66,11 +67,17 @@ std::string Plan::text(const char* kernels) const {
 const char* Plan::describe() {
   const Kernel::Loaded* loaded = kernel_->loaded();
   if (loaded == nullptr) return unprepared_text_.c_str();
-  std::call_once(described_, [&] { prepared_text_ = text(loaded->origin.c_str()); });
+  if (const char* known = prepared_.load(std::memory_order_acquire)) return known;
+  const LockedSection section;
+  std::call_once(described_, [&] {
+    prepared_text_ = text(loaded->origin.c_str());
+    prepared_.store(prepared_text_.c_str(), std::memory_order_release);
+  });
   return prepared_text_.c_str();
 }
 
 void Plan::prepare() {
+  const LockedSection section;
   const Kernel::Loaded& loaded = kernel_->load();
   device_->launcher().reserve(loaded.is_fallback ? fallback_launches_ : launches_);
 }

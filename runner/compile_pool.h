@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -26,6 +27,8 @@ struct CompilePoolOptions {
   int jobs = 0;            // 0: one per core
   std::filesystem::path cache_directory;
   std::chrono::duration<double> deadline{120};  // of one compilation
+  // What waits for a compilation throws tuner::Interrupted soon after this has become true.
+  std::function<bool()> interrupted = [] { return false; };
 };
 
 struct CompileRequest {
@@ -35,7 +38,7 @@ struct CompileRequest {
 };
 
 struct Compilation {
-  tuner::Status status = tuner::Status::ok;  // ok, compile_failed, timed_out, crashed
+  tuner::Status status = tuner::Status::ok;  // ok, compile_failed, out_of_memory, timed_out, crashed
   std::string message;
   CachedBinary cached;    // when ok
   double compile_ms = 0;  // zero when it came from the cache

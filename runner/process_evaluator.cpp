@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 
 #include "runner/builtin_job.h"
 #include "runner/compile_pool.h"
+#include "runner/host_failure.h"
 #include "runner/pruning.h"
 #include "runner/worker_client.h"
 
@@ -43,13 +46,18 @@ class CompilationPause {
   CompilePool* pool_ = nullptr;
 };
 
-CompilePoolOptions pool_options(const ProcessEvaluatorOptions& options, kernels::DeviceKind kind) {
+std::filesystem::path cache_directory(const ProcessEvaluatorOptions& options) {
+  return options.cache_directory.empty() ? default_cache_directory() : options.cache_directory;
+}
+
+CompilePoolOptions pool_options(const ProcessEvaluatorOptions& options, kernels::DeviceKind kind,
+                                std::function<bool()> interrupted) {
   return {.executable = options.executable,
           .kind = kind == kernels::DeviceKind::cuda ? "nvrtc" : "system",
           .jobs = options.compile_jobs,
-          .cache_directory =
-              options.cache_directory.empty() ? default_cache_directory() : options.cache_directory,
-          .deadline = options.compile_deadline};
+          .cache_directory = cache_directory(options),
+          .deadline = options.compile_deadline,
+          .interrupted = std::move(interrupted)};
 }
 
 }  // namespace
@@ -57,9 +65,9 @@ CompilePoolOptions pool_options(const ProcessEvaluatorOptions& options, kernels:
 struct ProcessEvaluator::Impl {
   explicit Impl(ProcessEvaluatorOptions given)
       : options(std::move(given)),
-        worker(options.executable, options.device),
+        worker(options.executable, options.device, [this] { return interrupted(); }),
         device(worker.describe()),
-        pool(pool_options(options, device.target.kind)) {
+        pool(pool_options(options, device.target.kind, [this] { return interrupted(); })) {
     try {
       compiler = pool.describe(device.target);
       device.compiler = compiler.version;
@@ -68,6 +76,22 @@ struct ProcessEvaluator::Impl {
       no_compiler = error.what();
       compiler.version = device.compiler = "built into fcsa " FCSA_VERSION;
     }
+    if (device.target.kind == kernels::DeviceKind::cpu && no_compiler.empty()) require_executable_cache();
+  }
+
+  bool interrupted() const {
+    return (options.stop != nullptr && *options.stop) ||
+           std::chrono::steady_clock::now().time_since_epoch().count() >= deadline.load();
+  }
+
+  // Every trial would fail to launch, and be recorded.
+  void require_executable_cache() const {
+    const BinaryCache cache(cache_directory(options));
+    if (!cache.executable())
+      throw HostFailure(
+          fmt::format("{} is on a file system that is mounted with noexec, so that no compiled kernel can be "
+                      "loaded from there: choose another cache directory (--cache-dir, XDG_CACHE_HOME)",
+                      cache.directory().string()));
   }
 
   CompileRequest request(const Candidate& candidate) const {
@@ -84,6 +108,7 @@ struct ProcessEvaluator::Impl {
   // `job` says what to do; its candidates are filled in, then `adjust` may change them.
   std::vector<Evaluation> run(std::span<const Candidate> candidates, Job job,
                               const std::function<void(CandidateJob&)>& adjust = {}) {
+    if (interrupted()) throw tuner::Interrupted("stopped before it began");
     std::vector<Evaluation> evaluations(candidates.size());
     const auto entrants = compile(candidates, evaluations, job);
     if (entrants.empty()) return evaluations;
@@ -159,6 +184,9 @@ struct ProcessEvaluator::Impl {
   }
 
   const ProcessEvaluatorOptions options;
+  // Of the steady clock, in its own units; read by the threads that compile.
+  std::atomic<std::chrono::steady_clock::rep> deadline{
+      std::numeric_limits<std::chrono::steady_clock::rep>::max()};
   WorkerClient worker;
   kernels::DeviceInfo device;
   CompilePool pool;
@@ -177,6 +205,14 @@ const kernels::DeviceInfo& ProcessEvaluator::device() const {
 
 tuner::CacheState ProcessEvaluator::cache_state() const {
   return impl_->options.measurement.cache;
+}
+
+void ProcessEvaluator::end_at(std::chrono::steady_clock::time_point deadline) {
+  impl_->deadline = deadline.time_since_epoch().count();
+}
+
+const std::string& ProcessEvaluator::missing_compiler() const {
+  return impl_->no_compiler;
 }
 
 std::string ProcessEvaluator::source_hash(const Candidate& candidate) {

@@ -1,6 +1,7 @@
 // The Evaluator that does it for real: compile processes, a worker process per device, a cache of binaries.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -24,6 +25,8 @@ struct ProcessEvaluatorOptions {
       60};  // of a job in the worker, on top of what its size needs
   MeasurementOptions measurement;
   std::uint64_t seed = 1;
+  const std::atomic<bool>* stop =
+      nullptr;  // what is under way ends with tuner::Interrupted soon after it is set
 };
 
 class ProcessEvaluator final : public tuner::Evaluator {
@@ -38,6 +41,9 @@ class ProcessEvaluator final : public tuner::Evaluator {
   void prefetch(std::span<const tuner::Candidate> candidates) override;
   tuner::Evaluation evaluate(const tuner::Candidate& candidate) override;
   std::vector<tuner::Evaluation> race(std::span<const tuner::Candidate> candidates) override;
+  void end_at(std::chrono::steady_clock::time_point deadline) override;
+  // Why only kernels that are built in can be measured, and what to do; empty when there is a compiler.
+  const std::string& missing_compiler() const;
   // Compile and verify, no timing: `fcsa verify`. With more than one launch of the problem itself, all have
   // to give the same bits.
   tuner::Evaluation verify(const tuner::Candidate& candidate, int launches = 1);
@@ -62,6 +68,7 @@ struct CompileOnlyOptions {
   int compile_jobs = 0;
   std::filesystem::path cache_directory;
   std::chrono::duration<double> deadline{120};
+  const std::atomic<bool>* stop = nullptr;  // ends it with tuner::Interrupted
 };
 struct CompileJob {
   tuner::Candidate candidate;

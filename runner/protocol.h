@@ -63,7 +63,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Job, candidates, measurement, verify, measure
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JobProgress, candidate, stage)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JobFailure, candidate, message)
 // Without the binary: the compile process writes that to the cache itself.
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CompileResult, ok, log, message, symbols, resources, warnings)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CompileResult, ok, log, message, out_of_memory, symbols, resources,
+                                   warnings)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceReport, info, usable, missing)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Inventory::Library, name, version, path, problem)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Inventory, devices, libraries)

@@ -1,3 +1,5 @@
+#include <new>
+
 #include "kernels/cpu/parallel.h"
 #include "runner/cpu/cpu_device.h"
 #include "runner/cpu/module.h"
@@ -16,7 +18,8 @@ class CpuLauncher final : public Launcher {
 
   // A run without tasks.
   void reserve(const kernels::LaunchPlan& plan) override {
-    for (int i = 0; i < plan.count; ++i) pool_.run(0, plan.steps[i].smem_bytes, [](long long, void*) {});
+    for (int i = 0; i < plan.count; ++i)
+      if (!pool_.run(0, plan.steps[i].smem_bytes, [](long long, void*) {})) throw std::bad_alloc();
   }
 
   void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::BackwardArgs& args,

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <new>
 #include <stdexcept>
 #include <string_view>
 
@@ -10,6 +11,9 @@
 namespace fcsa::runner::cpu {
 namespace {
 
+constexpr const char* kNoCodeThere =
+    "no code may be loaded from there (a file system mounted with noexec?): choose another cache directory "
+    "(XDG_CACHE_HOME)";
 constexpr std::string_view kBuiltinPrefix = "builtin:";
 
 }  // namespace
@@ -28,7 +32,15 @@ CpuModule::CpuModule(const Binary& binary) {
 }
 
 void CpuModule::load_library(const Binary& binary) {
-  library_ = DynamicLibrary::open(binary.path);
+  try {
+    library_ = DynamicLibrary::open(binary.path);
+  } catch (const std::runtime_error& error) {
+    const std::string_view what = error.what();
+    const bool forbidden = what.find("failed to map segment") != std::string_view::npos ||
+                           what.find("Operation not permitted") != std::string_view::npos;
+    if (!forbidden && !mounted_noexec(binary.path)) throw;
+    throw std::runtime_error(fmt::format("{}: {}", what, kNoCodeThere));
+  }
   for (const auto& symbol : binary.symbols)
     functions_.push_back(reinterpret_cast<kernels::cpu::TaskFunction>(library_->get(symbol)));
 }
@@ -41,7 +53,7 @@ void CpuModule::launch(kernels::cpu::ThreadPool& pool, const kernels::LaunchPlan
           fmt::format("the plan launches kernel {} of a binary with {}", index, functions_.size()));
     }
   }
-  kernels::cpu::run_plan(pool, plan, args, functions_.data());
+  if (!kernels::cpu::run_plan(pool, plan, args, functions_.data())) throw std::bad_alloc();
 }
 
 }  // namespace fcsa::runner::cpu

@@ -40,10 +40,13 @@ class Tuning {
   TuningOutcome run(const std::vector<kernels::Problem>& problems,
                     const std::vector<const kernels::Family*>& families) {
     TuningOutcome outcome;
+    evaluator_.end_at(std::chrono::steady_clock::now() +
+                      std::chrono::duration_cast<std::chrono::steady_clock::duration>(options_.budget));
     if (options_.dispatch != TuningOptions::Dispatch::only) search(problems, families);
     if (options_.dispatch != TuningOptions::Dispatch::no) outcome.classes = probe(problems);
     for (auto& search : searches_) outcome.problems.push_back(std::move(search.outcome));
     outcome.interrupted = interrupted_;
+    outcome.out_of_time = out_of_time_;
     outcome.total_s = now_s() - start_s_;
     outcome.evaluating_s = evaluator_.spent_s();
     return outcome;
@@ -56,7 +59,19 @@ class Tuning {
 
   bool stopping() {
     interrupted_ = interrupted_ || stop_.load();
-    return interrupted_;
+    return interrupted_ || out_of_time_;
+  }
+
+  // Nothing when it was stopped, by the user or at the end of the budget.
+  template <typename Work>
+  auto unless_interrupted(const Work& work) -> std::optional<decltype(work())> {
+    try {
+      return work();
+    } catch (const Interrupted&) {
+      out_of_time_ = !stop_.load();
+      stopping();
+      return std::nullopt;
+    }
   }
 
   void search(const std::vector<kernels::Problem>& problems,
@@ -83,13 +98,16 @@ class Tuning {
       return started == 0 ? expected_race_s()
                           : evaluator_.spent_s(Phase::probe) / static_cast<double>(started);
     };
-    run_probes(classes, evaluator_,
-               {.may_start = [&] { return !stopping() && now_s() + each_s() < deadline_s_; },
-                .starting =
-                    [&](const ProbedClass& probed, const Probe& probe) {
-                      ++started;
-                      report_probe(probed, probe);
-                    }});
+    const ProbeCalls calls{.may_start = [&] { return !stopping() && now_s() + each_s() < deadline_s_; },
+                           .starting =
+                               [&](const ProbedClass& probed, const Probe& probe) {
+                                 ++started;
+                                 report_probe(probed, probe);
+                               }};
+    unless_interrupted([&] {
+      run_probes(classes, evaluator_, calls);
+      return true;
+    });
     std::vector<DispatchOutcome> outcomes;
     for (const auto& probed : classes) {
       if (const auto* dispatch = probed.dispatch())
@@ -137,11 +155,17 @@ class Tuning {
       const double left_s = std::max(until_s - now_s(), 0.0);
       search_family(search.families[i], now_s() + left_s / static_cast<double>(count - i));
     }
-    if (stopping()) {
-      search.outcome.message = "interrupted before the confirmation race; run again to resume";
-    } else {
-      confirm(search);
-    }
+    if (!stopping()) confirm(search);
+    if (stopping() && !search.confirmed) search.outcome.message = unfinished(search);
+  }
+
+  std::string unfinished(const ProblemSearch& search) const {
+    const std::string when = search.outcome.measured + search.outcome.reused > 0
+                                 ? "before the confirmation race"
+                                 : "before its first trial was finished";
+    if (interrupted_) return fmt::format("interrupted {}; run again to resume", when);
+    return fmt::format("the budget of {:.4g} s ended {}; run again with a larger one to resume",
+                       options_.budget.count(), when);
   }
 
   // An equal share of what is left of the budget, less the coming race.
@@ -226,7 +250,9 @@ class Tuning {
   }
 
   std::optional<double> evaluate(PerFamily& per_family, const Candidate& candidate) {
-    const auto result = evaluator_.evaluate(candidate);
+    const auto evaluated = unless_interrupted([&] { return evaluator_.evaluate(candidate); });
+    if (!evaluated) return std::nullopt;
+    const auto& result = *evaluated;
     if (!result.reused) ++measured_;
     if (untried_ > 0) --untried_;
     note(searches_[current_], per_family, candidate, result);
@@ -248,9 +274,11 @@ class Tuning {
       search.outcome.message = "every configuration tried failed, first " + search.first_failure;
     }
     if (candidates.empty()) return;
+    auto trials = unless_interrupted([&] { return evaluator_.race(candidates, Phase::confirm); });
+    if (!trials) return;
+    search.confirmed = true;
     std::vector<Evaluation> evaluations;
-    for (auto& trial : evaluator_.race(candidates, Phase::confirm))
-      evaluations.push_back(std::move(trial.evaluation));
+    for (auto& trial : *trials) evaluations.push_back(std::move(trial.evaluation));
     ++races_;
     auto& outcome = search.outcome;
     const auto verdict = judge(contenders, evaluations);
@@ -326,7 +354,7 @@ class Tuning {
   double search_until_s_ = 0;
   double baseline_s_ = 0;  // mean time in the evaluator
   std::size_t measured_ = 0, races_ = 0;
-  bool interrupted_ = false;
+  bool interrupted_ = false, out_of_time_ = false;
 };
 
 }  // namespace

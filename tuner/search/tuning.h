@@ -17,7 +17,8 @@ namespace fcsa::tuner {
 struct TuningOptions {
   std::string strategy = "auto";
   // Wall time over all problems. Each gets an equal share of what is left; what it doesn't use goes to the
-  // rest. Baselines and confirmation races are run for every problem even when that takes longer.
+  // rest. The evaluator stops what is under way when it is over: problems that were not reached, or not
+  // confirmed, say so in their message.
   std::chrono::duration<double> budget{600};
   std::size_t max_evaluations = 0;  // per problem and family, baseline and reused ones included; 0: no limit
   std::size_t lookahead = 32;       // configurations compiled ahead of the measurements
@@ -76,6 +77,7 @@ struct TuningOutcome {
   std::vector<ProblemOutcome> problems;
   std::vector<DispatchOutcome> classes;  // without TuningOptions::dispatch none
   bool interrupted = false;              // stop flag seen
+  bool out_of_time = false;              // something was stopped at the end of the budget
   double total_s = 0;                    // wall time
   double evaluating_s = 0;  // of that, in Evaluator::evaluate and race; the rest is the tuner's own work
 };

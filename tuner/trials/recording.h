@@ -37,6 +37,7 @@ class RecordingEvaluator {
   // reused. `kind` goes in front of the id of the race.
   std::vector<Trial> race(std::span<const Candidate> candidates, Phase phase, std::string_view kind = "");
 
+  void end_at(std::chrono::steady_clock::time_point deadline) { evaluator_.end_at(deadline); }
   const kernels::DeviceInfo& device() const { return evaluator_.device(); }
   const std::string& source_hash(const Candidate& candidate) { return look_up(candidate).source_hash; }
   // In the evaluator: all together, and those of one phase.
