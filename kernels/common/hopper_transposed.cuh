@@ -14,6 +14,20 @@ FCSA_DEVICE void copy_bytes(unsigned to, const void* from, unsigned barrier, uns
       : "memory");
 }
 
+// Adds `bytes` bytes of f32, a multiple of 16, from shared memory to global memory, both aligned to 16 bytes;
+// in groups as store_box.
+FCSA_DEVICE void add_bytes(void* to, unsigned from, unsigned bytes) {
+  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(to),
+               "r"(from), "r"(bytes)
+               : "memory");
+}
+
+FCSA_DEVICE void store_shared_words(unsigned address, const uint4& x) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(x.x), "r"(x.y), "r"(x.z),
+               "r"(x.w)
+               : "memory");
+}
+
 // Four 8 x 8 matrices of 16-bit elements to shared memory, each transposed: rows there are columns of the
 // matrices that ptx::load_matrices gives.
 FCSA_DEVICE void store_matrices_transposed(unsigned address, const unsigned (&words)[4]) {
@@ -22,8 +36,8 @@ FCSA_DEVICE void store_matrices_transposed(unsigned address, const unsigned (&wo
                : "memory");
 }
 
-// d (64 x n, f32) += a (64 x 16) b (16 x n), both by descriptors, of b the n columns are contiguous. (With
-// the 64 rows of a contiguous, which needs no transposed stores, dQ took MEASURED.) add: 0 overwrites d.
+// d (64 x n, f32) += a (64 x 16) b (16 x n), both by descriptors; of b the n columns are contiguous. add: 0
+// overwrites d.
 // clang-format off
 #define FCSA_WGMMA_TRANSPOSED(SHAPE, REGISTERS, TYPE) \
   asm volatile("{.reg .pred p; setp.ne.b32 p, %2, 0; wgmma.mma_async.sync.aligned.m64n" #SHAPE "k16.f32." TYPE "." TYPE \

@@ -136,11 +136,32 @@ struct Adder {
                  k + slice * (kWidth / kChannels) * C.block_n() * kRowBytes);
         if (m + 1 == C.block_m / 64 && slice + 1 == kSlices && lane == 0)
           hopper::barrier_arrive(shared.scores_free(buffer));
-        float* at = sums + m * 64 * T.head_dim + slice * kWidth * 16;
-#pragma unroll
-        for (int i = 0; i < kWidth / 8; ++i)
-          ptx::add_global_4(at + 128 * i, {dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]});
+        add(sums + m * 64 * T.head_dim + slice * kWidth * 16, dq);
       }
+    }
+  }
+
+  FCSA_DEVICE void add(float* to, const float (&dq)[kWidth / 2]) const {
+    if constexpr (C.dq_bulk) {
+      constexpr int kWarpBytes = C.dq_bytes(T) / 4;
+      const unsigned place = shared.dq + warp * kWarpBytes;
+      if (lane == 0) hopper::wait_until_stores_have_read();
+      __syncwarp();
+#pragma unroll
+      for (int i = 0; i < kWidth / 8; ++i)
+        hopper::store_shared_words(place + 512 * i + 16 * lane,
+                                   {__float_as_uint(dq[4 * i]), __float_as_uint(dq[4 * i + 1]),
+                                    __float_as_uint(dq[4 * i + 2]), __float_as_uint(dq[4 * i + 3])});
+      hopper::fence_async();
+      __syncwarp();
+      if (lane == 0) {
+        hopper::add_bytes(to, place, kWarpBytes);
+        hopper::store_commit();
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < kWidth / 8; ++i)
+        ptx::add_global_4(to + 128 * i, {dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]});
     }
   }
 
@@ -152,7 +173,7 @@ struct Adder {
       hopper::barrier_wait(shared.k_full(keys.at), keys.parity);
       const unsigned task = shared.task(keys.at), k = shared.k_tile(keys.at);
       const int batch = static_cast<int>(ptx::load_shared_word(task));
-      if (batch < 0) return;
+      if (batch < 0) break;
       const int group = group_size(args);
       const int first_head = static_cast<int>(ptx::load_shared_word(task + 4)) * group;
       const int first_row = static_cast<int>(ptx::load_shared_word(task + 12)) * C.block_m + 16 * warp;
@@ -170,6 +191,7 @@ struct Adder {
       }
       if (lane == 0) hopper::barrier_arrive(shared.k_free(keys.at));
     }
+    if (C.dq_bulk && lane == 0) hopper::wait_until_stores_have_read();  // shared memory must last until then
   }
 };
 

@@ -30,6 +30,7 @@ struct BackwardConfig {
   int queued = 1;
   int dq_columns = 64;    // channels of a product for dQ, at most
   int dq_registers = 64;  // of a thread of the warpgroup that computes dQ
+  int dq_bulk = 0;        // dQ is added 1: by the TMA, through shared memory, 0: straight from registers
   int schedule = kOnDemand;
   int head_group = 4;  // heads whose tiles of keys are worked on at the same time; 0: all
 
@@ -80,6 +81,8 @@ struct BackwardConfig {
   FCSA_HD constexpr int key_tile_bytes(const Traits& t) const { return block_n() * 2 * t.head_dim; }
   FCSA_HD constexpr int query_tile_bytes(const Traits& t) const { return block_m * 2 * t.head_dim; }
   FCSA_HD constexpr int scores_bytes() const { return block_n() * 2 * block_m; }
+  // Of 64 queries and the channels of a product, in f32.
+  FCSA_HD constexpr int dq_bytes(const Traits& t) const { return dq_bulk ? 64 * 4 * dq_width(t) : 0; }
   // Numbers of a tile of queries: first -lse and, with norms, scale / |q|, both for logits in base 2; then
   // -delta, or with norms 1/|q| and -delta / |q|.
   FCSA_HD static constexpr int number_floats(const Traits& t) { return uses_norms(t) ? 2 : 1; }
@@ -89,8 +92,8 @@ struct BackwardConfig {
   FCSA_HD constexpr int smem_bytes(const Traits& t) const {
     const int alignment = 1024;  // of swizzled tiles
     return alignment + 2 * key_stages * key_tile_bytes(t) + 2 * stages * query_tile_bytes(t) +
-           score_buffers * scores_bytes() + stages * numbers_bytes(t) + 8 * (barriers() + barriers() % 2) +
-           kTaskBytes * key_stages;
+           score_buffers * scores_bytes() + stages * numbers_bytes(t) + dq_bytes(t) +
+           8 * (barriers() + barriers() % 2) + kTaskBytes * key_stages;
   }
 
   // Workspace: normalised q and k; numbers of the queries, tile by tile [batch, heads, query_tiles]; q . A of

@@ -26,7 +26,6 @@ struct KeyConsumer {
 
   // Of the tile of keys: this thread has rows g and g + 8 of its warp's 16.
   KeyWork work;
-  float key_norm[2];  // 1/|k|
   bool visible[2];
   bool hides = false;  // whether a key of this warp is never seen
 
@@ -91,20 +90,36 @@ struct KeyConsumer {
     const int row = static_cast<int>(threadIdx.x) / 2;
     if (!is_visible(work.first_key + row))
       clear_row<C.block_n()>(tile_address, row, static_cast<int>(threadIdx.x) % 2);
-    hopper::fence_async();
-    hopper::named_barrier_sync(kClear + 1 + warpgroup, 128);
+    sync_keys();
   }
 
-  FCSA_DEVICE float row_norm(int row) const {
+  // K over its norms, in its place. Two threads a row.
+  FCSA_DEVICE void normalise_keys() const {
+    constexpr int kPieces = T.head_dim / 16;  // of a thread
+    const int row = static_cast<int>(threadIdx.x) / 2, part = static_cast<int>(threadIdx.x) % 2;
     float squares = 0;
 #pragma unroll
-    for (int i = 0; i < T.head_dim / 8; i += 4) {
-      if (i + t >= T.head_dim / 8) continue;
-      const uint4 w = ptx::load_shared_words(piece<C.block_n()>(shared.k_tile(keys.at), row, i + t));
+    for (int i = 0; i < kPieces; ++i) {
+      const uint4 w = ptx::load_shared_words(piece<C.block_n()>(shared.k_tile(keys.at), row, 2 * i + part));
       squares = add_squares<T.dtype>(w.x, add_squares<T.dtype>(w.y, squares));
       squares = add_squares<T.dtype>(w.z, add_squares<T.dtype>(w.w, squares));
     }
-    return inverse_norm(sum_of_four(squares), args.eps);
+    squares += __shfl_xor_sync(0xffffffffu, squares, 1);
+    const float r = inverse_norm(squares, args.eps);
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) {
+      const unsigned at_piece = piece<C.block_n()>(shared.k_tile(keys.at), row, 2 * i + part);
+      auto x = unpack_piece<T.dtype>(ptx::load_shared_words(at_piece));
+#pragma unroll
+      for (float& element : x.at) element *= r;
+      hopper::store_shared_words(at_piece, pack_piece<T.dtype>(x));
+    }
+    sync_keys();
+  }
+  // What a warpgroup wrote of its keys is there for products.
+  FCSA_DEVICE void sync_keys() const {
+    hopper::fence_async();
+    hopper::named_barrier_sync(kClear + 1 + warpgroup, 128);
   }
 
   FCSA_DEVICE void load_operand(unsigned (&words)[kSteps][4], unsigned tile_address) const {
@@ -130,10 +145,7 @@ struct KeyConsumer {
     visible[1] = is_visible(key_at(1));
     hides = __any_sync(0xffffffffu, !visible[0] || !visible[1]);
     if constexpr (T.key_mask) clear_hidden(shared.k_tile(keys.at));
-    if constexpr (kNorms) {
-      key_norm[0] = row_norm(warp_row() + g);
-      key_norm[1] = row_norm(warp_row() + g + 8);
-    }
+    if constexpr (kNorms) normalise_keys();
     if constexpr (C.k_in_registers) {
       load_operand(k, shared.k_tile(keys.at));
       arrive(shared.k_free(keys.at));
@@ -242,14 +254,39 @@ struct KeyConsumer {
 
   // ---- P and dS
 
-  FCSA_DEVICE unsigned numbers() const {
-    return shared.numbers_tile(at.at);
+  // Numbers of a thread's queries of a tile, 8 i + 2 t and the one after, of the first or of the second kind.
+  // Where registers allow they are loaded before what they are needed for is waited for.
+  static constexpr bool kHolds = !kNorms || (T.head_dim <= 64 && C.queued < 2);
+  struct Pair {
+    float2 x, y;
+  };
+  struct Numbers {
+    unsigned from;
+    Pair held[kHolds ? kTiles : 1];
+
+    FCSA_DEVICE Pair load(int i) const {
+      if constexpr (!kNorms) return {ptx::load_shared_2(from + 32 * i), {}};
+      const float4 pair = ptx::load_shared_4(from + 64 * i);
+      return {{pair.x, pair.z}, {pair.y, pair.w}};
+    }
+    FCSA_DEVICE Pair at(int i) const { return kHolds ? held[kHolds ? i : 0] : load(i); }
+  };
+  FCSA_DEVICE Numbers take_numbers(int kind) const {
+    Numbers numbers;
+    numbers.from = shared.numbers_tile(at.at) + kind * (C.numbers_bytes(T) / 2) + 8 * C.number_floats(T) * t;
+    if constexpr (kHolds) {
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) numbers.held[i] = numbers.load(i);
+    }
+    return numbers;
+  }
+  FCSA_DEVICE static float pick(const float2& pair, int side) {
+    return side ? pair.y : pair.x;
   }
 
-  // S to P in place. Queries of a thread: 8 i + 2 t and the one after.
+  // S to P in place; x are -lse, y the factors of logits.
   template <bool edge>
-  FCSA_DEVICE void probabilities() {
-    const unsigned numbers = this->numbers();
+  FCSA_DEVICE void probabilities(const Numbers& numbers) {
     int first_seen[2];  // of the tile's queries, less 2 t
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -258,45 +295,29 @@ struct KeyConsumer {
     }
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
-      float minus_lse[2], column[2] = {scale, scale};
-      if constexpr (kNorms) {
-        const float4 x = ptx::load_shared_4(numbers + 8 * (8 * i + 2 * t));
-        minus_lse[0] = x.x, column[0] = x.y, minus_lse[1] = x.z, column[1] = x.w;
-      } else {
-        const float2 x = ptx::load_shared_2(numbers + 4 * (8 * i + 2 * t));
-        minus_lse[0] = x.x, minus_lse[1] = x.y;
-      }
+      const Pair of = numbers.at(i);
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const float x = kNorms ? s[4 * i + e] * key_norm[e / 2] : s[4 * i + e];
-        const float y = ptx::exp2_approximate(fmaf(x, column[e % 2], minus_lse[e % 2]));
+        const float column = kNorms ? pick(of.y, e % 2) : scale;
+        const float y = ptx::exp2_approximate(fmaf(s[4 * i + e], column, pick(of.x, e % 2)));
         s[4 * i + e] = edge && 8 * i + e % 2 < first_seen[e / 2] ? 0.0f : y;
       }
     }
   }
 
-  // dP to dS in place, with the norms that its products need.
-  FCSA_DEVICE void score_gradients(unsigned first_numbers) {
-    const unsigned numbers = first_numbers + C.numbers_bytes(T) / 2;
+  // dP to dS in place; x are -delta, or with norms 1/|q|, and y -delta / |q|.
+  FCSA_DEVICE void score_gradients(const Numbers& numbers) {
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
-      float minus_delta[2], norm[2] = {1, 1};
-      if constexpr (kNorms) {
-        const float4 x = ptx::load_shared_4(numbers + 8 * (8 * i + 2 * t));
-        norm[0] = x.x, minus_delta[0] = x.y, norm[1] = x.z, minus_delta[1] = x.w;
-      } else {
-        const float2 x = ptx::load_shared_2(numbers + 4 * (8 * i + 2 * t));
-        minus_delta[0] = x.x, minus_delta[1] = x.y;
-      }
       const unsigned* words = p[i / 2] + i % 2 * 2;
+      const Pair of = numbers.at(i);
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const float2 pair = ptx::unpack<T.dtype>(words[e / 2]);
-        const float probability = kUnpacks ? (e % 2 == 0 ? pair.x : pair.y) : s[4 * i + e];
-        const float x = kNorms ? fmaf(dp[4 * i + e], norm[e % 2], minus_delta[e % 2])
-                               : dp[4 * i + e] + minus_delta[e % 2];
-        const float y = probability * x;
-        dp[4 * i + e] = kNorms ? y * key_norm[e / 2] : y;
+        const float probability = kUnpacks ? pick(pair, e % 2) : s[4 * i + e];
+        const float x = kNorms ? fmaf(dp[4 * i + e], pick(of.x, e % 2), pick(of.y, e % 2))
+                               : dp[4 * i + e] + pick(of.x, e % 2);
+        dp[4 * i + e] = probability * x;
       }
     }
   }
@@ -348,13 +369,27 @@ struct KeyConsumer {
     }
   }
 
-  FCSA_DEVICE void take_probabilities(int whole) {
+  // When S is there, of which at most `pending` later groups are under way.
+  template <int pending>
+  FCSA_DEVICE void take_scores(int whole) {
+    const Numbers numbers = take_numbers(0);
+    hopper::wgmma_wait<pending>();
     hopper::pin(s);
     if (tile < whole) {
-      probabilities<true>();
+      probabilities<true>(numbers);
     } else {
-      probabilities<false>();
+      probabilities<false>(numbers);
     }
+    pack(p, s);
+  }
+
+  // Likewise dP.
+  template <int pending>
+  FCSA_DEVICE void take_gradients() {
+    const Numbers numbers = take_numbers(1);
+    hopper::wgmma_wait<pending>();
+    hopper::pin(dp);
+    score_gradients(numbers);
   }
 
   // dS to where dQ has it from, and to the operand of dK.
@@ -371,19 +406,10 @@ struct KeyConsumer {
   // From S, which is under way, to dV and dK, which are under way at the end.
   FCSA_DEVICE void step(int whole) {
     if constexpr (C.early) issue_gradients();
-    hopper::wgmma_wait<C.early>();
-    take_probabilities(whole);
-    pack(p, s);
-    if constexpr (C.early) {
-      hopper::wgmma_wait<0>();
-      issue_sums(dv, p, shared.dout_tile(at.at));
-    } else {
-      issue_gradients();
-      issue_sums(dv, p, shared.dout_tile(at.at));
-      hopper::wgmma_wait<1>();
-    }
-    hopper::pin(dp);
-    score_gradients(numbers());
+    take_scores<C.early>(whole);
+    if constexpr (!C.early) issue_gradients();
+    issue_sums(dv, p, shared.dout_tile(at.at));
+    take_gradients<1>();
     put_score_gradients();
     issue_sums(dk, ds, shared.q_tile(at.at));
   }
@@ -443,14 +469,10 @@ struct KeyConsumer {
     int left = group() * work.tiles;
     issue_scores();
     issue_gradients();
-    hopper::wgmma_wait<1>();
-    take_probabilities(whole);
-    pack(p, s);
+    take_scores<1>(whole);
     issue_ahead(ahead, --left > 0);
     issue_sums(dv, p, shared.dout_tile(at.at));
-    hopper::wgmma_wait<2>();
-    hopper::pin(dp);
-    score_gradients(numbers());
+    take_gradients<2>();
     hopper::wgmma_wait<0>();
     finish_sums();
 #pragma unroll 1
@@ -461,13 +483,10 @@ struct KeyConsumer {
       advance();
       issue_gradients();
       issue_sums(dk, ds, q_done);
-      take_probabilities(whole);
-      pack(p, s);
+      take_scores<2>(whole);
       issue_ahead(ahead, --left > 0);
       issue_sums(dv, p, shared.dout_tile(at.at));
-      hopper::wgmma_wait<3>();
-      hopper::pin(dp);
-      score_gradients(numbers());
+      take_gradients<3>();
       hopper::wgmma_wait<0>();
       finish_sums();
       release(done);
@@ -501,7 +520,7 @@ struct KeyConsumer {
       const bool exists = key < args.nk;
       write_row<T>(dv, h, to_dv.row(key), exists, !visible[h]);
       if constexpr (T.l2norm_qk) {
-        project_row<T, C.normalised_before(T)>(dk, h, raw.row(min(key, args.nk - 1)), last_scale, args.eps);
+        project_row<T, true>(dk, h, raw.row(min(key, args.nk - 1)), last_scale, args.eps);
       } else {
         multiply_row(dk, h, last_scale);
       }

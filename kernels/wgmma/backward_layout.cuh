@@ -9,7 +9,7 @@ namespace fcsa::kernels::wgmma {
 // Addresses are those of the shared window. full: copied or written; free: read by all who need it.
 template <Traits T, BackwardConfig C>
 struct BackwardLayout {
-  unsigned k, v, q, dout, scores, numbers, barriers, tasks;
+  unsigned k, v, q, dout, scores, dq, numbers, barriers, tasks;
 
   FCSA_DEVICE explicit BackwardLayout(unsigned start) {
     k = (start + 1023u) & ~1023u;
@@ -17,7 +17,8 @@ struct BackwardLayout {
     q = v + C.key_stages * C.key_tile_bytes(T);
     dout = q + C.stages * C.query_tile_bytes(T);
     scores = dout + C.stages * C.query_tile_bytes(T);
-    numbers = scores + C.score_buffers * C.scores_bytes();
+    dq = scores + C.score_buffers * C.scores_bytes();
+    numbers = dq + C.dq_bytes(T);
     barriers = numbers + C.stages * C.numbers_bytes(T);
     tasks = barriers + 8 * (C.barriers() + C.barriers() % 2);
   }

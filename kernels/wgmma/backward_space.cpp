@@ -22,6 +22,7 @@ const std::vector<ConfigField<BackwardConfig>>& fields() {
        "S of the next tile: 0 when dK is done, 1 queued behind dK, 2 under dS of this one"},
       {&C::dq_columns, "dq_columns", {32, 64, 80, 96, 112, 128}, "channels of a product for dQ, at most"},
       {&C::dq_registers, "dq_registers", {64, 72, 88, 96}, "of a thread of the warpgroup that computes dQ"},
+      {&C::dq_bulk, "dq_bulk", {0, 1}, "dQ is added 1: by the TMA, 0: from registers"},
       {&C::schedule,
        "schedule",
        {0, 1, 2},
@@ -71,7 +72,7 @@ std::vector<Constraint> backward_constraints() {
        [of](P p, V c, D d) {
          return static_cast<std::size_t>(of(c).smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
        },
-       {"warpgroups", "block_m", "key_stages", "stages", "score_buffers"}},
+       {"warpgroups", "block_m", "key_stages", "stages", "score_buffers", "dq_columns", "dq_bulk"}},
       {"blocks with one tile of keys have no next",
        [of](P, V c, D) { return of(c).schedule != kOneEach || of(c).key_stages == 1; },
        {"key_stages", "schedule"}},
