@@ -19,7 +19,7 @@ FCSA_DEVICE void init_barriers(const BackwardLayout<T, C>& shared) {
   }
   for (int stage = 0; stage < C.stages; ++stage) {
     hopper::barrier_init(shared.q_full(stage), 1);
-    hopper::barrier_init(shared.q_free(stage), kConsumerWarps);
+    hopper::barrier_init(shared.q_free(stage), 32 * kConsumerWarps);
     hopper::barrier_init(shared.dout_full(stage), 1);
     hopper::barrier_init(shared.dout_free(stage), kConsumerWarps);
   }

@@ -34,9 +34,9 @@ struct Copier {
                                 const Ring<C.stages>& to) const {
     const unsigned full = shared.q_full(to.at), dout_full = shared.dout_full(to.at);
     hopper::barrier_wait(shared.q_free(to.at), to.parity ^ 1u);
-    hopper::barrier_expect(full, C.query_tile_bytes(T) + C.numbers_bytes(T));
+    hopper::barrier_expect(full, C.query_tile_bytes(T) + C.numbers_bytes());
     copy_rows<C.block_m>(shared.q_tile(to.at), maps.map[0], full, tile * C.block_m, head, work.batch);
-    hopper::copy_bytes(shared.numbers_tile(to.at), numbers, full, C.numbers_bytes(T));
+    hopper::copy_bytes(shared.numbers_tile(to.at), numbers, full, C.numbers_bytes());
     hopper::barrier_wait(shared.dout_free(to.at), to.parity ^ 1u);
     hopper::barrier_expect(dout_full, C.query_tile_bytes(T));
     copy_rows<C.block_m>(shared.dout_tile(to.at), maps.map[3], dout_full, tile * C.block_m, head, work.batch);
@@ -77,17 +77,17 @@ struct Copier {
       const int group = group_size(args), first_head = work.kv_head * group;
       const char* numbers =
           static_cast<const char*>(args.workspace) + C.workspace(T, args).numbers +
-          1LL * (work.batch * args.heads + first_head) * C.query_tiles(args) * C.numbers_bytes(T);
+          1LL * (work.batch * args.heads + first_head) * C.query_tiles(args) * C.numbers_bytes();
       bool values = false;
 #pragma unroll 1
       for (int head = first_head; head < first_head + group; ++head) {
 #pragma unroll 1
         for (int tile = work.first_tile; tile < work.first_tile + work.tiles; ++tile, to.advance()) {
-          copy_queries(work, head, tile, numbers + tile * C.numbers_bytes(T), to);
+          copy_queries(work, head, tile, numbers + tile * C.numbers_bytes(), to);
           if (!values) copy_values(work, keys);
           values = true;
         }
-        numbers += C.query_tiles(args) * C.numbers_bytes(T);
+        numbers += C.query_tiles(args) * C.numbers_bytes();
       }
     }
   }

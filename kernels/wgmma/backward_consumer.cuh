@@ -8,12 +8,11 @@ namespace fcsa::kernels::wgmma {
 
 template <Traits T, BackwardConfig C>
 struct KeyConsumer {
-  static constexpr bool kNorms = C.uses_norms(T);
   static constexpr int kChannels = C.panel_channels(T), kRowBytes = C.panel_row_bytes(T);
   static constexpr int kPanelSteps = kChannels / 16, kSteps = T.head_dim / 16;
   static constexpr int kTiles = C.block_m / 8, kSlices = C.block_m / 16;  // of queries
-  // Above 96 channels registers are too few for P in f32 beside dP and the operand of dV.
-  static constexpr bool kUnpacks = T.head_dim > 96 || C.queued == 2;
+  // Above 64 channels registers are too few for P in f32 beside dP and the operand of dV.
+  static constexpr bool kUnpacks = T.head_dim > 64;
   static constexpr int kClear = 1;  // hardware barrier: the threads of the consumers
 
   const BackwardArgs& args;
@@ -35,7 +34,7 @@ struct KeyConsumer {
   Ring<C.stages> at;
   Ring<C.score_buffers> to;
   int head = 0, tile = 0;
-  float scale = 0;   // of logits in base 2, where it isn't among the numbers of the queries
+  float scale = 0;   // of logits in base 2
   float factor = 1;  // of dS for dK, where heads of a group have scales of their own
 
   FCSA_DEVICE KeyConsumer(const BackwardArgs& a, const BackwardLayout<T, C>& layout)
@@ -145,7 +144,7 @@ struct KeyConsumer {
     visible[1] = is_visible(key_at(1));
     hides = __any_sync(0xffffffffu, !visible[0] || !visible[1]);
     if constexpr (T.key_mask) clear_hidden(shared.k_tile(keys.at));
-    if constexpr (kNorms) normalise_keys();
+    if constexpr (C.normalises_queries(T)) normalise_keys();
     if constexpr (C.k_in_registers) {
       load_operand(k, shared.k_tile(keys.at));
       arrive(shared.k_free(keys.at));
@@ -204,7 +203,7 @@ struct KeyConsumer {
   // Queries that see no key, which hold anything: the first of a walk, or with a mask all.
   FCSA_DEVICE bool is_blind(int row, int stage, int of_tile) const {
     if constexpr (T.key_mask)
-      return ptx::load_shared(shared.numbers_tile(stage) + 4 * C.number_floats(T) * row) == minus_infinity();
+      return ptx::load_shared(shared.numbers_tile(stage) + 4 * row) == minus_infinity();
     return of_tile * C.block_m + row < -shift();
   }
   FCSA_DEVICE bool has_blind(int stage, int of_tile) const {
@@ -254,37 +253,23 @@ struct KeyConsumer {
 
   // ---- P and dS
 
-  // Numbers of a thread's queries of a tile, 8 i + 2 t and the one after, of the first or of the second kind.
-  // Where registers allow they are loaded before what they are needed for is waited for.
-  static constexpr bool kHolds = !kNorms || (T.head_dim <= 64 && C.queued < 2);
-  struct Pair {
-    float2 x, y;
-  };
+  // Numbers of a thread's queries of a tile, 8 i + 2 t and the one after: -lse (kind 0) or -delta. Loaded
+  // before what they are needed for is waited for.
   struct Numbers {
-    unsigned from;
-    Pair held[kHolds ? kTiles : 1];
-
-    FCSA_DEVICE Pair load(int i) const {
-      if constexpr (!kNorms) return {ptx::load_shared_2(from + 32 * i), {}};
-      const float4 pair = ptx::load_shared_4(from + 64 * i);
-      return {{pair.x, pair.z}, {pair.y, pair.w}};
-    }
-    FCSA_DEVICE Pair at(int i) const { return kHolds ? held[kHolds ? i : 0] : load(i); }
+    float2 of[kTiles];
   };
   FCSA_DEVICE Numbers take_numbers(int kind) const {
+    const unsigned from = shared.numbers_tile(at.at) + 4 * (kind * C.block_m + 2 * t);
     Numbers numbers;
-    numbers.from = shared.numbers_tile(at.at) + kind * (C.numbers_bytes(T) / 2) + 8 * C.number_floats(T) * t;
-    if constexpr (kHolds) {
 #pragma unroll
-      for (int i = 0; i < kTiles; ++i) numbers.held[i] = numbers.load(i);
-    }
+    for (int i = 0; i < kTiles; ++i) numbers.of[i] = ptx::load_shared_2(from + 32 * i);
     return numbers;
   }
   FCSA_DEVICE static float pick(const float2& pair, int side) {
     return side ? pair.y : pair.x;
   }
 
-  // S to P in place; x are -lse, y the factors of logits.
+  // S to P in place.
   template <bool edge>
   FCSA_DEVICE void probabilities(const Numbers& numbers) {
     int first_seen[2];  // of the tile's queries, less 2 t
@@ -295,29 +280,24 @@ struct KeyConsumer {
     }
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
-      const Pair of = numbers.at(i);
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const float column = kNorms ? pick(of.y, e % 2) : scale;
-        const float y = ptx::exp2_approximate(fmaf(s[4 * i + e], column, pick(of.x, e % 2)));
+        const float y = ptx::exp2_approximate(fmaf(s[4 * i + e], scale, pick(numbers.of[i], e % 2)));
         s[4 * i + e] = edge && 8 * i + e % 2 < first_seen[e / 2] ? 0.0f : y;
       }
     }
   }
 
-  // dP to dS in place; x are -delta, or with norms 1/|q|, and y -delta / |q|.
+  // dP to dS in place.
   FCSA_DEVICE void score_gradients(const Numbers& numbers) {
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
       const unsigned* words = p[i / 2] + i % 2 * 2;
-      const Pair of = numbers.at(i);
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const float2 pair = ptx::unpack<T.dtype>(words[e / 2]);
         const float probability = kUnpacks ? pick(pair, e % 2) : s[4 * i + e];
-        const float x = kNorms ? fmaf(dp[4 * i + e], pick(of.x, e % 2), pick(of.y, e % 2))
-                               : dp[4 * i + e] + pick(of.x, e % 2);
-        dp[4 * i + e] = probability * x;
+        dp[4 * i + e] = probability * (dp[4 * i + e] + pick(numbers.of[i], e % 2));
       }
     }
   }
@@ -354,8 +334,9 @@ struct KeyConsumer {
       if (head < (work.kv_head + 1) * group()) take_scale();
   }
 
+  // All threads have read numbers.
   FCSA_DEVICE void release(const Ring<C.stages>& done) const {
-    arrive(shared.q_free(done.at));
+    hopper::barrier_arrive(shared.q_free(done.at));
     if (lane == 0) hopper::barrier_arrive(shared.dout_free(done.at));
   }
 
@@ -423,7 +404,7 @@ struct KeyConsumer {
 
   // Registers that products are writing must not meet others where paths join (C7517): S is under way
   // whenever the loop begins, and nothing else.
-  FCSA_DEVICE void walk_apart() {
+  FCSA_DEVICE void walk() {
     const int whole = first_whole();
     int left = group() * work.tiles;
     issue_scores();
@@ -450,63 +431,6 @@ struct KeyConsumer {
     at.advance();
   }
 
-  // S of the next tile, or, where there is none, something that nobody uses: a product that is issued or not
-  // would serialise all others.
-  FCSA_DEVICE void issue_ahead(Ring<C.stages>& ahead, bool exists) {
-    if (exists) {
-      ahead.advance();
-      take_queries(ahead, tile + 1 < work.first_tile + work.tiles ? tile + 1 : work.first_tile);
-    }
-    issue_product<C.k_in_registers != 0>(s, k, shared.k_tile(keys.at), shared.q_tile(ahead.at));
-  }
-
-  // dP of a tile and dK of the one before run under the exponentials of this one, dV of it and S of the next
-  // under its dS. Nothing is under way when the loop begins: of groups that cross that, ptxas follows one at
-  // most (C7514).
-  FCSA_DEVICE void walk_ahead() {
-    const int whole = first_whole();
-    Ring<C.stages> ahead = at;
-    int left = group() * work.tiles;
-    issue_scores();
-    issue_gradients();
-    take_scores<1>(whole);
-    issue_ahead(ahead, --left > 0);
-    issue_sums(dv, p, shared.dout_tile(at.at));
-    take_gradients<2>();
-    hopper::wgmma_wait<0>();
-    finish_sums();
-#pragma unroll 1
-    for (; left > 0;) {
-      put_score_gradients();
-      const Ring<C.stages> done = at;
-      const unsigned q_done = shared.q_tile(at.at);
-      advance();
-      issue_gradients();
-      issue_sums(dk, ds, q_done);
-      take_scores<2>(whole);
-      issue_ahead(ahead, --left > 0);
-      issue_sums(dv, p, shared.dout_tile(at.at));
-      take_gradients<3>();
-      hopper::wgmma_wait<0>();
-      finish_sums();
-      release(done);
-    }
-    put_score_gradients();
-    issue_sums(dk, ds, shared.q_tile(at.at));
-    hopper::wgmma_wait<0>();
-    finish_sums();
-    release(at);
-    at.advance();
-  }
-
-  FCSA_DEVICE void walk() {
-    if constexpr (C.queued == 2) {
-      walk_ahead();
-    } else {
-      walk_apart();
-    }
-  }
-
   // ---- the end
 
   FCSA_DEVICE void write() {
@@ -520,7 +444,7 @@ struct KeyConsumer {
       const bool exists = key < args.nk;
       write_row<T>(dv, h, to_dv.row(key), exists, !visible[h]);
       if constexpr (T.l2norm_qk) {
-        project_row<T, true>(dk, h, raw.row(min(key, args.nk - 1)), last_scale, args.eps);
+        project_row<T>(dk, h, raw.row(min(key, args.nk - 1)), last_scale, args.eps);
       } else {
         multiply_row(dk, h, last_scale);
       }

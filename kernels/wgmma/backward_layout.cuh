@@ -19,7 +19,7 @@ struct BackwardLayout {
     scores = dout + C.stages * C.query_tile_bytes(T);
     dq = scores + C.score_buffers * C.scores_bytes();
     numbers = dq + C.dq_bytes(T);
-    barriers = numbers + C.stages * C.numbers_bytes(T);
+    barriers = numbers + C.stages * C.numbers_bytes();
     tasks = barriers + 8 * (C.barriers() + C.barriers() % 2);
   }
   FCSA_DEVICE unsigned k_tile(int stage) const { return k + stage * C.key_tile_bytes(T); }
@@ -27,7 +27,7 @@ struct BackwardLayout {
   FCSA_DEVICE unsigned q_tile(int stage) const { return q + stage * C.query_tile_bytes(T); }
   FCSA_DEVICE unsigned dout_tile(int stage) const { return dout + stage * C.query_tile_bytes(T); }
   FCSA_DEVICE unsigned scores_tile(int buffer) const { return scores + buffer * C.scores_bytes(); }
-  FCSA_DEVICE unsigned numbers_tile(int stage) const { return numbers + stage * C.numbers_bytes(T); }
+  FCSA_DEVICE unsigned numbers_tile(int stage) const { return numbers + stage * C.numbers_bytes(); }
   FCSA_DEVICE unsigned task(int stage) const { return tasks + C.kTaskBytes * stage; }
   FCSA_DEVICE unsigned k_full(int stage) const { return barriers + 32 * stage; }
   FCSA_DEVICE unsigned k_free(int stage) const { return k_full(stage) + 8; }

@@ -1,5 +1,5 @@
-// What stands before and after the backward kernel of the wgmma family: numbers of the queries, cleared sums,
-// and dQ from its sums.
+// What stands before and after the backward kernel of the wgmma family: normalised queries and their numbers,
+// cleared sums, and dQ from its sums.
 #pragma once
 
 #include "kernels/wgmma/backward_rows.cuh"
@@ -18,6 +18,21 @@ struct RowPieces {
 #pragma unroll
     for (int i = 0; i < kLoads; ++i)
       words[i] = exists && kLanes * i + part < kPieces ? __ldg(from + kLanes * i + part) : uint4{0, 0, 0, 0};
+  }
+  FCSA_DEVICE void store(char* row, int part) const {
+    uint4* to = reinterpret_cast<uint4*>(row);
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i)
+      if (kLanes * i + part < kPieces) to[kLanes * i + part] = words[i];
+  }
+  FCSA_DEVICE void multiply(float factor) {
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      auto x = unpack_piece<T.dtype>(words[i]);
+#pragma unroll
+      for (float& element : x.at) element *= factor;
+      words[i] = pack_piece<T.dtype>(x);
+    }
   }
   FCSA_DEVICE float dot(const RowPieces& other) const {
     float sum = 0;
@@ -43,22 +58,20 @@ FCSA_DEVICE void prepare_query(const BackwardArgs& args, long long index, int pa
   const float lse = exists ? args.lse[1LL * flat * args.nq + row] : minus_infinity();
   const bool blind = lse == minus_infinity();
   RowPieces<T> q, o, dout;
-  if constexpr (C.uses_norms(T)) q.load(RowPlace(args.q, args.q_strides, batch, head).row(row), part, !blind);
+  if constexpr (C.normalises_queries(T))
+    q.load(RowPlace(args.q, args.q_strides, batch, head).row(row), part, !blind);
   o.load(RowPlace(args.o, args.o_strides, batch, head).row(row), part, !blind);
   dout.load(RowPlace(args.dout, args.dout_strides, batch, head).row(row), part, !blind);
-  const float delta = o.dot(dout), minus_lse = blind ? minus_infinity() : -lse * kLog2E;
-  constexpr int kFloats = C.number_floats(T);
+  const float delta = o.dot(dout);
   const int tile = row / C.block_m, in = row - tile * C.block_m;
   float* to = reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, args).numbers) +
-              (1LL * flat * C.query_tiles(args) + tile) * 2 * C.block_m * kFloats;
-  if constexpr (C.uses_norms(T)) {
-    const float r = blind ? 0.0f : inverse_norm(q.dot(q), args.eps);
-    const float scale = kLog2E * (T.head_scale ? args.head_scale[head] : args.scale);
-    if (part == 0) reinterpret_cast<float2*>(to)[in] = {minus_lse, scale * r};
-    if (part == 1) reinterpret_cast<float2*>(to)[C.block_m + in] = {r, -r * delta};
-  } else {
-    if (part == 0) to[in] = minus_lse;
-    if (part == 1) to[C.block_m + in] = -delta;
+              (1LL * flat * C.query_tiles(args) + tile) * 2 * C.block_m;
+  if (part == 0) to[in] = blind ? minus_infinity() : -lse * kLog2E;
+  if (part == 1) to[C.block_m + in] = -delta;
+  if constexpr (C.normalises_queries(T)) {
+    q.multiply(inverse_norm(q.dot(q), args.eps));
+    if (exists)
+      q.store(static_cast<char*>(args.workspace) + 2LL * T.head_dim * (1LL * flat * args.nq + row), part);
   }
   float4* sums = reinterpret_cast<float4*>(static_cast<char*>(args.workspace) + C.workspace(T, args).dq) +
                  index * (T.head_dim / 4);
@@ -74,7 +87,7 @@ __global__ void __launch_bounds__(BackwardConfig::kRowThreads)
   const auto normalising = static_cast<unsigned>(C.normalise_blocks(T, args));
   if (blockIdx.x == 0 && threadIdx.x == 0)
     *reinterpret_cast<unsigned*>(static_cast<char*>(args.workspace) + C.workspace(T, args).counter) = 0;
-  if constexpr (C.normalised_before(T)) {
+  if constexpr (normalises_first(T)) {
     static_assert(NormaliseLayout::kThreads == BackwardConfig::kRowThreads);
     if (blockIdx.x < normalising) return normalise_block<T>(args);
   }
@@ -115,7 +128,7 @@ __global__ void __launch_bounds__(BackwardConfig::kConvertThreads)
     if (T.l2norm_qk || args.wants_dscale) {
       float dot;
       if constexpr (T.l2norm_qk) {
-        dot = project_row<T, C.normalised_before(T)>(a, h, q.row(inside), scale, args.eps);
+        dot = project_row<T>(a, h, q.row(inside), scale, args.eps);
       } else {
         dot = dot_row<T>(a, h, q.row(inside));
         multiply_row(a, h, scale);

@@ -24,11 +24,10 @@ FCSA_DEVICE float sum_of_four(float x) {
 }
 
 // Rows g and g + 8 of 16 in the accumulators of a warp (a[4 i + 2 h], columns 8 i + 2 t). `raw` is the row of
-// q or k that a row is the gradient of. With A the sum over dS x and r = 1 / |raw|,
-//   gradient = scale (A - raw r^2 (raw . A))    where dS has both norms as factors
-//   gradient = scale r (A - raw r^2 (raw . A))  where dS has none, and x is normalised
-// by groups of channels; and zero where |raw| < eps. Returns raw . A, or r raw . A, in all lanes of the row.
-template <Traits T, bool norm_after>
+// q or k that a row is the gradient of. With A the sum over dS x, x normalised, and r = 1 / |raw|,
+//   gradient = scale r (A - raw r^2 (raw . A))
+// by groups of channels; and zero where |raw| < eps. Returns r raw . A in all lanes of the row.
+template <Traits T>
 FCSA_DEVICE float project_row(float (&a)[T.head_dim / 2], int half, const char* raw, float scale, float eps) {
   constexpr int kGroups = T.groups, kTiles = T.head_dim / 8 / kGroups;
   const int t = static_cast<int>(threadIdx.x) % 4;
@@ -46,16 +45,16 @@ FCSA_DEVICE float project_row(float (&a)[T.head_dim / 2], int half, const char* 
     }
     dot = sum_of_four(dot);
     squares = sum_of_four(squares);
-    const float r = inverse_norm(squares, eps), before = norm_after ? r : 1.0f;
+    const float r = inverse_norm(squares, eps);
     const bool zero = squares < eps * eps;
-    const float factor = zero ? 0.0f : scale * before, along = zero ? 0.0f : r * r * dot;
+    const float factor = zero ? 0.0f : scale * r, along = zero ? 0.0f : r * r * dot;
 #pragma unroll
     for (int i = group * kTiles; i < (group + 1) * kTiles; ++i) {
       const float2 x = ptx::unpack<T.dtype>(__ldg(words + 4 * i));
       a[4 * i + 2 * half] = factor * fmaf(-along, x.x, a[4 * i + 2 * half]);
       a[4 * i + 2 * half + 1] = factor * fmaf(-along, x.y, a[4 * i + 2 * half + 1]);
     }
-    dots += before * dot;
+    dots += r * dot;
   }
   return dots;
 }
