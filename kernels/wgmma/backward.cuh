@@ -13,15 +13,15 @@ FCSA_DEVICE void init_barriers(const BackwardLayout<T, C>& shared) {
   constexpr int kConsumerWarps = 4 * C.warpgroups;
   for (int stage = 0; stage < C.key_stages; ++stage) {
     hopper::barrier_init(shared.k_full(stage), 1);
-    hopper::barrier_init(shared.k_free(stage), kConsumerWarps + 4);
+    hopper::barrier_init(shared.k_free(stage), 32 * (kConsumerWarps + 4));
     hopper::barrier_init(shared.v_full(stage), 1);
     hopper::barrier_init(shared.v_free(stage), kConsumerWarps);
   }
   for (int stage = 0; stage < C.stages; ++stage) {
     hopper::barrier_init(shared.q_full(stage), 1);
-    hopper::barrier_init(shared.q_free(stage), 32 * kConsumerWarps);
+    hopper::barrier_init(shared.q_free(stage), C.warpgroups);
     hopper::barrier_init(shared.dout_full(stage), 1);
-    hopper::barrier_init(shared.dout_free(stage), kConsumerWarps);
+    hopper::barrier_init(shared.dout_free(stage), C.warpgroups);
   }
   for (int buffer = 0; buffer < C.score_buffers; ++buffer) {
     hopper::barrier_init(shared.scores_full(buffer), kConsumerWarps);

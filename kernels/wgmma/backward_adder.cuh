@@ -51,6 +51,7 @@ struct Copier {
     ptx::store_shared(task + 8, static_cast<unsigned>(work.first_key));
     ptx::store_shared(task + 12, static_cast<unsigned>(work.first_tile));
     ptx::store_shared(task + 16, static_cast<unsigned>(work.tiles));
+    ptx::store_shared(task + 20, static_cast<unsigned>(work.start));
     if (work.batch < 0) {
       hopper::barrier_arrive(full);
       return;
@@ -82,7 +83,8 @@ struct Copier {
 #pragma unroll 1
       for (int head = first_head; head < first_head + group; ++head) {
 #pragma unroll 1
-        for (int tile = work.first_tile; tile < work.first_tile + work.tiles; ++tile, to.advance()) {
+        for (int i = 0, tile = work.start; i < work.tiles; ++i, ++tile, to.advance()) {
+          if (tile == work.first_tile + work.tiles) tile = work.first_tile;
           copy_queries(work, head, tile, numbers + tile * C.numbers_bytes(), to);
           if (!values) copy_values(work, keys);
           values = true;
@@ -176,20 +178,22 @@ struct Adder {
       if (batch < 0) break;
       const int group = group_size(args);
       const int first_head = static_cast<int>(ptx::load_shared_word(task + 4)) * group;
-      const int first_row = static_cast<int>(ptx::load_shared_word(task + 12)) * C.block_m + 16 * warp;
+      const int first_tile = static_cast<int>(ptx::load_shared_word(task + 12));
       const int tiles = static_cast<int>(ptx::load_shared_word(task + 16));
+      const int start = static_cast<int>(ptx::load_shared_word(task + 20));
 #pragma unroll 1
       for (int head = first_head; head < first_head + group; ++head) {
-        const long long row = 1LL * (batch * args.heads + head) * C.padded_queries(args) + first_row;
+        const long long row = 1LL * (batch * args.heads + head) * C.padded_queries(args) + 16 * warp;
         float* sums = reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, args).dq) +
                       row * T.head_dim + 4 * lane;
 #pragma unroll 1
-        for (int i = 0; i < tiles; ++i, sums += C.block_m * T.head_dim, from.advance()) {
+        for (int i = 0, tile = start; i < tiles; ++i, ++tile, from.advance()) {
+          if (tile == first_tile + tiles) tile = first_tile;
           hopper::barrier_wait(shared.scores_full(from.at), from.parity);
-          add_tile(sums, from.at, k);
+          add_tile(sums + 1LL * tile * C.block_m * T.head_dim, from.at, k);
         }
       }
-      if (lane == 0) hopper::barrier_arrive(shared.k_free(keys.at));
+      hopper::barrier_arrive(shared.k_free(keys.at));  // all threads have read the task
     }
     if (C.dq_bulk && lane == 0) hopper::wait_until_stores_have_read();  // shared memory must last until then
   }

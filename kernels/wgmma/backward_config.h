@@ -45,6 +45,12 @@ struct BackwardConfig {
     return t.l2norm_qk && !normalises_first(t);
   }
 
+  // f16: P is 2^14 times as large as it is, so that small ones keep their bits.
+  FCSA_HD static constexpr int shift(const Traits& t) { return t.dtype == DType::f16 ? 14 : 0; }
+  FCSA_HD static constexpr float unshift(const Traits& t) {
+    return t.dtype == DType::f16 ? 1.0f / 16384 : 1.0f;
+  }
+
   // Registers of a thread: what the block has is divided again between the warpgroups (setmaxnreg, in steps
   // of 8).
   FCSA_HD constexpr int launch_registers() const { return 65536 / threads() / 8 * 8; }
@@ -81,7 +87,7 @@ struct BackwardConfig {
   FCSA_HD constexpr int scores_bytes() const { return block_n() * 2 * block_m; }
   // Of 64 queries and the channels of a product, in f32.
   FCSA_HD constexpr int dq_bytes(const Traits& t) const { return dq_bulk ? 64 * 4 * dq_width(t) : 0; }
-  // Numbers of a tile of queries: -lse of each in base 2, then -delta of each.
+  // Numbers of a tile of queries: -lse of each in base 2 and shifted, then -delta of each, shifted back.
   FCSA_HD constexpr int numbers_bytes() const { return 2 * 4 * block_m; }
   FCSA_HD constexpr int barriers() const { return 4 * key_stages + 4 * stages + 2 * score_buffers; }
   static constexpr int kTaskBytes = 32;

@@ -13,6 +13,7 @@ struct KeyConsumer {
   static constexpr int kTiles = C.block_m / 8, kSlices = C.block_m / 16;  // of queries
   // Above 64 channels registers are too few for P in f32 beside dP and the operand of dV.
   static constexpr bool kUnpacks = T.head_dim > 64;
+  static constexpr int kShift = C.shift(T);
   static constexpr int kClear = 1;  // hardware barrier: the threads of the consumers
 
   const BackwardArgs& args;
@@ -57,6 +58,8 @@ struct KeyConsumer {
     __syncwarp();
     if (lane == 0) hopper::barrier_arrive(barrier);
   }
+
+  FCSA_DEVICE void sync_warpgroup() const { hopper::named_barrier_sync(kClear + 1 + warpgroup, 128); }
 
   // ---- the keys
 
@@ -118,7 +121,7 @@ struct KeyConsumer {
   // What a warpgroup wrote of its keys is there for products.
   FCSA_DEVICE void sync_keys() const {
     hopper::fence_async();
-    hopper::named_barrier_sync(kClear + 1 + warpgroup, 128);
+    sync_warpgroup();
   }
 
   FCSA_DEVICE void load_operand(unsigned (&words)[kSteps][4], unsigned tile_address) const {
@@ -140,6 +143,7 @@ struct KeyConsumer {
     work.first_key = static_cast<int>(ptx::load_shared_word(task + 8));
     work.first_tile = static_cast<int>(ptx::load_shared_word(task + 12));
     work.tiles = static_cast<int>(ptx::load_shared_word(task + 16));
+    work.start = static_cast<int>(ptx::load_shared_word(task + 20));
     visible[0] = is_visible(key_at(0));
     visible[1] = is_visible(key_at(1));
     hides = __any_sync(0xffffffffu, !visible[0] || !visible[1]);
@@ -147,7 +151,7 @@ struct KeyConsumer {
     if constexpr (C.normalises_queries(T)) normalise_keys();
     if constexpr (C.k_in_registers) {
       load_operand(k, shared.k_tile(keys.at));
-      arrive(shared.k_free(keys.at));
+      hopper::barrier_arrive(shared.k_free(keys.at));
     }
     hopper::barrier_wait(shared.v_full(keys.at), keys.parity);
     if constexpr (T.key_mask) clear_hidden(shared.v_tile(keys.at));
@@ -160,7 +164,7 @@ struct KeyConsumer {
     hopper::pin(dk);  // here, not with products under way
     hopper::pin(dv);
     head = work.kv_head * group();
-    tile = work.first_tile;
+    tile = work.start;
     take_scale();
     return true;
   }
@@ -297,7 +301,9 @@ struct KeyConsumer {
       for (int e = 0; e < 4; ++e) {
         const float2 pair = ptx::unpack<T.dtype>(words[e / 2]);
         const float probability = kUnpacks ? pick(pair, e % 2) : s[4 * i + e];
-        dp[4 * i + e] = probability * (dp[4 * i + e] + pick(numbers.of[i], e % 2));
+        const float minus_delta = pick(numbers.of[i], e % 2);
+        dp[4 * i + e] = probability * (kShift == 0 ? dp[4 * i + e] + minus_delta
+                                                   : fmaf(dp[4 * i + e], C.unshift(T), minus_delta));
       }
     }
   }
@@ -327,17 +333,19 @@ struct KeyConsumer {
 
   FCSA_DEVICE void advance() {
     at.advance();
-    if (++tile < work.first_tile + work.tiles) return;
-    tile = work.first_tile;
+    if (++tile == work.first_tile + work.tiles) tile = work.first_tile;
+    if (tile != work.start) return;
     ++head;
     if constexpr (T.head_scale)
       if (head < (work.kv_head + 1) * group()) take_scale();
   }
 
-  // All threads have read numbers.
+  // When all threads have read its numbers, and products its tiles.
   FCSA_DEVICE void release(const Ring<C.stages>& done) const {
+    sync_warpgroup();
+    if (threadIdx.x % 128 != 0) return;
     hopper::barrier_arrive(shared.q_free(done.at));
-    if (lane == 0) hopper::barrier_arrive(shared.dout_free(done.at));
+    hopper::barrier_arrive(shared.dout_free(done.at));
   }
 
   FCSA_DEVICE void finish_sums() {
@@ -442,6 +450,7 @@ struct KeyConsumer {
     for (int h = 0; h < 2; ++h) {
       const int key = key_at(h);
       const bool exists = key < args.nk;
+      if constexpr (kShift != 0) multiply_row(dv, h, C.unshift(T));
       write_row<T>(dv, h, to_dv.row(key), exists, !visible[h]);
       if constexpr (T.l2norm_qk) {
         project_row<T>(dk, h, raw.row(min(key, args.nk - 1)), last_scale, args.eps);
@@ -456,7 +465,7 @@ struct KeyConsumer {
 #pragma unroll 1
     for (; open(); keys.advance()) {
       walk();
-      if constexpr (!C.k_in_registers) arrive(shared.k_free(keys.at));
+      if constexpr (!C.k_in_registers) hopper::barrier_arrive(shared.k_free(keys.at));
       if constexpr (!C.v_in_registers) arrive(shared.v_free(keys.at));
       write();
     }

@@ -61,6 +61,7 @@ struct KeyWork {
   int batch = -1, kv_head = 0;  // batch -1: none
   int first_key = 0;
   int first_tile = 0, tiles = 0;
+  int start = 0;  // the tile that a walk begins with; after the last it goes on with the first
 };
 
 // Heads are worked on in groups, so that their queries and dQ stay in the L2 cache; of a group's tiles first
@@ -80,6 +81,10 @@ FCSA_DEVICE KeyWork key_work(const Args& args, int index) {
   if constexpr (T.causal)
     work.first_tile = min(queries - 1, max(0, work.first_key - (args.nk - args.nq)) / C.block_m);
   work.tiles = queries - work.first_tile;
+  // Blocks of a head that add to dQ of the same queries at the same time wait for each other in the L2 cache.
+  // Causal walks begin apart by themselves.
+  work.start = work.first_tile;
+  if constexpr (!T.causal) work.start += static_cast<int>(1LL * (inside / size) * work.tiles / key_tiles);
   return work;
 }
 

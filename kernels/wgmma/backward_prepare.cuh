@@ -66,8 +66,8 @@ FCSA_DEVICE void prepare_query(const BackwardArgs& args, long long index, int pa
   const int tile = row / C.block_m, in = row - tile * C.block_m;
   float* to = reinterpret_cast<float*>(static_cast<char*>(args.workspace) + C.workspace(T, args).numbers) +
               (1LL * flat * C.query_tiles(args) + tile) * 2 * C.block_m;
-  if (part == 0) to[in] = blind ? minus_infinity() : -lse * kLog2E;
-  if (part == 1) to[C.block_m + in] = -delta;
+  if (part == 0) to[in] = blind ? minus_infinity() : C.shift(T) - lse * kLog2E;
+  if (part == 1) to[C.block_m + in] = -delta * C.unshift(T);
   if constexpr (C.normalises_queries(T)) {
     q.multiply(inverse_norm(q.dot(q), args.eps));
     if (exists)

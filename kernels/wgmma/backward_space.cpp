@@ -92,18 +92,25 @@ std::string backward_unsupported(const Problem& problem) {
   return {};
 }
 
-// As an H200 likes it best. Above 64 channels the registers are too few for dP or the next S beside P and dS.
+// As an H200 likes it best. Above 64 channels the registers are too few for K and V, and for dP beside P and
+// dS.
 Configuration backward_baseline(const Problem& problem, const Target& target) {
   BackwardConfig config;
+  config.queued = 0;
   config.stages = 3;
-  if (problem.head_dim > 64) config.early = config.queued = 0;
-  if (problem.head_dim > 96) config.stages = 2;
-  if (problem.head_dim == 32) config.dq_columns = 32;
-  if (problem.head_dim > 64 && problem.head_dim < 128) {
-    config.dq_columns = problem.head_dim;
-    config.dq_registers = problem.head_dim <= 96 ? 88 : 96;
+  config.dq_bulk = problem.head_dim < 128;
+  if (problem.head_dim <= 64) {
+    config.key_stages = 2;
+    config.k_in_registers = config.v_in_registers = 1;
+    if (problem.head_dim == 32) config.dq_columns = 32;
+  } else {
+    config.early = 0;
+    if (problem.head_dim > 96) config.stages = 2;
+    if (problem.head_dim < 128) {
+      config.dq_columns = problem.head_dim;
+      config.dq_registers = problem.head_dim <= 96 ? 88 : 96;
+    }
   }
-  config.dq_bulk = problem.head_dim == 128;
   if (problem.nk <= BackwardConfig::kRows) config.warpgroups = 1;
   config.head_group = problem.batch * problem.kv_heads > 4 ? 4 : 1;
   while (config.stages > 2 && !valid(problem, config, target)) --config.stages;
