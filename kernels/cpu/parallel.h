@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -18,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/common/empty.h"
 #include "kernels/common/interface.h"
 
 namespace fcsa::kernels::cpu {
@@ -209,9 +211,16 @@ class ThreadPool {
   std::vector<std::thread> threads_;
 };
 
-// Runs the steps of a plan in order; functions[Launch::kernel] is called for every task of a step.
+// Runs the steps of a plan in order, `args` being BackwardArgs where they take those;
+// functions[Launch::kernel] is called for every task of a step.
 inline void run_plan(ThreadPool& pool, const LaunchPlan& plan, const Args& args,
                      TaskFunction const* functions) {
+  if (plan.nothing.to_compute)
+    Fills(plan.nothing, args).for_each([](const Fill& fill) {
+      for (long long row = 0; row < fill.rows; ++row)
+        std::memset(static_cast<char*>(fill.to) + row * fill.pitch, fill.value,
+                    static_cast<std::size_t>(fill.width));
+    });
   for (int i = 0; i < plan.count; ++i) {
     const Launch& step = plan.steps[i];
     const TaskFunction function = functions[step.kernel];
