@@ -35,8 +35,8 @@ void require_op(kernels::Op asked, kernels::Op planned) {
 Plan::Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const Notes& notes)
     : device_(std::move(device)),
       request_(request),
-      selection_(device_->select(request_.problem)),
-      kernel_(device_->kernel(request_.problem, selection_)),
+      selection_(device_->select(request_.kernel_problem())),
+      kernel_(device_->kernel(request_.kernel_problem(), selection_)),
       notes_(joined(notes)) {
   launches_ =
       selection_.family->plan(kernels::traits_of(request_.problem), selection_.configuration, request_.args);

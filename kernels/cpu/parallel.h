@@ -9,11 +9,13 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <new>
 #include <thread>
 
+#include "kernels/common/empty.h"
 #include "kernels/common/interface.h"
 #include "kernels/cpu/cores.h"
 #include "kernels/cpu/float_environment.h"
@@ -258,8 +260,9 @@ class ThreadPool {
   std::atomic<Crew*> crew_{nullptr};
 };
 
-// Runs the steps of a plan in order; functions[Launch::kernel] is called for every task of a step. False,
-// before any of them, when there is no memory.
+// Runs the steps of a plan in order, `args` being BackwardArgs where they take those;
+// functions[Launch::kernel] is called for every task of a step. False, before any of them, when there is no
+// memory.
 inline bool run_plan(ThreadPool& pool, const LaunchPlan& plan, const Args& args,
                      TaskFunction const* functions) {
   std::size_t scratch_bytes = 0;
@@ -267,6 +270,12 @@ inline bool run_plan(ThreadPool& pool, const LaunchPlan& plan, const Args& args,
     const auto bytes = static_cast<std::size_t>(plan.steps[i].smem_bytes);
     if (bytes > scratch_bytes) scratch_bytes = bytes;
   }
+  if (plan.nothing.to_compute)
+    Fills(plan.nothing, args).for_each([](const Fill& fill) {
+      for (long long row = 0; row < fill.rows; ++row)
+        std::memset(static_cast<char*>(fill.to) + row * fill.pitch, fill.value,
+                    static_cast<std::size_t>(fill.width));
+    });
   for (int i = 0; i < plan.count; ++i) {
     const Launch& step = plan.steps[i];
     const TaskFunction function = functions[step.kernel];

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/common/backward.h"
+#include "kernels/common/logits.h"
 #include "kernels/reference/elements.h"
 #include "kernels/reference/reference.h"
 
@@ -36,7 +37,8 @@ template <typename Real>
 struct Rows {
   std::vector<Real> first, second;                  // [rows, head_dim]
   std::vector<double> first_length, second_length;  // of the vectors above
-  std::vector<double> norms;  // of q or k, [rows, groups]: 1 where not normalised, 0 where under eps
+  std::vector<double>
+      norms;  // of q or k, [rows, groups]: 1 where not normalised, 0 where under eps or no number
 };
 
 // Reads rows of either side, as what products take.
@@ -76,8 +78,9 @@ class Reader {
   void normalise(Iterator row, std::vector<double>& norms) const {
     const int width = traits_.head_dim / traits_.groups;
     for (int g = 0; g < traits_.groups; ++g, row += width) {
-      const Real norm = length(row, static_cast<std::size_t>(width)), eps = static_cast<Real>(args_.eps);
-      norms.push_back(!traits_.l2norm_qk ? 1.0 : norm < eps ? 0.0 : double{norm});
+      const Real norm = length(row, static_cast<std::size_t>(width));
+      const auto eps = static_cast<Real>(usable_eps(args_.eps));
+      norms.push_back(!traits_.l2norm_qk ? 1.0 : norm < eps || !std::isfinite(norm) ? 0.0 : double{norm});
       if (!traits_.l2norm_qk) continue;
       std::transform(row, row + width, row, [&](Real x) { return x / std::max(norm, eps); });
     }
@@ -134,6 +137,11 @@ class Unit {
     for (std::size_t g = 0; g < groups; ++g) {
       const Real *x = &own_.first[r * dim() + g * width], *sum = &first_[r * dim() + g * width];
       const auto norm = static_cast<Real>(own_.norms[r * groups + g]);
+      // Nobody sees the row, or it sees nothing: whatever it holds has no gradient.
+      if (std::all_of(sum, sum + width, [](Real value) { return value == 0; })) {
+        std::fill_n(to + g * width, width, 0.0);
+        continue;
+      }
       Real along = 0;
       for (std::size_t d = 0; traits_.l2norm_qk && d < width; ++d) along += x[d] * as_stored(traits_, sum[d]);
       for (std::size_t d = 0; d < width; ++d)
@@ -194,6 +202,9 @@ class Unit {
     }
     block_.first.resize(dim() * kBlock);
     block_.second.resize(dim() * kBlock);
+    const auto finite = [](Real x) { return std::isfinite(x); };
+    finite_ = std::all_of(block_.first.begin(), block_.first.end(), finite) &&
+              std::all_of(block_.second.begin(), block_.second.end(), finite);
     transpose(block_.first, first_columns_);
     transpose(block_.second, second_columns_);
   }
@@ -219,7 +230,9 @@ class Unit {
       if (l >= count || !sees(query, key) || (mask != nullptr && mask[key] == 0)) continue;
       const std::size_t at = (static_cast<std::size_t>(row.batch) * args_.heads + head_) * args_.nq + query;
       if (sums_.lse[at] == -std::numeric_limits<Real>::infinity()) continue;  // a bias of -inf on every key
-      p_[l] = std::exp(scale * cosines_[l] + bias(row.batch, query, key) - sums_.lse[at]);
+      const Real added = bias(row.batch, query, key);
+      if (added == -std::numeric_limits<Real>::infinity()) continue;
+      p_[l] = std::exp(scale * cosines_[l] + added - sums_.lse[at]);
       const Real difference = dp_[l] - sums_.delta[at];
       ds_[l] = p_[l] * difference;
       add_sizes(r, l, scale, difference);
@@ -262,12 +275,19 @@ class Unit {
 
   // to[d] += sum over l of weights[l] * vectors[l][d].
   void accumulate(const Real* __restrict weights, const Real* __restrict vectors, Real* __restrict to) const {
+    if (!finite_) return accumulate_carefully(weights, vectors, to);
     for (std::size_t first = 0; first < dim(); first += kChannels) {
       Real sum[kChannels] = {};
       for (std::size_t l = 0; l < kBlock; ++l)
         for (std::size_t d = 0; d < kChannels; ++d) sum[d] += weights[l] * vectors[l * dim() + first + d];
       for (std::size_t d = 0; d < kChannels; ++d) to[first + d] += sum[d];
     }
+  }
+
+  // The same where the vectors have infinities or NaN, times a weight of 0 not a number.
+  void accumulate_carefully(const Real* weights, const Real* vectors, Real* to) const {
+    for (std::size_t l = 0; l < kBlock; ++l)
+      for (std::size_t d = 0; weights[l] != 0 && d < dim(); ++d) to[d] += weights[l] * vectors[l * dim() + d];
   }
 
   const Traits& traits_;
@@ -278,6 +298,7 @@ class Unit {
   std::span<const RowIndex> rows_;
   int head_ = 0;
   Rows<Real> own_, block_;
+  bool finite_ = true;                                // block_
   std::vector<Real> first_columns_, second_columns_;  // of block_, [head_dim, kBlock]
   Block cosines_ = {}, dp_ = {}, p_ = {}, ds_ = {};   // of one row
   double size_[kBlock] = {};

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <tuple>
 
+#include "kernels/common/logits.h"
 #include "kernels/reference/elements.h"
 #include "kernels/reference/parallel_for.h"
 
@@ -38,6 +39,7 @@ class Unit {
     for (const RowIndex& row : rows) keys_ = std::max(keys_, causal_limit(traits, args, row.row));
     padded_keys_ = round_up(keys_, kKeyBlock);
     scores_.assign(rows.size() * static_cast<std::size_t>(padded_keys_), Real{0});
+    seen_.assign(scores_.size(), false);
     output_.assign(rows.size() * static_cast<std::size_t>(dim_), Real{0});
   }
 
@@ -68,7 +70,7 @@ class Unit {
     const int width = dim_ / traits_.groups;
     for (Real* group = to; group < to + dim_; group += width) {
       const Real squares = std::inner_product(group, group + width, group, Real{0});
-      const Real norm = std::max(std::sqrt(squares), static_cast<Real>(args_.eps));
+      const Real norm = std::max(std::sqrt(squares), static_cast<Real>(usable_eps(args_.eps)));
       for (int d = 0; d < width; ++d) group[d] = as_operand(traits_, group[d] / norm);
     }
   }
@@ -119,10 +121,14 @@ class Unit {
                                  row * args_.bias_strides.row;
     Real largest = -std::numeric_limits<Real>::infinity();
     for (int j = 0; j < padded_keys_; ++j) {
-      const bool visible = j < limit && (mask == nullptr || mask[j] != 0);
-      s[j] = visible ? s[j] * scale : -std::numeric_limits<Real>::infinity();
-      if (visible && traits_.bias != Bias::none) s[j] += load_element(bias_dtype, args_.bias, bias_index + j);
-      largest = std::max(largest, s[j]);
+      const bool shown = j < limit && (mask == nullptr || mask[j] != 0);
+      const Real bias =
+          shown && traits_.bias != Bias::none ? load_element(bias_dtype, args_.bias, bias_index + j) : 0;
+      const bool seen = shown && bias != -std::numeric_limits<Real>::infinity();
+      seen_[r * static_cast<std::size_t>(padded_keys_) + static_cast<std::size_t>(j)] = seen;
+      s[j] = seen ? s[j] * scale + bias : -std::numeric_limits<Real>::infinity();
+      // What is not a number stays so.
+      if (std::isnan(s[j]) || s[j] > largest) largest = s[j];
     }
     return largest;
   }
@@ -150,6 +156,7 @@ class Unit {
     std::vector<Real> values(dim * kKeyBlock);
     for (int first = 0; first < keys_; first += kKeyBlock) {
       const int count = std::min(kKeyBlock, keys_ - first);
+      bool finite = true;
       for (int j = 0; j < count; ++j) {
         const Strides& s = args_.v_strides;
         load_elements(traits_.dtype, args_.v,
@@ -157,10 +164,27 @@ class Unit {
                       loaded.data());
         std::transform(loaded.begin(), loaded.end(), &values[static_cast<std::size_t>(j) * dim],
                        [&](Real x) { return as_operand(traits_, x); });
+        finite =
+            finite && std::all_of(loaded.begin(), loaded.end(), [](float x) { return std::isfinite(x); });
       }
       std::fill(values.begin() + static_cast<std::ptrdiff_t>(count) * dim_, values.end(), Real{0});
-      for (std::size_t r = 0; r < rows_.size(); ++r)
-        add_values(score_row(r) + first, values.data(), &output_[r * dim]);
+      for (std::size_t r = 0; r < rows_.size(); ++r) {
+        if (finite) {
+          add_values(score_row(r) + first, values.data(), &output_[r * dim]);
+        } else {
+          add_seen_values(r, first, values.data());
+        }
+      }
+    }
+  }
+
+  // What a row doesn't see has no influence, infinities and NaN included.
+  void add_seen_values(std::size_t r, int first, const Real* values) {
+    const auto dim = static_cast<std::size_t>(dim_), row = r * static_cast<std::size_t>(padded_keys_);
+    for (std::size_t j = 0; j < kKeyBlock; ++j) {
+      const std::size_t key = row + static_cast<std::size_t>(first) + j;
+      for (std::size_t d = 0; seen_[key] && d < dim; ++d)
+        output_[r * dim + d] += scores_[key] * values[j * dim + d];
     }
   }
 
@@ -180,6 +204,7 @@ class Unit {
   int keys_ = 0, padded_keys_ = 0;
   std::vector<float> row_;
   std::vector<Real> scores_;  // [rows, padded_keys_]
+  std::vector<bool> seen_;    // likewise
   std::vector<Real> output_;  // [rows, dim_]
 };
 
@@ -190,7 +215,7 @@ struct RowRange {
 // Splits sorted rows into runs of one key/value head, short enough to bound memory and to keep all cores
 // busy.
 std::vector<RowRange> split(std::span<const RowIndex> rows, const Args& args) {
-  const std::size_t row_bytes = static_cast<std::size_t>(args.nk) * sizeof(double);
+  const std::size_t row_bytes = static_cast<std::size_t>(std::max(args.nk, 1)) * sizeof(double);
   const std::size_t fair = rows.size() / (2 * core_count()) + 1;
   const std::size_t longest =
       std::clamp<std::size_t>(std::min(fair, kScoreBytesPerThread / row_bytes), 1, kMaxRowsPerUnit);
