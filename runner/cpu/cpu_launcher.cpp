@@ -1,3 +1,6 @@
+#include <memory>
+#include <mutex>
+
 #include "kernels/cpu/parallel.h"
 #include "runner/cpu/cpu_device.h"
 #include "runner/cpu/module.h"
@@ -16,19 +19,38 @@ class CpuLauncher final : public Launcher {
 
   // A run without tasks.
   void reserve(const kernels::LaunchPlan& plan) override {
-    for (int i = 0; i < plan.count; ++i) pool_.run(0, plan.steps[i].smem_bytes, [](long long, void*) {});
+    const auto pool = current_pool();
+    for (int i = 0; i < plan.count; ++i) pool->run(0, plan.steps[i].smem_bytes, [](long long, void*) {});
   }
 
   void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::BackwardArgs& args,
               void* /*stream*/) override {
-    dynamic_cast<const cpu::CpuModule&>(module).launch(pool_, plan, args);
+    dynamic_cast<const cpu::CpuModule&>(module).launch(*current_pool(), plan, args);
+  }
+
+  void set_threads(int threads) override {
+    const int wanted = threads > 0 ? threads : info_.target.multiprocessors;
+    const std::lock_guard lock(mutex_);
+    if (wanted == threads_) return;
+    pool_ = std::make_shared<ThreadPool>(wanted);
+    threads_ = wanted;
   }
 
   bool capturing(void* /*stream*/) const override { return false; }
 
  private:
+  using ThreadPool = kernels::cpu::ThreadPool;
+
+  // Lives on until the launch that runs on it has returned.
+  std::shared_ptr<ThreadPool> current_pool() const {
+    const std::lock_guard lock(mutex_);
+    return pool_;
+  }
+
   kernels::DeviceInfo info_ = cpu::describe_cpu("");
-  kernels::cpu::ThreadPool pool_{info_.target.multiprocessors};
+  mutable std::mutex mutex_;  // of what follows
+  int threads_ = info_.target.multiprocessors;
+  std::shared_ptr<ThreadPool> pool_ = std::make_shared<ThreadPool>(threads_);
 };
 
 }  // namespace
