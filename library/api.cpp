@@ -123,6 +123,13 @@ fcsa_status fcsa_open(const fcsa_options* options, fcsa_library** library) {
   });
 }
 
+fcsa_status fcsa_set_num_threads(fcsa_library* library, int32_t threads) {
+  return guarded([&] {
+    require(library, "library is null: open one with fcsa_open");
+    implementation(library)->set_num_threads(threads);
+  });
+}
+
 void fcsa_close(fcsa_library* library) {
   delete implementation(library);
 }

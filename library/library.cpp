@@ -41,6 +41,16 @@ Plan& Library::plan(const fcsa_problem& problem) {
   return plans_.add(key, new Plan(device(problem.device, context), request, *notes_));
 }
 
+void Library::set_num_threads(int threads) {
+  if (threads < 0 || threads > 1024)
+    refuse(fmt::format("threads is {}: set it from 1 to 1024, or to 0 for as many as there are usable cores",
+                       threads));
+  const std::lock_guard lock(devices_mutex_);
+  threads_ = threads;
+  if (const auto cpu = devices_.find({FCSA_CPU, 0}); cpu != devices_.end() && cpu->second)
+    cpu->second->launcher().set_threads(threads);
+}
+
 std::uint64_t Library::context_of(const fcsa_problem& problem) {
   if (problem.device != FCSA_CUDA) return 0;
   const auto context = cuda().current();
@@ -76,6 +86,7 @@ std::shared_ptr<DeviceKernels> Library::device(std::int32_t kind, std::uint64_t 
 // Precondition: locked, and `cuda_owned_` is there for a CUDA device.
 std::shared_ptr<DeviceKernels> Library::open_device(std::int32_t kind) {
   auto launcher = kind == FCSA_CUDA ? cuda_owned_->attach() : runner::make_cpu_launcher();
+  launcher->set_threads(threads_);
   auto tables = databases_.tables_for(launcher->info(), *notes_);
   if (tables.empty() && databases_.should_have_data()) {
     notes_->say(
