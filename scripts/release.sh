@@ -57,7 +57,7 @@ for data in data/*/*.json; do
   device=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["sessions"][0]["device"]["name"])' "$data")
   headers=$out/$(basename "$data" .json)
   for kind in "" --cubin; do
-    FCSA_DB= "$folder/bin/fcsa" emit --db "$scratch/none.db" --device "$device" $kind --out "$headers"
+    XDG_DATA_HOME=$scratch/none "$folder/bin/fcsa" emit --device "$device" $kind --out "$headers"
   done
   printf '#include "%s"\nint main() {}\n' "$(basename "$headers"/*.h)" > "$scratch/check.cpp"
   g++ -std=c++20 -fsyntax-only -I "$headers" -I "$cuda" "$scratch/check.cpp"

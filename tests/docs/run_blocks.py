@@ -5,7 +5,7 @@
 
 Each page has a folder of its own that looks like a fresh clone: its `cmake` takes what is built in DIR instead of building
 it, and its `fcsa` tunes with budgets of seconds. A comment above a block says what is special about it:
-  <!-- test: gpu -->            needs a GPU: without --gpu only the options of its fcsa commands are checked
+  <!-- test: gpu -->            needs a GPU: without --gpu only the options of its fcsa commands are checked; C++ is compiled
   <!-- test: file=NAME -->      is written to NAME, for a later block to compile
   <!-- test: part -->           is a part of a program: compiled, not run
   <!-- test: needs PATH -->     is run where PATH exists, else named
@@ -36,6 +36,14 @@ extern void *q, *k, *v, *o, *workspace, *dout, *dq, *dk, *dv, *stream;
 extern float* lse;
 void check(fcsa_status status);
 void part(void) {
+"""
+
+CUDA_PARTS = """#include <cstdio>
+#include "fcsa_tuned_sm_90.cuh"
+extern void *q, *k, *v, *o, *dout, *dq, *dk, *dv;
+extern float* lse;
+extern cudaStream_t stream;
+void part() {
 """
 
 FCSA = """#!/bin/bash
@@ -144,6 +152,17 @@ class Page:
         self.command(block, ["cc", "-std=c11", "-Wall", "-Werror=implicit-function-declaration", "-fsyntax-only", "-I",
                              str(ROOT / "library"), "-xc", "-"], stdin=C_PARTS + body + "}\n")
 
+    def cuda(self, block):
+        """Compiled against a header of the data that ships, for a GPU for which its kernels are empty."""
+        nvcc = shutil.which("nvcc", path=f"{os.environ['PATH']}:/usr/local/cuda/bin")
+        if nvcc is None:
+            self.named.append(f"{block}: needs nvcc")
+            return
+        self.command(block, ["fcsa", "emit", "--device", "NVIDIA H100 80GB HBM3", "--out", "include"])
+        body = re.sub(r"^#include.*$", "", block.text, flags=re.MULTILINE)
+        (self.clone / "part.cu").write_text(CUDA_PARTS + body + "}\n")
+        self.command(block, [nvcc, "-std=c++20", "-arch=sm_80", "-I", "include", "-c", "part.cu", "-o", "part.o"])
+
     def python(self, block):
         try:
             compile(block.text, str(block), "exec")
@@ -156,11 +175,12 @@ class Page:
 
     def run(self):
         for block in blocks_of(self.path):
-            if block.mark == "gpu" and not (self.args.gpu and block.language == "sh"):
-                if block.language == "sh":
-                    self.command(block, ["bash", "-n", "-c", block.text])
-                    self.options(block)
-                self.named.append(f"{block}: needs a GPU")
+            if block.mark == "gpu" and block.language == "cpp":
+                self.cuda(block)
+            elif block.mark == "gpu" and not self.args.gpu:
+                self.command(block, ["bash", "-n", "-c", block.text])
+                self.options(block)
+                self.named.append(f"{block}: needs a GPU, only its options were checked")
             elif block.mark == "needs" and not os.path.exists(block.value):
                 self.named.append(f"{block}: needs {block.value}")
             elif block.mark == "file":
