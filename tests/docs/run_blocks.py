@@ -7,9 +7,10 @@ Each page has a folder of its own that looks like a fresh clone: its `cmake` tak
 it, and its `fcsa` tunes with budgets of seconds. A comment above a block says what is special about it:
   <!-- test: gpu -->            needs a GPU: without --gpu only the options of its fcsa commands are checked; C++ is compiled
   <!-- test: file=NAME -->      is written to NAME, for a later block to compile
-  <!-- test: part -->           is a part of a program: compiled, not run
+  <!-- test: part -->           is a part of a program: C is compiled, not run; Python has q, k, v and mask already
   <!-- test: needs PATH -->     is run where PATH exists, else named
-Python blocks run with --python, which has torch and the package; without, their syntax is checked, and they are named.
+Python blocks run with --python, which has torch, and the package, unless FCSA_LIBRARY names a libfcsa.so for that of the
+source tree; without --python their syntax is checked, and they are named.
 """
 import argparse
 import json
@@ -36,6 +37,11 @@ extern void *q, *k, *v, *o, *workspace, *dout, *dq, *dk, *dv, *stream;
 extern float* lse;
 void check(fcsa_status status);
 void part(void) {
+"""
+
+PYTHON_PARTS = """import torch
+q, k, v = (torch.randn(2, 4, 64, 32, requires_grad=True) for _ in range(3))
+mask = torch.ones(2, 64, dtype=torch.bool)
 """
 
 CUDA_PARTS = """#include <cstdio>
@@ -109,6 +115,8 @@ def make_clone(folder, cache, args):
         write_program(tools / name, COMPILER, real=shutil.which(name), flags=args.flags)
     environment = {**os.environ, "HOME": str(folder), "PATH": f"{tools}:{os.environ['PATH']}"}
     environment["XDG_CACHE_HOME"] = str(cache)
+    if os.environ.get("FCSA_LIBRARY"):  # the package as it is in the source tree
+        environment["PYTHONPATH"] = str(ROOT / "python")
     for name in ("XDG_DATA_HOME", "FCSA_DB", "FCSA_TUNED_DATA"):
         environment.pop(name, None)
     return clone, environment
@@ -169,7 +177,8 @@ class Page:
         except SyntaxError as error:
             self.fail(block, str(error))
         if self.args.python:
-            self.command(block, [self.args.python, "-"], stdin=block.text)
+            prelude = PYTHON_PARTS if block.mark == "part" else ""
+            self.command(block, [self.args.python, "-"], stdin=prelude + block.text)
         else:
             self.named.append(f"{block}: syntax only, without --python")
 
@@ -185,10 +194,10 @@ class Page:
                 self.named.append(f"{block}: needs {block.value}")
             elif block.mark == "file":
                 (self.clone / block.value).write_text(block.text)
-            elif block.mark == "part":
-                self.part(block)
             elif block.language == "python":
                 self.python(block)
+            elif block.mark == "part":
+                self.part(block)
             elif block.language == "sh":
                 self.options(block)
                 self.shell(block)
