@@ -190,8 +190,9 @@ FCSA_API const char* fcsa_status_name(fcsa_status status);
 
 /* Touches no device. `options` may be null. */
 FCSA_API fcsa_status fcsa_open(const fcsa_options* options, fcsa_library** library);
-/* How many threads CPU kernels use from their next call on, the calling one included: at most 1024. 0: what the
-   library starts with, $FCSA_NUM_THREADS or as many as there are usable cores. Results don't depend on it. */
+/* How many threads CPU kernels use from their next call on, the calling one included: at most 1024. 0: what
+   the library starts with, $FCSA_NUM_THREADS or as many as there are usable cores. Results don't depend on
+   it. */
 FCSA_API fcsa_status fcsa_set_num_threads(fcsa_library* library, int32_t threads);
 /* Plans stay valid. Null is allowed. */
 FCSA_API void fcsa_close(fcsa_library* library);

@@ -22,6 +22,7 @@ _transforms = torch._C._are_functorch_transforms_active
 _any_autocast = torch._C._is_any_autocast_enabled
 _is_deterministic = torch.are_deterministic_algorithms_enabled
 _is_dynamo_compiling = torch.compiler.is_dynamo_compiling
+_is_legacy_batch = torch._C._functorch.is_legacy_batchedtensor
 _run_forward = execute.run_forward
 
 _PLAIN = frozenset((Tensor, Parameter))
@@ -29,6 +30,7 @@ _NOT_DIRECT = object()
 _direct = native.BoundedCache()
 
 
+@torch.compiler.assume_constant_result
 def _allow_tf32():
     """torch.backends.cuda.matmul's setting, by whichever of its two interfaces this version has."""
     getter = getattr(torch._C, "_get_fp32_precision_getter", None)
@@ -53,12 +55,16 @@ class Direct(Function):
         q, k, v, o, lse, mask, bias, head_scale = ctx.saved_tensors
         call = ctx.call[0]
         needs = ctx.needs_input_grad
-        if _is_grad_enabled() or type(dout) is not Tensor or _transforms() or _dispatch_modes():
+        if _is_grad_enabled() or type(dout) is not Tensor or _transforms() or _dispatch_modes() or _is_legacy_batch(dout):
             return _careful_backward(ctx.call, dout, q, k, v, o, lse, mask, bias, head_scale, needs)
         if (dout.stride() not in call.good_douts and not call.accepts(dout)) or dout.data_ptr() & 15:
             dout = execute.dense(dout)
         dq, dk, dv, dbias, dscale = execute.run_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale, needs[4], needs[5])
         return dq, dk, dv, None, dbias, dscale, None
+
+
+# Past Function.apply's own looking for functorch, which _attend has done.
+_apply_direct = super(Function, Direct).apply
 
 
 def _careful_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale, needs):
@@ -71,12 +77,8 @@ def _careful_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale, needs
     if geometry.single:
         k, v = k.unsqueeze(1), v.unsqueeze(1)
     view = arguments.four_axes(bias, geometry, batch_dim) if bias is not None else None
-    run = functions.AttentionBackward.apply
-    if not _transforms() and not _is_grad_enabled():
-        def run(*arguments_of_it):
-            *tensors, options, wants_bias, wants_scale = arguments_of_it
-            return operators.attention_backward(*tensors, *options, wants_bias, wants_scale)
-    dq, dk, dv, dbias, dscale = run(dout, q, k, v, o, lse, mask, view, head_scale, options, needs[4], needs[5])
+    dq, dk, dv, dbias, dscale = functions.gradients_for(dout)(dout, q, k, v, o, lse, mask, view, head_scale, options, needs[4],
+                                                              needs[5])
     dq, dk, dv = (g.reshape(shape) for g, shape in zip((dq, dk, dv), shapes))
     return dq, dk, dv, None, dbias.reshape(bias.shape) if needs[4] else None, dscale if needs[5] else None, None
 
@@ -101,7 +103,8 @@ def _direct_call(q, k, v, mask, attn_bias, scale, groups, causal, l2norm_qk, bat
     if attn_bias is not None:
         view = arguments.four_axes(attn_bias, geometry, batch_dim)
         if (view.dtype not in (q.dtype, torch.float32) or view.shape[2:] != (geometry.rows, geometry.columns)
-                or attn_bias.device != q.device or (geometry.columns != 1 and view.stride(3) != 1)):
+                or attn_bias.device != q.device or (geometry.columns != 1 and view.stride(3) != 1)
+                or execute.readable_bias(view) is not view):
             return _NOT_DIRECT
     head_scale = None
     if isinstance(scale, Tensor):
@@ -136,19 +139,21 @@ def _attend(q, k, v, mask=None, attn_bias=None, scale=8, groups=1, causal=False,
                (type(scale), scale.shape, scale.stride(), scale.dtype, scale.device) if isinstance(scale, Tensor) else scale,
                groups, causal, l2norm_qk, logit_bound, deterministic, tf32, grad, return_lse)
         call = _direct.get(key)
+        aligned = not (q.data_ptr() | k.data_ptr() | v.data_ptr()) & 15
     except (RuntimeError, TypeError, AttributeError):
-        # Sparse and nested tensors have no strides, and what is no tensor at all has no dtype: the long way says so.
+        # Sparse and nested tensors have no strides, what functorch has left behind no pointer, and what is no tensor at all
+        # no dtype: the long way serves it or says what is wrong.
         call, key = _NOT_DIRECT, None
     if call is None:
         call = _direct_call(q, k, v, mask, attn_bias, scale, groups, causal, l2norm_qk, attn_bias_batch_dim, logit_bound,
                             deterministic, tf32, grad, return_lse)
         _direct.add(key, call)
-    if call is _NOT_DIRECT or (q.data_ptr() | k.data_ptr() | v.data_ptr()) & 15:
+    if call is _NOT_DIRECT or not aligned:
         return _by_form(q, k, v, mask, attn_bias, scale, groups, causal, l2norm_qk, attn_bias_batch_dim, logit_bound,
                         deterministic, return_lse)
     head_scale = scale if isinstance(scale, Tensor) else None
     if grad:
-        return Direct.apply(q, k, v, mask, attn_bias, head_scale, call)
+        return _apply_direct(q, k, v, mask, attn_bias, head_scale, call)
     o, lse = _run_forward(call[0], q, k, v, mask, attn_bias, head_scale)
     return (o, lse) if return_lse else o
 

@@ -54,6 +54,24 @@ def stated(t):
     return native.Strides(*(0 if n == 1 else stride for n, stride in axes_of(t)))
 
 
+def stated_of_bias(bias):
+    """All zero would mean dense: a bias that is the same for all rows says so by a stride that nothing looks at."""
+    strides = stated(bias)
+    if bias.shape[2] != 1 and not (strides.batch or strides.head or strides.row):
+        if bias.shape[0] == 1:
+            strides.batch = 1
+        else:
+            strides.head = 1
+    return strides
+
+
+def readable_bias(bias):
+    """Kernels add the same row to all, but not the same matrix to several batches and heads by strides of 0."""
+    if bias is not None and bias.shape[0] != 1 and bias.shape[1] != 1 and not any(bias.stride()[:3]):
+        return bias.contiguous()
+    return bias
+
+
 def dense(t):
     """A copy whose strides kernels can read. What empty_like gives has the same strides for it as for t."""
     if t.stride(-1) != 1:
@@ -117,7 +135,7 @@ class Call:
             fields.update(key_mask=1, key_mask_batch=1 if one else 0, key_mask_stride=0 if one else mask.stride(0))
         if bias is not None:
             fields.update(bias=native.BIAS_DTYPE if bias.dtype == q.dtype else native.BIAS_F32,
-                          bias_batch=bias.shape[0], bias_heads=bias.shape[1], bias_strides=stated(bias))
+                          bias_batch=bias.shape[0], bias_heads=bias.shape[1], bias_strides=stated_of_bias(bias))
         self.lse_shape = (*q.shape[:-1],) if with_lse else None
         self.plan = make_plan(self.device, fields)
         self.spare, self.keeps = [], self.plan.workspace_bytes <= _SPARE_BYTES and self.cuda is None
@@ -267,7 +285,7 @@ def forward(q, k, v, mask, bias, head_scale, options, with_lse):
     if q.numel() == 0 or k.numel() == 0:
         lse = torch.full(q.shape[:-1], float("-inf"), dtype=torch.float32, device=q.device)
         return like(q).zero_(), lse if with_lse else None
-    q, k, v, mask = readable(q), readable(k), readable(v), _readable_mask(mask)
+    q, k, v, mask, bias = readable(q), readable(k), readable(v), _readable_mask(mask), readable_bias(bias)
     call = call_for(q, k, v, mask, bias, head_scale, options, with_lse)
     if call.plan.status:
         return unserved_forward(call.plan, q, k, v, mask, bias, head_scale, options)
@@ -279,7 +297,8 @@ def backward(dout, q, k, v, o, lse, mask, bias, head_scale, options, wants_bias,
     if q.numel() == 0 or k.numel() == 0:
         return (*(like(t).zero_() for t in (q, k, v)), torch.zeros(bias.shape, dtype=bias.dtype, device=q.device) if wants_bias
                 else None, torch.zeros_like(head_scale) if wants_scale else None)
-    dout, q, k, v, mask = readable(dout), readable(q), readable(k), readable(v), _readable_mask(mask)
+    dout, q, k, v = readable(dout), readable(q), readable(k), readable(v)
+    mask, bias = _readable_mask(mask), readable_bias(bias)
     call = call_for(q, k, v, mask, bias, head_scale, options, True)
     expected = like(q)
     if o.stride() != expected.stride() or o.data_ptr() % 16:

@@ -51,11 +51,18 @@ def one_by_one(function, size, dims, arguments):
     return stacked, tuple(None if t is None else 0 for t in stacked)
 
 
-def each_of_a_legacy_batch(dout, q, k, v, o, lse, mask, bias, head_scale, options, wants_bias, wants_scale):
-    """AttentionBackward of what torch.autograd.grad(is_grads_batched=True) batches, which Functions don't see: by operators,
-    of which it makes a loop."""
-    from . import operators
-    return operators.attention_backward(dout, q, k, v, o, lse, mask, bias, head_scale, *options, wants_bias, wants_scale)
+def gradients_for(dout):
+    """What computes gradients in the backward pass of a Function: AttentionBackward, or the operator where a dispatch mode
+    has to see it, and of what torch.autograd.grad(is_grads_batched=True) batches, which Functions don't."""
+    legacy_batch = torch._C._functorch.is_legacy_batchedtensor(dout)
+    if not legacy_batch and (torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
+                             or not torch._C._len_torch_dispatch_stack()):
+        return AttentionBackward.apply
+
+    def by_operator(*arguments):
+        *tensors, options, wants_bias, wants_scale = arguments
+        return torch.ops.fcsa.attention_backward(*tensors, *options, wants_bias, wants_scale)
+    return by_operator
 
 
 def _batch(t, dim):
@@ -106,7 +113,7 @@ class Attention(Function):
     def backward(ctx, dout, _):
         q, k, v, mask, bias, head_scale, o, lse = ctx.saved_tensors
         wants_bias, wants_scale = ctx.needs_input_grad[4], ctx.needs_input_grad[5]
-        run = each_of_a_legacy_batch if torch._C._functorch.is_legacy_batchedtensor(dout) else AttentionBackward.apply
+        run = gradients_for(dout)
         dq, dk, dv, dbias, dscale = run(dout, q, k, v, o, lse, mask, bias, head_scale, ctx.options, wants_bias, wants_scale)
         return dq, dk, dv, None, dbias if wants_bias else None, dscale if wants_scale else None, None
 

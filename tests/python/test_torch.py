@@ -185,6 +185,7 @@ def test_fresh_threads_and_several_at_a_time(device):
 def test_the_cpu_pool_follows_torch(monkeypatch):
     asked, before = [], torch.get_num_threads()
     monkeypatch.setattr(execute, "_follow_threads", True)
+    monkeypatch.setattr(execute, "_threads", None)
     monkeypatch.setattr(execute, "set_threads", lambda n, real=execute.set_threads: asked.append(n) or real(n))
     q, k, v = qkv("cpu", requires_grad=True)
     try:
