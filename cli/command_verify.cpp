@@ -94,7 +94,7 @@ std::vector<Work> from_pairs(const VerifyOptions& options, const kernels::Target
       }
       const auto serves = [&](const kernels::Problem& p) {
         std::string reason = family->unsupported(p, target);
-        if (reason.empty() && wanted) reason = kernels::invalid_reason(*family, p, *wanted, target);
+        if (reason.empty() && wanted) reason = kernels::misfit(*family, p, *wanted, target);
         if (!reason.empty()) reasons.insert(reason);
         return reason.empty();
       };

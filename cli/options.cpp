@@ -280,7 +280,7 @@ std::vector<kernels::Problem> ProblemOptions::problems(kernels::DeviceKind kind)
   Problem first;
   first.scale = scale;
   first.l2norm_qk = !raw;
-  first.logit_bound = logit_bound;
+  if (logit_bound) first.logit_bound = *logit_bound;
   std::vector<Problem> list{first};
   multiply_field(list, ops(), &Problem::op);
   multiply_field(list, parse_each("--dtype", dtype, kernels::dtype_from_text), &Problem::dtype);

@@ -66,6 +66,15 @@ std::string to_text(const Family& family, Op op, const Configuration& configurat
   return to_text(configuration, family.parameters(op));
 }
 
+std::string misfit(const Family& family, const Problem& problem, const Configuration& configuration,
+                   const Target& target) {
+  if (auto reason = family.unsupported(problem, target); !reason.empty()) return reason;
+  for (const auto& constraint : family.constraints(problem.op))
+    if (constraint.kind == RuleKind::must && !constraint.holds(problem, configuration, target))
+      return constraint.reason;
+  return {};
+}
+
 std::string invalid_reason(const std::vector<Constraint>& constraints, const Problem& problem,
                            const Configuration& configuration, const Target& target) {
   for (const auto& constraint : constraints)

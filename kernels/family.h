@@ -15,12 +15,18 @@
 
 namespace fcsa::kernels {
 
+// must: else it can't be compiled or launched, or computes something wrong. Whoever launches asks that.
+// worth: else it isn't worth trying, whatever the lengths. worth_here: nor for this shape, of which the rule
+// reads lengths, heads or batch. Whoever searches asks all three; the first two say the same of all problems
+// of a class.
+enum class RuleKind { must, worth, worth_here };
+
 struct Constraint {
-  std::string
-      reason;  // what is violated when it doesn't hold, for the record: "shared memory above the limit"
+  std::string reason;  // what is violated where it doesn't hold: "more shared memory than a block may have"
   std::function<bool(const Problem&, const Configuration&, const Target&)> holds;
   // Parameters that it looks at: the product of the others is not walked through where it fails. Empty: all.
   std::vector<std::string> reads = {};
+  RuleKind kind = RuleKind::must;
 };
 
 // Where the code of a family is. Kernels are `template <Traits T, Config C>`:
@@ -70,7 +76,11 @@ class Family {
 
 std::string kernel_name(const Family& family, Op op);  // "simt.forward"
 std::string to_text(const Family& family, Op op, const Configuration& configuration);
-// Reason of the first constraint that fails; empty when the configuration may be compiled.
+// Why the configuration can't run: the problem isn't served on the target, or the first rule of kind must
+// that fails. Empty when it may be launched.
+std::string misfit(const Family& family, const Problem& problem, const Configuration& configuration,
+                   const Target& target);
+// Reason of the first rule of any kind that fails; empty when a search may try the configuration.
 std::string invalid_reason(const std::vector<Constraint>& constraints, const Problem& problem,
                            const Configuration& configuration, const Target& target);
 std::string invalid_reason(const Family& family, const Problem& problem, const Configuration& configuration,

@@ -3,20 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
-#include <vector>
+#include <type_traits>
 
 #include "kernels/common/sizes.h"
 
 namespace fcsa::kernels {
 namespace {
-
-// Limits of the fixed bound, from the range of P: KERNELS notes, and Args::bound.
-constexpr float kLargestBound = 43.0f;
-constexpr float kLargestBoundF16 = 10.0f;
 
 [[noreturn]] void refuse(const std::string& message) {
   throw std::invalid_argument(message);
@@ -52,91 +50,117 @@ T number(std::string_view text, std::string_view token) {
   return value;
 }
 
-std::string_view after(std::string_view token, std::string_view prefix) {
+// The digits that stand after `prefix`, none where the token is something else.
+std::optional<std::string_view> after(std::string_view token, std::string_view prefix) {
+  if (!token.starts_with(prefix)) return std::nullopt;
   return token.substr(prefix.size());
 }
 
-// "d64", "nq1024", ...: sets the field whose prefix fits and is followed by a digit. False when none does.
-bool read_size(Problem& problem, std::string_view token) {
-  const std::pair<std::string_view, int Problem::*> fields[] = {
-      {"d", &Problem::head_dim},  {"b", &Problem::batch}, {"h", &Problem::heads},
-      {"kv", &Problem::kv_heads}, {"nq", &Problem::nq},   {"nk", &Problem::nk}};
-  for (const auto& [prefix, field] : fields) {
-    if (!token.starts_with(prefix) || token.size() == prefix.size()) continue;
-    if (token[prefix.size()] < '0' || token[prefix.size()] > '9') continue;
-    problem.*field = number<int>(after(token, prefix), token);
+// Sets the field where the token is about it; false where it isn't. Operation and dtype have a place of their
+// own.
+struct TokenReader {
+  std::string_view token;
+  bool understood = false;
+
+  // `unset`: what it is where the text doesn't name it.
+  template <typename T>
+  void operator()(const Field<T>& field, T& value, const T& unset) {
+    if (!understood) understood = read(field, value, unset);
+  }
+
+ private:
+  template <typename T>
+  std::optional<std::string_view> given(const Field<T>& field) const {
+    return after(token, std::string(field.word) + "=");
+  }
+
+  bool read(const Field<Op>&, Op&, Op) const { return false; }
+  bool read(const Field<DType>&, DType&, DType) const { return false; }
+
+  bool read(const Field<Layout>&, Layout& value, Layout) const {
+    for (const Layout layout : {Layout::bhnd, Layout::bnhd})
+      if (token == to_text(layout)) return value = layout, true;
+    return false;
+  }
+
+  bool read(const Field<Bias>& field, Bias& value, Bias) const {
+    if (token == field.word) return value = Bias::same, true;
+    const auto text = given(field);
+    if (text) value = bias_from_text(*text);
+    return text.has_value();
+  }
+
+  bool read(const Field<bool>& field, bool& value, bool unset) const {
+    if (token != field.word) return false;
+    value = !unset;
     return true;
   }
-  return false;
-}
 
-void read_option(Problem& problem, std::string_view token) {
-  if (token == "causal") {
-    problem.causal = true;
-  } else if (token == "mask") {
-    problem.key_mask = true;
-  } else if (token == "raw") {
-    problem.l2norm_qk = false;
-  } else if (token == "head_scale") {
-    problem.head_scale = true;
-  } else if (token == "bias") {
-    problem.bias = Bias::same;
-  } else if (token == "bias=f32") {
-    problem.bias = Bias::f32;
-  } else if (token == "dbias") {
-    problem.bias_gradient = true;
-  } else if (token == "dscale") {
-    problem.scale_gradient = true;
-  } else if (token == "deterministic") {
-    problem.deterministic = true;
-  } else if (token == "tf32") {
-    problem.allow_tf32 = true;
-  } else if (token.starts_with("bias_batch=")) {
-    problem.bias_batch = number<int>(after(token, "bias_batch="), token);
-  } else if (token.starts_with("bias_heads=")) {
-    problem.bias_heads = number<int>(after(token, "bias_heads="), token);
-  } else if (token.starts_with("scale=")) {
-    problem.scale = number<float>(after(token, "scale="), token);
-  } else if (token.starts_with("groups=")) {
-    problem.groups = number<int>(after(token, "groups="), token);
-  } else if (token.starts_with("bound=")) {
-    problem.logit_bound = number<float>(after(token, "bound="), token);
-  } else if (token == "bhnd" || token == "bnhd") {
-    problem.layout = layout_from_text(token);
-  } else {
-    refuse(fmt::format("'{}' is not part of a problem", token));
+  bool read(const Field<int>& field, int& value, int) const {
+    const auto digits = field.form == Form::joined ? after(token, field.word) : given(field);
+    if (!digits || (field.form == Form::joined && (digits->empty() || !std::isdigit(digits->front()))))
+      return false;
+    value = number<int>(*digits, token);
+    return true;
   }
+
+  template <typename Real>  // float, OptionalFloat
+  bool read(const Field<Real>& field, Real& value, const Real&) const {
+    const auto digits = given(field);
+    if (digits) value = number<float>(*digits, token);
+    return digits.has_value();
+  }
+};
+
+std::string value_text(Op value) {
+  return std::string(to_text(value));
+}
+std::string value_text(DType value) {
+  return std::string(to_text(value));
+}
+std::string value_text(Layout value) {
+  return std::string(to_text(value));
+}
+std::string value_text(int value) {
+  return fmt::format("{}", value);
+}
+std::string value_text(float value) {
+  return fmt::format("{}", value);
+}
+std::string value_text(OptionalFloat value) {
+  return fmt::format("{}", *value);
 }
 
-std::string options_text(const Problem& p) {
+// "=value", or nothing where the word alone says it.
+template <typename T>
+std::string assigned_text(const T& value) {
+  if constexpr (std::is_same_v<T, bool>)
+    return {};
+  else if constexpr (std::is_same_v<T, Bias>)
+    return value == Bias::same ? "" : fmt::format("={}", to_text(value));
+  else
+    return "=" + value_text(value);
+}
+
+template <typename T>
+std::string field_text(const Field<T>& field, const T& value) {
+  if constexpr (!std::is_same_v<T, bool> && !std::is_same_v<T, Bias>)
+    if (field.form == Form::bare || field.form == Form::joined) return field.word + value_text(value);
+  return field.word + assigned_text(value);
+}
+
+// The fields for which `wanted(field)`.
+template <typename Wanted>
+std::string text_of(const Problem& problem, const Wanted& wanted) {
   std::string text;
-  if (p.causal) text += " causal";
-  if (p.key_mask) text += " mask";
-  if (!p.l2norm_qk) text += " raw";
-  if (p.groups != 1) text += fmt::format(" groups={}", p.groups);
-  if (p.bias != Bias::none) text += p.bias == Bias::f32 ? " bias=f32" : " bias";
-  if (p.head_scale) text += " head_scale";
-  if (p.bias_gradient) text += " dbias";
-  if (p.scale_gradient) text += " dscale";
-  if (p.deterministic) text += " deterministic";
-  if (p.allow_tf32) text += " tf32";
-  if (p.logit_bound) text += fmt::format(" bound={}", *p.logit_bound);
-  return text + fmt::format(" scale={}", p.scale);
-}
-
-Strides dense_strides(Layout layout, int heads, int rows, int channels) {
-  const long long h = heads, n = rows, d = channels;
-  if (layout == Layout::bhnd) return {h * n * d, n * d, d};
-  return {n * h * d, d, h * d};
-}
-
-// Visible (query, key) pairs of one head.
-double visible_pairs(const Problem& p) {
-  const double nq = p.nq, nk = p.nk;
-  if (!p.causal) return nq * nk;
-  // Query i sees keys up to i + nk - nq: an arithmetic series over the rows that see any.
-  const double first = std::max(0.0, nk - nq + 1), rows = std::min(nq, nk);
-  return rows * ((nk < nq ? 1.0 : first) + nk) / 2;
+  const Problem defaults;
+  visit_problem(
+      [&](const auto& field, const auto& value, const auto& unset) {
+        if (!wanted(field) || (field.form == Form::named && value == unset)) return;
+        text += (text.empty() ? "" : " ") + field_text(field, value);
+      },
+      problem, defaults);
+  return text;
 }
 
 }  // namespace
@@ -172,13 +196,8 @@ void validate(const Problem& p, int least) {
     refuse(fmt::format("logit_bound is {}: it must be finite and not negative", *p.logit_bound));
 }
 
-std::string to_text(const Problem& p) {
-  std::string bias_sizes;
-  if (p.bias_batch != 0) bias_sizes += fmt::format(" bias_batch={}", p.bias_batch);
-  if (p.bias_heads != 0) bias_sizes += fmt::format(" bias_heads={}", p.bias_heads);
-  return fmt::format("{} {} d{} b{} h{} kv{} nq{} nk{} {}{}{}", to_text(p.op), to_text(p.dtype), p.head_dim,
-                     p.batch, p.heads, p.kv_heads, p.nq, p.nk, to_text(p.layout), bias_sizes,
-                     options_text(p));
+std::string to_text(const Problem& problem) {
+  return text_of(problem, [](const auto&) { return true; });
 }
 
 Problem problem_from_text(std::string_view text) {
@@ -186,67 +205,25 @@ Problem problem_from_text(std::string_view text) {
   std::string op, dtype, token;
   if (!(words >> op >> dtype))
     refuse(fmt::format("'{}' is not a problem: it starts with operation and dtype", text));
+  const Problem defaults;
   Problem problem;
   problem.op = op_from_text(op);
   problem.dtype = dtype_from_text(dtype);
-  while (words >> token)
-    if (!read_size(problem, token)) read_option(problem, token);
+  while (words >> token) {
+    TokenReader reader{token};
+    visit_problem(reader, problem, defaults);
+    if (!reader.understood) refuse(fmt::format("'{}' is not part of a problem", token));
+  }
   validate(problem);
   return problem;
 }
 
-std::string class_text(const Problem& p) {
-  return fmt::format("{} {} d{}{}", to_text(p.op), to_text(p.dtype), p.head_dim, options_text(p));
-}
-
-Softmax softmax_variant(const Problem& p) {
-  const float limit = p.dtype == DType::f16 ? kLargestBoundF16 : kLargestBound;
-  const bool known = p.logit_bound || (p.l2norm_qk && !p.head_scale && p.bias == Bias::none);
-  return known && logit_bound(p) <= limit ? Softmax::fixed_bound : Softmax::running_maximum;
-}
-
-float logit_bound(const Problem& p) {
-  return p.logit_bound ? *p.logit_bound : std::fabs(p.scale) * static_cast<float>(p.groups);
-}
-
-Traits traits_of(const Problem& p) {
-  return {.dtype = p.dtype,
-          .head_dim = p.head_dim,
-          .causal = p.causal,
-          .key_mask = p.key_mask,
-          .bias = p.bias,
-          .head_scale = p.head_scale,
-          .l2norm_qk = p.l2norm_qk,
-          .groups = p.groups,
-          .tf32 = p.allow_tf32,
-          .softmax = softmax_variant(p)};
-}
-
-BackwardArgs shape_args(const Problem& p) {
-  BackwardArgs args;
-  args.q_strides = args.o_strides = dense_strides(p.layout, p.heads, p.nq, p.head_dim);
-  args.k_strides = args.v_strides = dense_strides(p.layout, p.kv_heads, p.nk, p.head_dim);
-  args.key_mask_stride = p.nk;
-  args.batch = p.batch;
-  args.heads = p.heads;
-  args.bias_batch = p.bias_batch != 0 ? p.bias_batch : p.batch;
-  args.bias_heads = p.bias_heads != 0 ? p.bias_heads : p.heads;
-  args.bias_strides = dense_strides(Layout::bhnd, args.bias_heads, p.nq, p.nk);
-  args.kv_heads = p.kv_heads;
-  args.nq = p.nq;
-  args.nk = p.nk;
-  args.scale = p.scale;
-  args.bound = logit_bound(p);
-  args.dout_strides = args.dq_strides = args.q_strides;
-  args.dk_strides = args.dv_strides = args.k_strides;
-  args.dbias_strides = args.bias_strides;
-  args.wants_dbias = p.bias_gradient;
-  args.wants_dscale = p.scale_gradient;
-  return args;
+std::string class_text(const Problem& problem) {
+  return text_of(problem, [](const auto& field) { return field.scope == Scope::kind; });
 }
 
 double flops(const Problem& p) {
-  const double forward = 4.0 * p.batch * p.heads * p.head_dim * visible_pairs(p);
+  const double forward = 4.0 * p.batch * p.heads * p.head_dim * visibility_of(p).pairs();
   return p.op == Op::forward ? forward : 2.5 * forward;
 }
 
@@ -254,8 +231,8 @@ double bytes(const Problem& p) {
   const double element = element_bytes(p.dtype), rows_q = double(p.batch) * p.heads * p.nq,
                rows_k = double(p.batch) * p.kv_heads * p.nk;
   const double tensors = (2 * rows_q + 2 * rows_k) * p.head_dim * element;
-  const double bias_rows = double(p.bias_batch != 0 ? p.bias_batch : p.batch) *
-                           (p.bias_heads != 0 ? p.bias_heads : p.heads) * p.nq;
+  const BackwardArgs args = shape_args(p);
+  const double bias_rows = double(args.bias_batch) * args.bias_heads * p.nq;
   const double bias = p.bias == Bias::none ? 0.0 : bias_rows * p.nk * (p.bias == Bias::f32 ? 4.0 : element);
   const double forward = tensors + bias + rows_q * 4 + (p.key_mask ? double(p.batch) * p.nk : 0.0);
   if (p.op == Op::forward) return forward;

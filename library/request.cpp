@@ -105,32 +105,36 @@ void check_gradients(const fcsa_problem& p) {
     if (given->batch != 0 || given->head != 0 || given->row != 0) wrong(field);
 }
 
+// Fields of fcsa_problem in the terms of the kernels.
+struct Conversion {
+  void operator()(const kernels::Field<Op>&, Op& to, std::int32_t from) const {
+    to = from == FCSA_BACKWARD ? Op::backward : Op::forward;
+  }
+  void operator()(const kernels::Field<DType>&, DType& to, std::int32_t from) const { to = dtype_of(from); }
+  void operator()(const kernels::Field<Layout>&, Layout& to, std::int32_t from) const {
+    to = layout_of(from);
+  }
+  void operator()(const kernels::Field<Bias>&, Bias& to, std::int32_t from) const { to = bias_of(from); }
+  void operator()(const kernels::Field<bool>& field, bool& to, std::int32_t from) const {
+    to = flag(field.name, from);
+  }
+  void operator()(const kernels::Field<int>&, int& to, std::int32_t from) const { to = from; }
+  void operator()(const kernels::Field<float>&, float& to, float from) const { to = from; }
+  void operator()(const kernels::Field<kernels::OptionalFloat>&, kernels::OptionalFloat& to,
+                  float from) const {
+    if (from > 0) to = from;
+  }
+};
+
+// As the tuner writes it: without what says nothing.
 kernels::Problem problem_of(const fcsa_problem& p) {
   kernels::Problem problem;
-  problem.op = p.op == FCSA_BACKWARD ? Op::backward : Op::forward;
-  problem.dtype = dtype_of(p.dtype);
-  problem.head_dim = p.head_dim;
-  problem.batch = p.batch;
-  problem.heads = p.heads;
-  problem.kv_heads = p.kv_heads != 0 ? p.kv_heads : p.heads;
-  problem.nq = p.nq;
-  problem.nk = p.nk;
-  problem.causal = flag("causal", p.causal);
-  problem.key_mask = flag("key_mask", p.key_mask);
-  problem.layout = layout_of(p.layout);
-  problem.l2norm_qk = flag("l2norm_qk", p.l2norm_qk);
-  problem.groups = p.groups;
-  problem.bias = bias_of(p.bias);
-  // As the tuner writes it where the bias is not broadcast.
-  problem.bias_batch = p.bias_batch == p.batch && problem.bias != Bias::none ? 0 : p.bias_batch;
-  problem.bias_heads = p.bias_heads == p.heads && problem.bias != Bias::none ? 0 : p.bias_heads;
-  problem.head_scale = flag("head_scale", p.head_scale);
-  problem.allow_tf32 = flag("allow_tf32", p.allow_tf32) && problem.dtype == DType::f32;
-  if (!problem.head_scale) problem.scale = p.scale;
-  if (p.logit_bound > 0) problem.logit_bound = p.logit_bound;
-  problem.bias_gradient = p.bias_gradient == 1;
-  problem.scale_gradient = p.scale_gradient == 1;
-  problem.deterministic = p.deterministic == 1;
+  kernels::visit_problem(Conversion{}, problem, p);
+  if (p.kv_heads == 0) problem.kv_heads = p.heads;
+  if (problem.bias != Bias::none && p.bias_batch == p.batch) problem.bias_batch = 0;
+  if (problem.bias != Bias::none && p.bias_heads == p.heads) problem.bias_heads = 0;
+  if (problem.dtype != DType::f32) problem.allow_tf32 = false;
+  if (problem.head_scale) problem.scale = kernels::Problem{}.scale;
   return problem;
 }
 

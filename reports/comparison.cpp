@@ -221,7 +221,7 @@ DeviceResults make_results(Trials trials) {
   std::map<std::string, Trials> by_problem;
   for (const StoredTrial* trial : trials) {
     // Shapes that were measured for the dispatch table only have no baseline to compare with.
-    if (trial->trial.phase != Phase::probe)
+    if (trial->trial.phase != Phase::probe && trial->trial.phase != Phase::refresh)
       by_problem[kernels::to_text(trial->trial.problem)].push_back(trial);
   }
   for (const auto& [text, of_problem] : by_problem) {

@@ -70,7 +70,7 @@ class ForwardJudge final : public Judge {
  private:
   bool sees_a_key(const RowIndex& row) const {
     const int first = first_visible_[static_cast<std::size_t>(row.batch)];
-    return !problem_.causal || first <= static_cast<long long>(row.row) + problem_.nk - problem_.nq;
+    return first < kernels::visibility_of(problem_).keys_of(row.row).end;
   }
 
   std::string bad_lse(const std::vector<float>& lse) const {

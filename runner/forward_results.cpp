@@ -57,9 +57,8 @@ class ForwardPass {
   // How many keys a row sees.
   std::size_t seen(int batch, int row) const {
     const auto& keys = visible_[static_cast<std::size_t>(batch)];
-    if (!problem_.causal) return keys.size();
-    const long long last = static_cast<long long>(row) + problem_.nk - problem_.nq;
-    return static_cast<std::size_t>(std::upper_bound(keys.begin(), keys.end(), last) - keys.begin());
+    const long long end = kernels::visibility_of(problem_).keys_of(row).end;
+    return static_cast<std::size_t>(std::lower_bound(keys.begin(), keys.end(), end) - keys.begin());
   }
 
   void solve(const Block& block) {

@@ -31,8 +31,7 @@ std::string reason_not_to_compile(const tuner::Candidate& candidate, const kerne
   if (family.device_kind() != target.kind)
     return fmt::format("{} runs on {}, not on {}", family.name(), kernels::to_text(family.device_kind()),
                        kernels::to_text(target.kind));
-  if (auto reason = family.unsupported(candidate.problem, target); !reason.empty()) return reason;
-  return kernels::invalid_reason(family, candidate.problem, candidate.configuration, target);
+  return kernels::misfit(family, candidate.problem, candidate.configuration, target);
 }
 
 tuner::Evaluation pruned(std::string reason) {

@@ -10,7 +10,7 @@
 
 #include <cmath>
 
-#include "kernels/common/interface.h"
+#include "kernels/common/visibility.h"
 
 namespace fcsa::kernels {
 
@@ -58,31 +58,22 @@ struct Rule {
 };
 
 struct Prediction {
-  int model = 0;    // the fastest
+  int model = -1;   // the fastest; -1: none fits
   int nearest = 0;  // shape
   double ms = 0;
 };
-
-// Causal: keys that the tiles of a head read, on average. A tile reads up to the last key that its last query
-// sees: those of tile i are tile_queries * (i + 1) + nk - nq, the last tile's nk.
-inline double mean_causal_keys(const Sizes& sizes, double tile_queries, double tiles) {
-  const double hidden = static_cast<double>(sizes.nk) - sizes.nq;
-  const double blind = hidden < 0 ? std::floor(-hidden / tile_queries) : 0.0;  // tiles that see no key
-  const double first = blind < tiles - 1 ? blind : tiles - 1, count = tiles - 1 - first;
-  const double sum = count * hidden + tile_queries * (first + 1 + tiles - 1) * count / 2;
-  return (sum + sizes.nk) / tiles;
-}
 
 inline Load load_of(const Tile& tile, const Sizes& sizes, int multiprocessors) {
   const int packed = tile.packs_heads ? sizes.heads / sizes.kv_heads : 1;
   const long long tiles = ceil_div(1LL * sizes.nq * packed, tile.rows);  // of a head
   const long long packs = 1LL * sizes.batch * (sizes.heads / packed);
   const double heads = static_cast<double>(packs);
+  const Visibility visibility = {sizes.nq, sizes.nk, sizes.causal};
   const double key_tiles = static_cast<double>(ceil_div(sizes.nk, tile.keys));
   const double mean_key_tiles =
       sizes.causal
-          ? std::fmin(key_tiles, 0.5 + mean_causal_keys(sizes, static_cast<double>(tile.rows) / packed,
-                                                        static_cast<double>(tiles)) /
+          ? std::fmin(key_tiles, 0.5 + visibility.mean_keys_of_tiles(static_cast<double>(tile.rows) / packed,
+                                                                     static_cast<double>(tiles)) /
                                            tile.keys)
           : key_tiles;
   const double splits = std::fmax(
@@ -161,24 +152,33 @@ inline double distance_measured(const Rule& rule, int model, const Position& pos
   return least;
 }
 
-// The configuration with the shortest predicted time, the first of several, of those that were measured on
-// the nearest shape or at most 1.4 times as far away: where others are known, a wrong prediction would cost;
-// far from all shapes no prediction is sure.
-inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocessors) {
+// The configuration with the shortest predicted time, the first of several, of those for which fits(model):
+// first of those that were measured on the nearest shape or at most 1.4 times as far away, since where others
+// are known, a wrong prediction would cost, and far from all shapes no prediction is sure; where none of
+// these fits, of all.
+template <typename Fits>
+inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocessors, const Fits& fits) {
   const Position position = position_of(sizes, multiprocessors);
   Prediction best;
   best.nearest = nearest_shape(rule, position);
   best.ms = HUGE_VAL;
   const double near = squared_distance(rule.shapes[best.nearest], position);
-  for (int i = 0; i < rule.model_count; ++i) {
-    if (distance_measured(rule, i, position) > 2 * near) continue;
-    const double modelled = modelled_ms(rule.models[i], sizes, multiprocessors);
-    const double ms = corrected_ms(rule, i, position, modelled);
-    if (ms >= best.ms) continue;
-    best.model = i;
-    best.ms = ms;
+  for (const bool far : {false, true}) {
+    for (int i = 0; i < rule.model_count; ++i) {
+      if (!fits(i) || (!far && distance_measured(rule, i, position) > 2 * near)) continue;
+      const double modelled = modelled_ms(rule.models[i], sizes, multiprocessors);
+      const double ms = corrected_ms(rule, i, position, modelled);
+      if (ms >= best.ms) continue;
+      best.model = i;
+      best.ms = ms;
+    }
+    if (best.model >= 0) return best;
   }
   return best;
+}
+
+inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocessors) {
+  return predict(rule, sizes, multiprocessors, [](int) { return true; });
 }
 
 }  // namespace fcsa::kernels

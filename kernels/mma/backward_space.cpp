@@ -77,10 +77,14 @@ std::vector<Constraint> backward_constraints() {
   using D = const Target&;
   const auto of = [](V c) { return backward_config_of(c); };
   return {
-      // Five products instead of seven: on an H100 227 instead of 172 TFLOP/s at 128 channels.
-      {"dQ by atomics, whose order differs every time, unless the problem is to be deterministic",
-       [of](P p, V c, D) { return p.deterministic == (of(c).dq == kSecondPass); },
+      {"dQ by atomics adds in another order every time, and the problem is to be deterministic",
+       [of](P p, V c, D) { return !p.deterministic || of(c).dq == kSecondPass; },
        {"dq"}},
+      // Five products instead of seven: on an H100 227 instead of 172 TFLOP/s at 128 channels.
+      {"a second pass for dQ, and the problem is not to be deterministic",
+       [of](P p, V c, D) { return p.deterministic || of(c).dq == kAtomics; },
+       {"dq"},
+       RuleKind::worth},
       {"chunk longer than a warp's part of the tile",
        [of](P, V c, D) { return of(c).chunk * of(c).parts <= of(c).block_m; },
        {"parts", "block_m", "chunk"}},
@@ -91,7 +95,8 @@ std::vector<Constraint> backward_constraints() {
        [of](P p, V c, D) {
          return has_registers(of(c).keys_registers(traits_of(p)), of(c).keys().threads(), of(c).min_blocks);
        },
-       {"warps", "parts", "key_tiles", "chunk", "resident", "min_blocks"}},
+       {"warps", "parts", "key_tiles", "chunk", "resident", "min_blocks"},
+       RuleKind::worth},
       {"shared memory of the keys' blocks above what a multiprocessor has",
        [of](P p, V c, D d) {
          return fits(static_cast<std::size_t>(of(c).keys_smem_bytes(traits_of(p))), d, of(c).min_blocks);
@@ -111,16 +116,19 @@ std::vector<Constraint> backward_constraints() {
        {"parts", "stages", "score_buffers", "dq"}},
       {"half of a block's keys are past the end",
        [of](P p, V c, D) { return of(c).keys().rows() <= 64 || of(c).keys().rows() / 2 < p.nk; },
-       {"warps", "parts", "key_tiles"}},
+       {"warps", "parts", "key_tiles"},
+       RuleKind::worth_here},
       {"half of a tile's queries are past the end",
        [of](P p, V c, D) { return of(c).block_m <= 32 || of(c).block_m / 2 < p.nq; },
-       {"block_m"}},
+       {"block_m"},
+       RuleKind::worth_here},
       {"accumulators and operands of the queries above the registers of a thread",
        [of](P p, V c, D) {
          return of(c).dq != kSecondPass || has_registers(of(c).queries_registers(traits_of(p)),
                                                          of(c).queries().threads(), of(c).query_min_blocks);
        },
-       {"dq", "query_warps", "query_tiles", "query_block_n", "query_resident", "query_min_blocks"}},
+       {"dq", "query_warps", "query_tiles", "query_block_n", "query_resident", "query_min_blocks"},
+       RuleKind::worth},
       {"shared memory of the queries' blocks above what a multiprocessor has",
        [of](P p, V c, D d) {
          return of(c).dq != kSecondPass ||
@@ -136,14 +144,16 @@ std::vector<Constraint> backward_constraints() {
                  config.query_tiles == usual.query_tiles && config.query_resident == usual.query_resident &&
                  config.query_min_blocks == usual.query_min_blocks);
        },
-       {"dq", "query_tiles", "query_block_n", "query_stages", "query_resident", "query_min_blocks"}},
+       {"dq", "query_tiles", "query_block_n", "query_stages", "query_resident", "query_min_blocks"},
+       RuleKind::worth},
       // dS of the whole tile stays in registers until all that share the bias have been added.
       {"gradients of a tile of the bias above the registers of a thread",
        [of](P p, V c, D) {
          return !p.bias_gradient ||
                 has_registers(of(c).bias_registers(traits_of(p)), of(c).queries().threads(), 1);
        },
-       {"query_warps", "query_tiles", "query_block_n", "query_resident"}},
+       {"query_warps", "query_tiles", "query_block_n", "query_resident"},
+       RuleKind::worth},
       {"shared memory of the bias' blocks above what a multiprocessor has",
        [of](P p, V c, D d) {
          return !p.bias_gradient ||

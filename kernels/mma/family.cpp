@@ -92,13 +92,15 @@ class MmaFamily final : public Family {
            return config_of(c).cluster == 1 ||
                   ceil_div(shared_rows(p), 128) * p.batch * p.kv_heads < d.multiprocessors;
          },
-         {"cluster"}},
+         {"cluster"},
+         RuleKind::worth_here},
         {"half of a tile's rows are past the end",
          [](P p, V c, D) {
            const int rows = config_of(c).block_m();
            return rows == 16 || rows / 2 < shared_rows(p);
          },
-         {"warps_m", "row_tiles"}},
+         {"warps_m", "row_tiles"},
+         RuleKind::worth_here},
         {"more than 8 warps in a block",
          [](P, V c, D) { return config_of(c).warps() <= 8; },
          {"warps_m", "warps_n"}},
@@ -113,7 +115,8 @@ class MmaFamily final : public Family {
          {"warps_n", "block_n", "chunk", "overlap"}},
         {"accumulators and operands above the registers of a thread",
          [](P p, V c, D) { return config_of(c).register_estimate(traits_of(p)) <= 255; },
-         {"row_tiles", "chunk", "overlap", "q_in_registers"}},
+         {"row_tiles", "chunk", "overlap", "q_in_registers"},
+         RuleKind::worth},
         {"row length can't be swizzled",
          [](P p, V c, D) { return !config_of(c).swizzle || ForwardConfig::can_swizzle(traits_of(p)); },
          {"swizzle"}},
@@ -128,19 +131,22 @@ class MmaFamily final : public Family {
            return config_of(c).min_blocks * block <= d.smem_per_block_bytes + 1024;
          },
          {"cluster", "warps_m", "warps_n", "row_tiles", "block_n", "q_in_registers", "swizzle", "stages",
-          "min_blocks"}},
+          "min_blocks"},
+         RuleKind::worth},
         {"accumulators and operands above the registers that min_blocks leaves a thread",
          [](P p, V c, D) {
            const int registers = 65536 / (config_of(c).min_blocks * config_of(c).threads());
            return config_of(c).register_estimate(traits_of(p)) <= registers;
          },
-         {"warps_m", "warps_n", "row_tiles", "chunk", "overlap", "q_in_registers", "min_blocks"}},
+         {"warps_m", "warps_n", "row_tiles", "chunk", "overlap", "q_in_registers", "min_blocks"},
+         RuleKind::worth},
         {"more chunks written out than a warp has in a tile",
          [](P, V c, D) { return config_of(c).unroll * config_of(c).chunk <= config_of(c).warp_keys(); },
          {"warps_n", "block_n", "chunk", "unroll"}},
         {"nothing to normalise",
          [](P p, V c, D) { return normalises(p) || config_of(c).key_norms == 0; },
-         {"key_norms"}},
+         {"key_norms"},
+         RuleKind::worth},
         {"norms in the block need 16-bit rows, 16 for each warp",
          [](P p, V c, D) {
            const ForwardConfig config = config_of(c);
@@ -155,16 +161,19 @@ class MmaFamily final : public Family {
          {"polynomial", "tensor_sums"}},
         {"tiles fill the device without splitting the keys",
          [](P p, V c, D) { return config_of(c).split_until == 0 || config_of(c).splits(shape_args(p)) > 1; },
-         {"warps_m", "row_tiles", "block_n", "split_until", "pack_heads"}},
+         {"warps_m", "row_tiles", "block_n", "split_until", "pack_heads"},
+         RuleKind::worth_here},
         {"keys are split by clusters or through the workspace",
          [](P, V c, D) { return config_of(c).cluster == 1 || config_of(c).split_until == 0; },
          {"cluster", "split_until"}},
         {"every query head has a key/value head of its own",
          [](P p, V c, D) { return p.heads != p.kv_heads || config_of(c).pack_heads == 0; },
-         {"pack_heads"}},
+         {"pack_heads"},
+         RuleKind::worth_here},
         {"tile order matters only when causal",
          [](P p, V c, D) { return p.causal || config_of(c).longest_first == ForwardConfig{}.longest_first; },
-         {"longest_first"}},
+         {"longest_first"},
+         RuleKind::worth},
     };
   }
 

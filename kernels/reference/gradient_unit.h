@@ -11,6 +11,7 @@
 
 #include "kernels/common/backward.h"
 #include "kernels/common/logits.h"
+#include "kernels/common/visibility.h"
 #include "kernels/reference/elements.h"
 #include "kernels/reference/reference.h"
 
@@ -181,7 +182,7 @@ class Unit {
   }
 
   bool sees(int query, int key) const {
-    return !traits_.causal || key <= static_cast<long long>(query) + args_.nk - args_.nq;
+    return Visibility{args_.nq, args_.nk, traits_.causal}.sees(query, key);
   }
 
   // Whether the causal mask hides a block of the other side from all rows.

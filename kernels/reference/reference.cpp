@@ -21,11 +21,9 @@ int round_up(int value, int multiple) {
   return static_cast<int>(ceil_div(value, multiple) * multiple);
 }
 
-// Keys below this index are candidates for the row; those from it on are hidden by the causal mask.
-int causal_limit(const Traits& traits, const Args& args, int row) {
-  if (!traits.causal) return args.nk;
-  const long long limit = static_cast<long long>(row) + args.nk - args.nq + 1;
-  return static_cast<int>(std::clamp<long long>(limit, 0, args.nk));
+// Keys below this index are candidates for the row.
+int end_of_keys(const Traits& traits, const Args& args, int row) {
+  return static_cast<int>(Visibility{args.nq, args.nk, traits.causal}.keys_of(row).end);
 }
 
 // Rows of one key/value head, solved together so that its keys and values are converted once for all of them.
@@ -36,7 +34,7 @@ class Unit {
  public:
   Unit(const Traits& traits, const Args& args, std::span<const RowIndex> rows)
       : traits_(traits), args_(args), rows_(rows), dim_(traits.head_dim), padded_dim_(round_up(dim_, 4)) {
-    for (const RowIndex& row : rows) keys_ = std::max(keys_, causal_limit(traits, args, row.row));
+    for (const RowIndex& row : rows) keys_ = std::max(keys_, end_of_keys(traits, args, row.row));
     padded_keys_ = round_up(keys_, kKeyBlock);
     scores_.assign(rows.size() * static_cast<std::size_t>(padded_keys_), Real{0});
     seen_.assign(scores_.size(), false);
@@ -114,7 +112,7 @@ class Unit {
     Real* s = score_row(r);
     const Real scale = traits_.head_scale ? args_.head_scale[head] : args_.scale;
     const unsigned char* mask = traits_.key_mask ? args_.key_mask + batch * args_.key_mask_stride : nullptr;
-    const int limit = causal_limit(traits_, args_, row);
+    const int limit = end_of_keys(traits_, args_, row);
     const DType bias_dtype = traits_.bias == Bias::same ? traits_.dtype : DType::f32;
     const long long bias_index = (batch % args_.bias_batch) * args_.bias_strides.batch +
                                  (args_.bias_heads == 1 ? 0 : head) * args_.bias_strides.head +

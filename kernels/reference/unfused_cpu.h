@@ -4,6 +4,7 @@
 
 #include "kernels/common/interface.h"
 #include "kernels/common/logits.h"
+#include "kernels/common/visibility.h"
 #include "kernels/reference/unfused_config.h"
 
 namespace fcsa::kernels::unfused {
@@ -175,7 +176,7 @@ inline constexpr float kUnit = 4.0f;
 template <Traits T>
 inline float mask_and_scale(const Args& args, const RowBlock& block, int i, float* row) {
   const int query = block.first + i;
-  const long long limit = T.causal ? 1LL * query + args.nk - args.nq + 1 : args.nk;
+  const long long limit = Visibility{args.nq, args.nk, T.causal}.keys_of(query).end;
   const float scale = T.head_scale ? args.head_scale[block.head] : args.scale;
   for (int j = 0; j < args.nk; ++j) row[j] *= scale / kUnit;
   if constexpr (T.bias != Bias::none) {

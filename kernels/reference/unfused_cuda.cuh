@@ -2,7 +2,7 @@
 // v. Products in f32, tiles of 64 x 64 staged through shared memory. Needs sm_75.
 #pragma once
 
-#include "kernels/common/interface.h"
+#include "kernels/common/visibility.h"
 #include "kernels/reference/unfused_config.h"
 
 namespace fcsa::kernels::unfused {
@@ -258,7 +258,7 @@ __global__ void __launch_bounds__(kThreads) softmax(const __grid_constant__ Args
   __shared__ float partial[kWarps];
   const long long row = blockIdx.x;
   const int query = static_cast<int>(row % args.nq);
-  const long long limit = T.causal ? 1LL * query + args.nk - args.nq + 1 : args.nk;
+  const long long limit = Visibility{args.nq, args.nk, T.causal}.keys_of(query).end;
   const unsigned char* mask =
       T.key_mask ? args.key_mask + row / args.nq / args.heads * args.key_mask_stride : nullptr;
   const auto visible = [&](int key) {

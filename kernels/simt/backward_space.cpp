@@ -41,6 +41,7 @@ struct Rule {
   std::string_view reason;
   bool (*holds)(const Use& use);
   std::vector<std::string_view> reads;
+  RuleKind kind = RuleKind::must;
 };
 
 const std::vector<Rule>& rules() {
@@ -56,20 +57,23 @@ const std::vector<Rule>& rules() {
        {"warps", "lanes_m", "thread_m"}},
       {"micro-tiles of fewer than 8 pairs, where there are registers for more",
        [](const Use& u) { return u.shape.thread_m * u.shape.thread_n >= 8 || u.problem.head_dim > 128; },
-       {"thread_m", "thread_n"}},
+       {"thread_m", "thread_n"},
+       RuleKind::worth},
       {"asynchronous stages need sm_80",
        [](const Use& u) { return u.target.compute_capability >= 80 || u.shape.stages == 1; },
        {"stages"}},
       // 256 threads of 255 registers take all that a multiprocessor has.
       {"min_blocks that cap no registers",
        [](const Use& u) { return u.shape.min_blocks == 1 || u.registers() < 255; },
-       {"warps", "min_blocks"}},
+       {"warps", "min_blocks"},
+       RuleKind::worth},
       {"more than 16 warps on a multiprocessor",
        [](const Use& u) { return u.shape.warps * u.shape.min_blocks <= 16; },
        {"warps", "min_blocks"}},
       {"sums and operands above the registers that min_blocks leaves a thread",
        [](const Use& u) { return u.register_estimate() <= u.registers(); },
-       {"warps", "lanes_m", "thread_m", "thread_n", "channel_lanes", "min_blocks"}},
+       {"warps", "lanes_m", "thread_m", "thread_n", "channel_lanes", "min_blocks"},
+       RuleKind::worth},
       {"more shared memory than min_blocks blocks may have",
        [](const Use& u) { return u.blocks_by_memory() >= u.shape.min_blocks; },
        {"warps", "lanes_m", "thread_m", "thread_n", "channel_lanes", "stages", "min_blocks"}},
@@ -87,6 +91,7 @@ Constraint constraint(const Rule& rule, const Role& role) {
     const PassShape shape = (config.*role.shape)();
     return rule.holds({shape, role, problem, target});
   };
+  constraint.kind = rule.kind;
   constraint.reads.push_back("dq_atomics");
   for (const auto name : rule.reads)
     constraint.reads.push_back(std::string(role.prefix) + "_" + std::string(name));
@@ -101,6 +106,7 @@ Constraint unused_with_atomics(const ConfigField<BackwardConfig>& field) {
     return !config.dq_atomics || config.*field.field == BackwardConfig{}.*field.field;
   };
   constraint.reads = {"dq_atomics", field.name};
+  constraint.kind = RuleKind::worth;
   return constraint;
 }
 

@@ -65,24 +65,34 @@ class SimtFamily final : public Family {
          [](P p, V c, D d) {
            const std::size_t block = config_of(c).smem_bytes(traits_of(p)) + 1024;
            return config_of(c).min_blocks * block <= d.smem_per_block_bytes + 1024;
-         }},
+         },
+         {},
+         RuleKind::worth},
         {"accumulators above the registers that min_blocks leaves a thread",
          [](P p, V c, D) {
            const int registers = 65536 / (config_of(c).min_blocks * config_of(c).threads());
            return config_of(c).register_estimate(traits_of(p)) <= (registers < 255 ? registers : 255);
-         }},
+         },
+         {},
+         RuleKind::worth},
         {"one warp is for rows so long that more do not fit",
-         [](P p, V c, D) { return config_of(c).warps > 1 || p.head_dim > 240; }},
+         [](P p, V c, D) { return config_of(c).warps > 1 || p.head_dim > 240; },
+         {},
+         RuleKind::worth},
         {"tile of fewer than 16 or more than 256 rows",
          [](P, V c, D) { return config_of(c).block_m() >= 16 && config_of(c).block_m() <= 256; }},
         {"tile of more than 128 keys", [](P, V c, D) { return config_of(c).block_n() <= 128; }},
         {"tile order matters only when causal",
-         [](P p, V c, D) { return p.causal || config_of(c).longest_first == ForwardConfig{}.longest_first; }},
+         [](P p, V c, D) { return p.causal || config_of(c).longest_first == ForwardConfig{}.longest_first; },
+         {},
+         RuleKind::worth},
         {"nothing to normalise",
          [](P p, V c, D) {
            return ForwardConfig::normalises(traits_of(p)) ||
                   config_of(c).norm_prepass == ForwardConfig{}.norm_prepass;
-         }},
+         },
+         {},
+         RuleKind::worth},
         {"asynchronous stages need sm_80",
          [](P, V c, D d) { return d.compute_capability >= 80 || config_of(c).stages == 1; }},
     };

@@ -86,13 +86,15 @@ class WgmmaFamily final : public Family {
            least.tensor_sums = 0;
            return least.register_estimate(traits_of(p)) <= least.consumer_registers();
          },
-         {"warpgroups", "block_n", "overlap", "q_in_registers", "producer_registers", "min_blocks"}},
+         {"warpgroups", "block_n", "overlap", "q_in_registers", "producer_registers", "min_blocks"},
+         RuleKind::worth},
         {"accumulators, sums and operands above the registers of a consumer",
          [](P p, V c, D) {
            return config_of(c).register_estimate(traits_of(p)) <= config_of(c).consumer_registers();
          },
          {"warpgroups", "block_n", "overlap", "q_in_registers", "producer_registers", "min_blocks",
-          "tensor_sums"}},
+          "tensor_sums"},
+         RuleKind::worth},
         {"P V of a tile is issued at once where it overlaps with the next tile",
          [](P, V c, D) { return config_of(c).overlap != wgmma::kExponentials || config_of(c).slice == 0; },
          {"overlap", "slice"}},
@@ -119,7 +121,8 @@ class WgmmaFamily final : public Family {
            const std::size_t block = config_of(c).smem_bytes(traits_of(p)) + 1024;
            return config_of(c).min_blocks * block <= d.smem_per_block_bytes + 1024;
          },
-         {"warpgroups", "block_n", "stages", "q_buffers", "key_norms", "min_blocks", "tensor_sums"}},
+         {"warpgroups", "block_n", "stages", "q_buffers", "key_norms", "min_blocks", "tensor_sums"},
+         RuleKind::worth},
         {"blocks that end after a tile of queries or two, or have it in registers at once, need no second "
          "place",
          [](P, V c, D) {
@@ -137,16 +140,19 @@ class WgmmaFamily final : public Family {
          [](P p, V c, D) {
            return ForwardConfig::normalises(traits_of(p)) || config_of(c).key_norms == wgmma::kProducer;
          },
-         {"key_norms"}},
+         {"key_norms"},
+         RuleKind::worth},
         {"the MUFU is what limits below 64 channels only",
          [](P p, V c, D) { return p.head_dim < 64 || config_of(c).polynomial == 0; },
-         {"polynomial"}},
+         {"polynomial"},
+         RuleKind::worth},
         {"a producer without factors to compute has registers enough",
          [](P p, V c, D) {
            return ForwardConfig::normalises(traits_of(p)) || p.key_mask ||
                   config_of(c).producer_registers <= 40;
          },
-         {"producer_registers"}},
+         {"producer_registers"},
+         RuleKind::worth},
         {"row sums by the tensor cores need V in one panel",
          [](P p, V c, D) {
            return config_of(c).tensor_sums == 0 || ForwardConfig::panels(traits_of(p)) == 1;
@@ -171,7 +177,8 @@ class WgmmaFamily final : public Family {
            return config.cluster == 1 ||
                   p.nq * (config.pack_heads ? p.heads / p.kv_heads : 1) > config.block_m();
          },
-         {"warpgroups", "cluster", "pack_heads"}},
+         {"warpgroups", "cluster", "pack_heads"},
+         RuleKind::worth_here},
         {"blocks of a cluster share copies or keys, and their parts take the place of Q, K and V",
          [](P p, V c, D) {
            const ForwardConfig config = config_of(c);
@@ -194,7 +201,8 @@ class WgmmaFamily final : public Family {
          {"split", "paired"}},
         {"row sums by the tensor cores leave ptxas too few registers where keys are split (C7511)",
          [](P, V c, D) { return config_of(c).split == 1 || config_of(c).tensor_sums == 0; },
-         {"split", "tensor_sums"}},
+         {"split", "tensor_sums"},
+         RuleKind::worth},
         {"tiles of queries fill the device without splitting keys, or keys are too few",
          [](P p, V c, D d) {
            ForwardConfig config = config_of(c);
@@ -202,20 +210,24 @@ class WgmmaFamily final : public Family {
            return config.split == 1 || (config.work_count(traits_of(p), shape_args(p)) < d.multiprocessors &&
                                         ceil_div(p.nk, config.block_n) >= 2LL * config.split);
          },
-         {"warpgroups", "block_n", "split", "pack_heads"}},
+         {"warpgroups", "block_n", "split", "pack_heads"},
+         RuleKind::worth_here},
         {"every query head has a key/value head of its own, or 64 rows are not whole queries of all that "
          "share one",
          [](P p, V c, D) {
            const int group = p.heads / p.kv_heads;
            return config_of(c).pack_heads == 0 || (group > 1 && ForwardConfig::kRows % group == 0);
          },
-         {"pack_heads"}},
+         {"pack_heads"},
+         RuleKind::worth_here},
         {"a group of all heads",
          [](P p, V c, D) { return config_of(c).head_group < config_of(c).head_tiles(shape_args(p)); },
-         {"pack_heads", "head_group"}},
+         {"pack_heads", "head_group"},
+         RuleKind::worth_here},
         {"tile order matters only when causal",
          [](P p, V c, D) { return p.causal || config_of(c).paired == ForwardConfig{}.paired; },
-         {"paired"}},
+         {"paired"},
+         RuleKind::worth},
     };
   }
 

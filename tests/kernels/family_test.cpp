@@ -46,6 +46,43 @@ TEST(EveryFamily, HasAValidBaselineForEveryProblemAndTargetItServes) {
       }
 }
 
+// Any value of each parameter, however unlikely together.
+Configuration random_configuration(const Family& family, Op op, std::mt19937& random) {
+  Configuration configuration{kernel_name(family, op), {}};
+  for (const auto& parameter : family.parameters(op))
+    configuration.values.emplace_back(parameter.name, parameter.values[random() % parameter.values.size()]);
+  return configuration;
+}
+
+Problem with_other_sizes(Problem problem, std::mt19937& random) {
+  const auto size = [&](int most) { return 1 + static_cast<int>(random() % static_cast<unsigned>(most)); };
+  problem.nq = size(9000), problem.nk = size(9000), problem.batch = size(16), problem.kv_heads = size(8);
+  problem.heads = problem.kv_heads * size(4);
+  problem.bias_batch = problem.bias_heads = 0;
+  problem.layout = random() % 2 ? Layout::bhnd : Layout::bnhd;
+  return problem;
+}
+
+// What one shape of a class may be given, every other may be given too, so that a space is enumerated once.
+TEST(EveryFamily, HasRulesOfKindsMustAndWorthThatSayTheSameOfAllShapesOfAClass) {
+  std::mt19937 random(5);
+  for (const auto& family : families())
+    for (const Target& target : targets(family->device_kind()))
+      for (Problem problem : problems())
+        for (const Op op : {Op::forward, Op::backward}) {
+          problem.op = op;
+          if (random() % 4 != 0 || !family->unsupported(problem, target).empty()) continue;
+          const Problem other = with_other_sizes(problem, random);
+          for (const auto& rule : family->constraints(op)) {
+            if (rule.kind == RuleKind::worth_here) continue;
+            const auto configuration = random_configuration(*family, op, random);
+            EXPECT_EQ(rule.holds(problem, configuration, target), rule.holds(other, configuration, target))
+                << family->name() << ": " << rule.reason << ", " << to_text(*family, op, configuration)
+                << " for " << to_text(problem) << " and " << to_text(other);
+          }
+        }
+}
+
 TEST(Families, LeaveNoProblemWithoutOneThatIsTunedOrWithoutAYardstick) {
   for (const DeviceKind kind : {DeviceKind::cpu, DeviceKind::cuda})
     for (const Target& target : targets(kind))

@@ -128,30 +128,81 @@ std::string shape_text(const kernels::Problem& p) {
   return fmt::format("{}, batch {}, {} heads", length, p.batch, p.heads);
 }
 
-Choice choose_in_class(const DispatchClass& dispatch, const kernels::Problem& problem, int multiprocessors) {
-  const auto exact = std::find_if(dispatch.entries.begin(), dispatch.entries.end(),
-                                  [&](const auto& entry) { return entry.problem == problem; });
-  if (exact != dispatch.entries.end())
-    return {dispatch.configurations[exact->choice], Match::exact, &*exact, exact->chosen_ms,
-            fmt::format("tuned at {}", shape_text(problem))};
-  const auto prediction = kernels::predict(dispatch.rule.view(), sizes_of(problem), multiprocessors);
-  const auto& nearest = dispatch.entries[static_cast<std::size_t>(prediction.nearest)];
-  return {dispatch.configurations[static_cast<std::size_t>(prediction.model)], Match::nearest, &nearest,
-          prediction.ms,
-          fmt::format("predicted to be the fastest of {}; nearest tuned shape {}",
-                      dispatch.configurations.size(), shape_text(nearest.problem))};
+// Why the configuration can't be launched for the problem; empty when it can.
+std::string misfit(const std::string& configuration, const kernels::Problem& problem,
+                   const kernels::Target& target) {
+  const Candidate candidate = candidate_of(problem, configuration);
+  return kernels::misfit(*candidate.family, problem, candidate.configuration, target);
 }
 
-bool valid_on(const std::string& configuration, const kernels::Problem& problem,
-              const kernels::Target& target) {
-  const auto& family = kernels::family_of_kernel(configuration);
-  return family.unsupported(problem, target).empty() &&
-         kernels::invalid_reason(
-             family, problem,
-             kernels::configuration_from_text(configuration, kernels::kernel_name(family, problem.op),
-                                              family.parameters(problem.op)),
-             target)
-             .empty();
+// The problem in the terms of a tuned one of the same kernels: what was tuned with another scale or bound, or
+// for more or fewer gradients, was tuned for it too.
+kernels::Problem in_terms_of(const kernels::Problem& tuned, kernels::Problem problem) {
+  problem.scale = tuned.scale;
+  problem.logit_bound = tuned.logit_bound;
+  problem.bias_gradient = tuned.bias_gradient;
+  problem.scale_gradient = tuned.scale_gradient;
+  problem.deterministic = tuned.deterministic;
+  return problem;
+}
+
+// In how much else than what is asked for it was tuned.
+int demand_distance(const kernels::Problem& tuned, const kernels::Problem& asked) {
+  return (tuned.bias_gradient != asked.bias_gradient) + (tuned.scale_gradient != asked.scale_gradient) +
+         (tuned.deterministic != asked.deterministic);
+}
+
+const kernels::Problem& tuned_problem(const DispatchClass& dispatch) {
+  return dispatch.entries.front().problem;
+}
+
+// Those that share kernels with the problem, its own class first, then those tuned for the most alike.
+std::vector<const DispatchClass*> classes_for(const DispatchTable& table, const kernels::Problem& problem) {
+  const std::string wanted = kernels::class_text(problem);
+  const kernels::Traits traits = kernels::traits_of(problem);
+  std::vector<const DispatchClass*> classes;
+  for (const auto& dispatch : table.classes) {
+    if (dispatch.entries.empty() || dispatch.traits != traits) continue;
+    if (kernels::class_text(in_terms_of(tuned_problem(dispatch), problem)) == dispatch.class_text)
+      classes.push_back(&dispatch);
+  }
+  std::stable_sort(classes.begin(), classes.end(), [&](const auto* a, const auto* b) {
+    const auto key = [&](const DispatchClass& c) {
+      return std::pair(c.class_text != wanted, demand_distance(tuned_problem(c), problem));
+    };
+    return key(*a) < key(*b);
+  });
+  return classes;
+}
+
+// A default where nothing of the class fits.
+Choice choose_in_class(const DispatchClass& dispatch, const kernels::Problem& problem,
+                       const kernels::Target& target) {
+  std::string passed_over;
+  const auto fits = [&](std::size_t index) {
+    const auto& configuration = dispatch.configurations[index];
+    const std::string why = misfit(configuration, problem, target);
+    if (!why.empty() && passed_over.empty())
+      passed_over = fmt::format("; {} doesn't fit: {}", configuration, why);
+    return why.empty();
+  };
+  const auto asked = in_terms_of(tuned_problem(dispatch), problem);
+  const auto exact = std::find_if(dispatch.entries.begin(), dispatch.entries.end(),
+                                  [&](const auto& entry) { return entry.problem == asked; });
+  if (exact != dispatch.entries.end() && fits(exact->choice))
+    return {dispatch.configurations[exact->choice], Match::exact, &*exact, exact->chosen_ms,
+            fmt::format("tuned at {}", shape_text(problem))};
+  const auto prediction = kernels::predict(dispatch.rule.view(), sizes_of(problem), target.multiprocessors,
+                                           [&](int model) { return fits(static_cast<std::size_t>(model)); });
+  if (prediction.model < 0) return {.passed_over = passed_over};
+  const auto& nearest = dispatch.entries[static_cast<std::size_t>(prediction.nearest)];
+  return {dispatch.configurations[static_cast<std::size_t>(prediction.model)],
+          Match::nearest,
+          &nearest,
+          prediction.ms,
+          fmt::format("predicted to be the fastest of {}; nearest tuned shape {}{}",
+                      dispatch.configurations.size(), shape_text(nearest.problem), passed_over),
+          passed_over};
 }
 
 }  // namespace
@@ -194,16 +245,14 @@ DispatchTable make_dispatch_table(const std::vector<StoredTrial>& trials, const 
     return stored.session.device.uuid == device_uuid;
   });
   if (newest == trials.rend()) refuse_without_trials(device_uuid);
-  const auto usable = usable_trials(trials, newest->session.device);
-  if (usable.empty()) refuse_without_trials(device_uuid);
-  std::map<std::string, std::vector<const StoredTrial*>> by_class;
-  for (const auto* stored : usable) by_class[kernels::class_text(stored->trial.problem)].push_back(stored);
+  const TrialHistory history(trials, newest->session.device);
+  if (history.usable().empty()) refuse_without_trials(device_uuid);
 
   DispatchTable table;
-  table.device = usable.back()->session.device;
+  table.device = history.usable().back()->session.device;
   table.created_at = timestamp();
   table.epsilon = epsilon;
-  for (const auto& [class_text, own] : by_class) {
+  for (const auto& [class_text, own] : history.by_class()) {
     table.classes.push_back(make_dispatch_class(times_of_shapes(own), table.device.target, epsilon));
   }
   return table;
@@ -230,16 +279,20 @@ Choice choose(const DispatchTable& table, const kernels::Problem& problem) {
 
 Choice choose(const DispatchTable& table, const kernels::Problem& problem,
               const kernels::DeviceInfo& device) {
-  const std::string wanted = kernels::class_text(problem);
-  const auto dispatch = std::find_if(table.classes.begin(), table.classes.end(),
-                                     [&](const auto& c) { return c.class_text == wanted; });
-  if (dispatch == table.classes.end() || dispatch->entries.empty()) return default_choice(problem, device);
-  Choice choice = choose_in_class(*dispatch, problem, device.target.multiprocessors);
-  if (same_model(table.device, device)) return choice;
-  if (!valid_on(choice.configuration, problem, device.target)) return default_choice(problem, device);
-  choice.match = Match::other_device;
-  choice.reason += fmt::format(" on {} ({} multiprocessors), the nearest device that was tuned",
-                               table.device.name, table.device.target.multiprocessors);
+  std::string passed_over;
+  for (const auto* dispatch : classes_for(table, problem)) {
+    Choice choice = choose_in_class(*dispatch, problem, device.target);
+    passed_over += choice.passed_over;
+    if (choice.match == Match::default_choice) continue;
+    if (same_model(table.device, device)) return choice;
+    choice.match = Match::other_device;
+    choice.reason += fmt::format(" on {} ({} multiprocessors), the nearest device that was tuned",
+                                 table.device.name, table.device.target.multiprocessors);
+    return choice;
+  }
+  Choice choice = default_choice(problem, device);
+  choice.reason += passed_over;
+  choice.passed_over = passed_over;
   return choice;
 }
 

@@ -61,6 +61,7 @@ struct Choice {
   const DispatchEntry* entry = nullptr;  // this shape, or the nearest; owned by the table. Null by default
   double predicted_ms = 0;               // measured where the match is exact, else by the rule; 0 by default
   std::string reason;                    // a sentence for people: which tuned shape decided, on which device
+  std::string passed_over = {};          // "; X doesn't fit: ..." of what would have been chosen
 };
 
 // Of the times of the entries.
@@ -83,8 +84,10 @@ DispatchTable dispatch_table_for(const std::vector<StoredTrial>& trials, const k
                                  double epsilon = 0.02);
 
 // For the device of the table, or another one, whose number of multiprocessors then counts. A tuned shape
-// gets its own choice, another one of its class what the rule predicts to be the fastest. The emitted headers
-// use the same rule. Throws std::invalid_argument when no kernel serves the problem.
+// gets its own choice, another one of its class what the rule predicts to be the fastest; where that doesn't
+// fit (kernels::misfit), the next that does. What was tuned with another scale or bound, or for other
+// gradients, counts as well, if it has the same kernels, after the class itself. The library, the emitted
+// headers and `fcsa explain` choose alike. Throws std::invalid_argument when no kernel serves the problem.
 Choice choose(const DispatchTable& table, const kernels::Problem& problem);
 Choice choose(const DispatchTable& table, const kernels::Problem& problem, const kernels::DeviceInfo& device);
 

@@ -23,21 +23,7 @@ std::vector<Neighbour> neighbours_of(const DispatchClass& dispatch, const kernel
   return neighbours;
 }
 
-// Of the configuration on the problem: the latest of a race, else the latest. Trials in order of time.
-std::optional<Trial> latest_trial(const std::vector<const StoredTrial*>& trials,
-                                  const kernels::Problem& problem, const std::string& configuration) {
-  const Trial* latest = nullptr;
-  for (const auto* stored : trials) {
-    const Trial& trial = stored->trial;
-    if (trial.configuration != configuration || trial.problem != problem) continue;
-    if (trial.phase == Phase::search && latest != nullptr && latest->phase != Phase::search) continue;
-    latest = &trial;
-  }
-  return latest == nullptr ? std::nullopt : std::optional<Trial>(*latest);
-}
-
-std::vector<Rival> rivals_for(const Explanation& explanation, const std::vector<const StoredTrial*>& trials,
-                              int multiprocessors) {
+std::vector<Rival> rivals_for(const Explanation& explanation, const TrialList& trials, int multiprocessors) {
   const auto measured = rivals_of(times_of_shapes(trials), multiprocessors);
   const auto predicted = measured.predicted_ms(explanation.problem, multiprocessors);
   const auto& chosen = explanation.dispatch->configurations;
@@ -55,7 +41,8 @@ std::vector<Rival> rivals_for(const Explanation& explanation, const std::vector<
   });
   if (rivals.size() > kMostRivals) rivals.resize(kMostRivals);
   for (auto& rival : rivals)
-    rival.trial = latest_trial(trials, explanation.choice.entry->problem, rival.configuration);
+    if (const auto* stored = latest(trials, explanation.choice.entry->problem, rival.configuration))
+      rival.trial = stored->trial;
   return rivals;
 }
 
@@ -65,15 +52,14 @@ Explanation explain(const std::vector<StoredTrial>& trials, const DispatchTable&
                     const kernels::Problem& problem, const kernels::DeviceInfo& device) {
   Explanation explanation{problem, choose(table, problem, device)};
   if (explanation.choice.entry == nullptr) return explanation;
-  const std::string text = kernels::class_text(problem);
   for (const auto& dispatch : table.classes)
-    if (dispatch.class_text == text) explanation.dispatch = &dispatch;
+    for (const auto& entry : dispatch.entries)
+      if (&entry == explanation.choice.entry) explanation.dispatch = &dispatch;
+  const std::string& text = explanation.dispatch->class_text;
   const int multiprocessors = device.target.multiprocessors;
   explanation.neighbours = neighbours_of(*explanation.dispatch, problem, multiprocessors);
-  auto usable = usable_trials(trials, table.device);
-  std::erase_if(usable,
-                [&](const auto* stored) { return kernels::class_text(stored->trial.problem) != text; });
-  explanation.rivals = rivals_for(explanation, usable, multiprocessors);
+  explanation.rivals =
+      rivals_for(explanation, TrialHistory(trials, table.device).of_class(text), multiprocessors);
   return explanation;
 }
 

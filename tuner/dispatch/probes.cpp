@@ -27,7 +27,8 @@ std::vector<kernels::Problem> problems_of(const DispatchClass& dispatch) {
 std::vector<kernels::Problem> probed_problems(const std::vector<StoredTrial>& trials) {
   std::set<std::string> known;
   for (const auto& stored : trials)
-    if (stored.trial.phase != Phase::probe) known.insert(kernels::to_text(stored.trial.problem));
+    if (stored.trial.phase != Phase::probe && stored.trial.phase != Phase::refresh)
+      known.insert(kernels::to_text(stored.trial.problem));
   std::vector<kernels::Problem> probed;
   for (const auto& stored : trials)
     if (known.insert(kernels::to_text(stored.trial.problem)).second) probed.push_back(stored.trial.problem);
@@ -61,7 +62,7 @@ ProbedClass::ProbedClass(std::string class_text, const std::vector<StoredTrial>&
 }
 
 void ProbedClass::update() {
-  shapes_ = times_of_shapes(usable_trials(trials_, device_));
+  shapes_ = times_of_shapes(TrialHistory(trials_, device_).usable());
   if (!shapes_.empty()) dispatch_ = make_dispatch_class(shapes_, device_.target, epsilon_);
 }
 

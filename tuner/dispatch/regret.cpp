@@ -24,13 +24,11 @@ struct MeasuredClass {
 
 std::vector<MeasuredClass> classes_of(const std::vector<StoredTrial>& trials, const DispatchTable& table,
                                       const std::set<std::string>& wanted) {
-  std::map<std::string, std::vector<const StoredTrial*>> by_class;
-  for (const auto* stored : usable_trials(trials, table.device))
-    by_class[kernels::class_text(stored->trial.problem)].push_back(stored);
+  const TrialHistory history(trials, table.device);
   std::vector<MeasuredClass> classes;
   for (const auto& dispatch : table.classes) {
     if (!wanted.empty() && !wanted.contains(dispatch.class_text)) continue;
-    MeasuredClass measured{&dispatch, times_of_shapes(by_class.at(dispatch.class_text)), {}};
+    MeasuredClass measured{&dispatch, times_of_shapes(history.of_class(dispatch.class_text)), {}};
     for (const auto& shape : measured.shapes) measured.problems.push_back(shape.problem);
     classes.push_back(std::move(measured));
   }

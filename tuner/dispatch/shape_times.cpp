@@ -4,41 +4,18 @@
 #include <cmath>
 #include <limits>
 #include <optional>
-#include <set>
-#include <stdexcept>
 #include <tuple>
 #include <utility>
 
-#include "tuner/trials/refresh_trials.h"
-
 namespace fcsa::tuner {
 namespace {
-
-using Trials = std::vector<const StoredTrial*>;
-
-// Part of what a dispatch table may choose: known to this build, tunable, and still readable by its family.
-bool eligible(const Trial& trial) {
-  try {
-    const auto& family = kernels::family_of_kernel(trial.configuration);
-    const auto op = trial.problem.op;
-    kernels::configuration_from_text(trial.configuration, kernels::kernel_name(family, op),
-                                     family.parameters(op));
-    return family.tunable();
-  } catch (const std::invalid_argument&) {
-    return false;
-  }
-}
-
-bool older(const StoredTrial& a, const StoredTrial& b) {
-  return std::tie(a.trial.finished_at, a.id) < std::tie(b.trial.finished_at, b.id);
-}
 
 const Measurement& measurement_of(const StoredTrial* stored) {
   return stored->trial.evaluation.measurement;
 }
 
 // Races of one cache state, the latest first.
-std::vector<Times> races_of(const Trials& trials, CacheState cache) {
+std::vector<Times> races_of(const TrialList& trials, CacheState cache) {
   std::vector<std::pair<std::string, Times>> races;
   for (auto stored = trials.rbegin(); stored != trials.rend(); ++stored) {
     const Trial& trial = (*stored)->trial;
@@ -82,7 +59,7 @@ double fastest(const Times& times) {
 }
 
 // Of one problem, in order of time, at least one.
-Times times_of_problem(const Trials& trials) {
+Times times_of_problem(const TrialList& trials) {
   const CacheState cache = measurement_of(trials.back()).cache;
   const auto races = races_of(trials, cache);
   Times times = races.empty() ? Times{} : races.front();
@@ -100,42 +77,9 @@ Times times_of_problem(const Trials& trials) {
 
 }  // namespace
 
-bool same_model(const kernels::DeviceInfo& a, const kernels::DeviceInfo& b) {
-  return a.name == b.name && a.target.kind == b.target.kind && a.target.arch == b.target.arch &&
-         a.target.multiprocessors == b.target.multiprocessors;
-}
-
-std::vector<const StoredTrial*> usable_trials(const std::vector<StoredTrial>& trials,
-                                              const kernels::DeviceInfo& device) {
-  Trials usable;
-  for (const auto& stored : trials) {
-    if (same_model(stored.session.device, device) && eligible(stored.trial)) usable.push_back(&stored);
-  }
-  std::stable_sort(usable.begin(), usable.end(), [](const auto* a, const auto* b) { return older(*a, *b); });
-  usable = without_refreshes(usable);
-  using Kernel = std::pair<std::string, std::string>;  // class and configuration
-  const auto kernel_of = [](const StoredTrial* s) {
-    return Kernel{kernels::class_text(s->trial.problem), s->trial.configuration};
-  };
-  std::map<Kernel, std::string> newest_source;
-  for (const auto* stored : usable) newest_source[kernel_of(stored)] = stored->trial.source_hash;
-  std::erase_if(usable,
-                [&](const auto* s) { return s->trial.source_hash != newest_source.at(kernel_of(s)); });
-  std::set<Kernel> wrong;
-  for (const auto* stored : usable) {
-    if (stored->trial.evaluation.status == Status::wrong_result) wrong.insert(kernel_of(stored));
-  }
-  std::erase_if(usable, [&](const auto* s) {
-    return s->trial.evaluation.status != Status::ok || wrong.contains(kernel_of(s));
-  });
-  return usable;
-}
-
-std::vector<ShapeTimes> times_of_shapes(const std::vector<const StoredTrial*>& trials) {
-  std::map<std::string, Trials> by_problem;
-  for (const auto* stored : trials) by_problem[kernels::to_text(stored->trial.problem)].push_back(stored);
+std::vector<ShapeTimes> times_of_shapes(const TrialList& trials) {
   std::vector<ShapeTimes> shapes;
-  for (const auto& [text, own] : by_problem) {
+  for (const auto& [text, own] : by_shape(trials)) {
     ShapeTimes shape{own.front()->trial.problem, times_of_problem(own)};
     shape.best_ms = fastest(shape.times);
     shapes.push_back(std::move(shape));

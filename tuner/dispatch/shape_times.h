@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "tuner/trials/store.h"
+#include "tuner/trials/trial_history.h"
 
 namespace fcsa::tuner {
 
@@ -17,19 +17,11 @@ struct ShapeTimes {
   double best_ms = 0;
 };
 
-// Devices whose trials can be pooled: the same silicon and as many multiprocessors, whatever the uuid.
-bool same_model(const kernels::DeviceInfo& a, const kernels::DeviceInfo& b);
-
-// Successful trials of the device and others of its model, oldest first: without configurations that this
-// build doesn't know, whose source has changed since, or that gave a wrong result on any shape of the class.
-std::vector<const StoredTrial*> usable_trials(const std::vector<StoredTrial>& trials,
-                                              const kernels::DeviceInfo& device);
-
 // Of the trials of one class in order of time: its shapes, sorted by nq, nk and batch * heads. Times are
 // medians of the latest race of a shape. Configurations of earlier races are set in relation to it through
 // those that took part in both, since only ratios inside a race are trusted; what took part in none has its
 // time of the search, in the same way (a race is long, and a GPU may run slower at its power limit), though
 // never less than the fastest of the race.
-std::vector<ShapeTimes> times_of_shapes(const std::vector<const StoredTrial*>& trials);
+std::vector<ShapeTimes> times_of_shapes(const TrialList& trials);
 
 }  // namespace fcsa::tuner

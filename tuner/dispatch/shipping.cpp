@@ -6,14 +6,12 @@
 #include <string>
 
 #include "tuner/dispatch/dispatch.h"
-#include "tuner/dispatch/shape_times.h"
+#include "tuner/trials/trial_history.h"
 
 namespace fcsa::tuner {
 namespace {
 
 constexpr std::size_t kSamples = 5;
-
-using Trials = std::vector<const StoredTrial*>;
 
 bool raced(const StoredTrial* stored) {
   return stored->trial.phase != Phase::search;
@@ -25,7 +23,7 @@ const std::string& configuration_of(const StoredTrial* stored) {
 
 // Of one shape, in order of time. What was raced of kernels that the table never chooses is left out: their
 // sources may change, and the file is as good as it was.
-std::set<std::string> worth_keeping(const Trials& trials, const std::vector<std::string>& chosen) {
+std::set<std::string> worth_keeping(const TrialList& trials, const std::vector<std::string>& chosen) {
   std::set<std::string> kept(chosen.begin(), chosen.end()), used;
   for (const auto& configuration : chosen) used.insert(kernels::kernel_of(configuration));
   const auto latest = std::find_if(trials.rbegin(), trials.rend(), raced);
@@ -44,9 +42,9 @@ std::set<std::string> worth_keeping(const Trials& trials, const std::vector<std:
 }
 
 // The races, and of what took part in none the latest search.
-Trials shipped_of_shape(const Trials& trials, const std::vector<std::string>& chosen) {
+TrialList shipped_of_shape(const TrialList& trials, const std::vector<std::string>& chosen) {
   const auto kept = worth_keeping(trials, chosen);
-  Trials shipped;
+  TrialList shipped;
   std::map<std::string, const StoredTrial*> searched;
   for (const auto* stored : trials) {
     if (!kept.contains(configuration_of(stored))) continue;
@@ -97,11 +95,9 @@ std::vector<StoredTrial> trials_to_ship(const std::vector<StoredTrial>& trials,
   const DispatchTable table = dispatch_table_for(own, device);
   std::map<std::string, std::vector<std::string>> chosen;
   for (const auto& dispatch : table.classes) chosen[dispatch.class_text] = dispatch.configurations;
-  std::map<std::string, Trials> by_problem;
-  for (const auto* stored : usable_trials(own, device))
-    by_problem[kernels::to_text(stored->trial.problem)].push_back(stored);
   std::vector<StoredTrial> shipped;
-  for (const auto& [text, of_problem] : by_problem) {
+  const TrialHistory history(own, device);
+  for (const auto& [text, of_problem] : by_shape(history.usable())) {
     const auto& configurations = chosen.at(kernels::class_text(of_problem.front()->trial.problem));
     for (const auto* stored : shipped_of_shape(of_problem, configurations))
       shipped.push_back(ready_to_ship(*stored));

@@ -191,6 +191,13 @@ json candidate_json(const EmittedCandidate& candidate) {
           {"ms_per_product", candidate.model.ms_per_product}};
 }
 
+// Whether any kernel of the class may be launched where that is asked for.
+bool serves_deterministic(const EmitPlan& plan, const EmittedClass& c) {
+  Demands demands = c.demands;
+  demands.deterministic = true;
+  return c.op == Op::backward && serves(plan, c, demands);
+}
+
 json class_json(const Emission& emission, const EmittedClass& c) {
   json tuned_as = json::array(), candidates = json::array(), shapes = json::array();
   for (const auto& tuned : emission.table.classes)
@@ -203,7 +210,7 @@ json class_json(const Emission& emission, const EmittedClass& c) {
           {"demands",
            {{"bias_gradient", c.demands.bias_gradient},
             {"scale_gradient", c.demands.scale_gradient},
-            {"deterministic", c.demands.deterministic}}},
+            {"deterministic", serves_deterministic(emission.plan, c)}}},
           {"tuned_as", tuned_as},
           {"default_kernel", c.default_variant},
           {"candidates", candidates},

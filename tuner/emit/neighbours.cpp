@@ -144,10 +144,8 @@ EmittedVariant untuned_variant(const EmitPlan& donors, const EmittedClass& donor
 }
 
 bool has_class(const EmitPlan& plan, const EmittedClass& wanted) {
-  const Demands& asked = wanted.demands;
   return std::any_of(plan.classes.begin(), plan.classes.end(), [&](const EmittedClass& c) {
-    return c.op == wanted.op && c.traits == wanted.traits && c.demands.bias_gradient >= asked.bias_gradient &&
-           c.demands.deterministic >= asked.deterministic;
+    return c.op == wanted.op && c.traits == wanted.traits && serves(plan, c, wanted.demands);
   });
 }
 
@@ -161,7 +159,7 @@ void add_untuned(EmitPlan& plan, const EmitPlan& donors, Op op, const Traits& tr
   const Problem problem = with_class(largest_problem(donor), added);
   EmittedVariant variant = untuned_variant(donors, donor, problem, target, same_hardware);
   if (!variant.family) return;
-  added.default_variant = add_variant(plan, std::move(variant));
+  added.default_variant = add_variant(plan, std::move(variant), target);
   plan.classes.push_back(std::move(added));
 }
 

@@ -56,28 +56,26 @@ const Problem& shape_of(const DispatchClass& c, std::size_t configuration) {
   return (entry != c.entries.end() ? *entry : c.entries.front()).problem;
 }
 
-// Whether a configuration that was tuned for the problem may run when that is to be deterministic.
-bool is_deterministic(const std::string& configuration, Problem problem, const kernels::Target& target) {
-  const Family& family = kernels::family_of_kernel(configuration);
-  problem.deterministic = true;
-  return kernels::invalid_reason(family, problem, parse(family, configuration), target).empty();
+Demands demands_of(const Problem& problem) {
+  return {problem.bias_gradient, problem.scale_gradient, problem.deterministic};
 }
 
-Demands demands_of(const DispatchClass& c, const kernels::Target& target) {
-  const Problem& problem = c.entries.front().problem;
-  if (problem.op == kernels::Op::forward) return {};
-  bool deterministic = true;
-  for (std::size_t i = 0; i < c.configurations.size(); ++i)
-    deterministic = deterministic && is_deterministic(c.configurations[i], shape_of(c, i), target);
-  return {problem.bias_gradient, problem.scale_gradient, deterministic};
+void note_what_it_serves(EmittedVariant& variant, const kernels::Target& target) {
+  Problem problem = variant.problem;
+  for (const bool deterministic : {false, true})
+    for (const bool bias_gradient : {false, true}) {
+      problem.deterministic = deterministic;
+      problem.bias_gradient = bias_gradient;
+      variant.serves[demands_of(problem).index()] =
+          kernels::misfit(*variant.family, problem, variant.configuration, target).empty();
+    }
 }
 
 // Classes that differ in scale only share kernels, hence traits.
 void add_tuned(EmitPlan& plan, const DispatchClass& from, const kernels::Target& target) {
   const Problem problem = emitted_problem(from.entries.front().problem);
   const Traits traits = kernels::traits_of(problem);
-  EmittedClass& to =
-      class_like(plan, {.op = problem.op, .traits = traits, .demands = demands_of(from, target)});
+  EmittedClass& to = class_like(plan, {.op = problem.op, .traits = traits, .demands = demands_of(problem)});
   to.tuned_as.push_back(from.class_text);
   to.worst_regret = std::max(to.worst_regret, from.worst_regret);
   const std::size_t first = to.candidates.size(), count = from.configurations.size();
@@ -85,7 +83,8 @@ void add_tuned(EmitPlan& plan, const DispatchClass& from, const kernels::Target&
     const std::string& text = from.configurations[i];
     const Family& family = kernels::family_of_kernel(text);
     const std::size_t variant = add_variant(
-        plan, {&family, traits, parse(family, text), emitted_problem(shape_of(from, i)), from.class_text});
+        plan, {&family, traits, parse(family, text), emitted_problem(shape_of(from, i)), from.class_text},
+        target);
     to.candidates.push_back({variant, from.rule.models.at(i)});
   }
   for (auto& shape : to.shapes) shape.corrections.resize(first + count, kernels::kNotMeasured);
@@ -105,13 +104,21 @@ bool has_op(const EmitPlan& plan, kernels::Op op) {
   return std::any_of(plan.classes.begin(), plan.classes.end(), [op](const auto& c) { return c.op == op; });
 }
 
-std::size_t add_variant(EmitPlan& plan, EmittedVariant variant) {
+bool serves(const EmitPlan& plan, const EmittedClass& c, const Demands& demands) {
+  const auto one_serves = [&](std::size_t variant) { return plan.variants[variant].serves[demands.index()]; };
+  return one_serves(c.default_variant) &&
+         std::all_of(c.candidates.begin(), c.candidates.end(),
+                     [&](const EmittedCandidate& candidate) { return one_serves(candidate.variant); });
+}
+
+std::size_t add_variant(EmitPlan& plan, EmittedVariant variant, const kernels::Target& target) {
   for (std::size_t i = 0; i < plan.variants.size(); ++i) {
     const EmittedVariant& other = plan.variants[i];
     if (other.family == variant.family && other.traits == variant.traits &&
         other.configuration == variant.configuration)
       return i;
   }
+  note_what_it_serves(variant, target);
   plan.variants.push_back(std::move(variant));
   return plan.variants.size() - 1;
 }

@@ -3,6 +3,7 @@
 // serves them too. Forward and backward are planned alike, each from what was tuned of it.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -11,11 +12,12 @@
 
 namespace fcsa::tuner {
 
-// Of a backward pass, what traits don't say. A class serves problems that ask for less, and any of them the
-// gradient of the scale, which takes no other kernels.
+// Of a backward pass, what traits don't say. Which of them a kernel serves is said of each kernel; any serves
+// the gradient of the scale.
 struct Demands {
   bool bias_gradient = false, scale_gradient = false, deterministic = false;
   bool operator==(const Demands&) const = default;
+  std::size_t index() const { return 2 * std::size_t{deterministic} + std::size_t{bias_gradient}; }
 };
 
 // A kernel to be compiled.
@@ -25,6 +27,8 @@ struct EmittedVariant {
   kernels::Configuration configuration;
   kernels::Problem problem;   // of the operation and these traits: one that it is valid for
   std::string tuned_as = {};  // class text; empty when it wasn't tuned
+  // For each Demands::index(): whether it may be launched for problems that want that.
+  std::array<bool, 4> serves = {};
 };
 
 struct EmittedShape {
@@ -47,7 +51,7 @@ struct EmittedCandidate {
 struct EmittedClass {
   kernels::Op op = kernels::Op::forward;
   kernels::Traits traits;
-  Demands demands = {};                    // as tuned; deterministic where all kernels happen to be
+  Demands demands = {};                    // as tuned
   std::vector<std::string> tuned_as = {};  // class texts; empty for a class that wasn't tuned
   std::vector<EmittedShape> shapes = {};   // empty for a class that wasn't tuned
   std::vector<EmittedCandidate> candidates = {};
@@ -66,9 +70,11 @@ struct EmitPlan {
 enum class Serve { tuned, neighbours };
 
 bool has_op(const EmitPlan& plan, kernels::Op op);
+// Whether all kernels of the class may be launched for problems that want that.
+bool serves(const EmitPlan& plan, const EmittedClass& c, const Demands& demands);
 
-// Index into EmitPlan::variants; added where it isn't among them.
-std::size_t add_variant(EmitPlan& plan, EmittedVariant variant);
+// Index into EmitPlan::variants; added where it isn't among them, with what it serves on the target.
+std::size_t add_variant(EmitPlan& plan, EmittedVariant variant, const kernels::Target& target);
 
 // Throws std::runtime_error when there is nothing to emit, std::invalid_argument for a configuration of a
 // family that this build doesn't have.

@@ -2,46 +2,37 @@
 
 #include <algorithm>
 #include <set>
-#include <tuple>
+
+#include "tuner/trials/trial_history.h"
 
 namespace fcsa::tuner {
 namespace {
 
-// Of the table's model, in order of time.
-std::vector<const StoredTrial*> trials_of(const DispatchTable& table,
-                                          const std::vector<StoredTrial>& trials) {
-  std::vector<const StoredTrial*> own;
-  for (const auto& stored : trials)
-    if (same_model(stored.session.device, table.device)) own.push_back(&stored);
-  std::stable_sort(own.begin(), own.end(), [](const auto* a, const auto* b) {
-    return std::tie(a->trial.finished_at, a->id) < std::tie(b->trial.finished_at, b->id);
-  });
-  return own;
-}
-
-void add_timed(Provenance& provenance, const Trial& trial) {
-  const std::string problem = kernels::to_text(trial.problem);
-  ++provenance.timed;
+// Sources and times are those of the same trials, which the table was made from: a refresh, of other sources
+// perhaps, is none of them.
+void add_usable(Provenance& provenance, const TrialList& trials, const Trial& trial) {
   provenance.source_hashes[{kernels::class_text(trial.problem), trial.configuration}] = trial.source_hash;
-  const auto [place, added] =
-      provenance.measurements.try_emplace({problem, trial.configuration}, TimedTrial{});
-  if (!added && place->second.phase == Phase::confirm && trial.phase == Phase::search) return;
-  place->second = {trial.phase, trial.evaluation.measurement};
+  const Trial& kept = latest(trials, trial.problem, trial.configuration)->trial;
+  provenance.measurements[{kernels::to_text(trial.problem), trial.configuration}] = {
+      kept.phase, kept.evaluation.measurement};
 }
 
 }  // namespace
 
 Provenance provenance_of(const DispatchTable& table, const std::vector<StoredTrial>& trials) {
-  const auto own = trials_of(table, trials);
+  const TrialHistory history(trials, table.device);
+  const TrialList& own = history.all();
   Provenance provenance;
   std::set<std::string> uuids;
   for (const auto* stored : own) {
-    if (stored->trial.evaluation.status == Status::ok) add_timed(provenance, stored->trial);
+    if (stored->trial.evaluation.status == Status::ok) ++provenance.timed;
     uuids.insert(stored->session.device.uuid);
     auto& commands = provenance.commands;
     if (std::find(commands.begin(), commands.end(), stored->session.command) == commands.end())
       commands.push_back(stored->session.command);
   }
+  for (const auto& [shape, of_shape] : by_shape(history.usable()))
+    for (const auto* stored : of_shape) add_usable(provenance, of_shape, stored->trial);
   provenance.devices = uuids.size();
   provenance.trials = own.size();
   if (!own.empty()) {

@@ -101,6 +101,12 @@ std::string served_text(const EmitPlan& plan, Op op) {
   return text;
 }
 
+int served_bits(const EmittedVariant& variant) {
+  int bits = 0;
+  for (std::size_t i = 0; i < variant.serves.size(); ++i) bits |= variant.serves[i] ? 1 << i : 0;
+  return bits;
+}
+
 const char* bias_name(kernels::Bias bias) {
   return bias == kernels::Bias::none ? "" : bias == kernels::Bias::same ? "Bias" : "BiasF32";
 }
@@ -153,7 +159,8 @@ std::string tables_text(const EmitPlan& plan) {
       {"of the candidates: kernel", "int", "kCandidates", variants},
       {"of each shape and candidate: log of measured over modelled time", "float", "kCorrections",
        correction_lines}};
-  std::string text, names;
+  std::string text, names, served;
+  for (const auto& variant : plan.variants) served += fmt::format("    {},\n", served_bits(variant));
   for (const auto& array : arrays) {
     text += array.definition;
     names += ", " + array.name;
@@ -163,8 +170,11 @@ std::string tables_text(const EmitPlan& plan) {
              "// traits, first shape, shapes, kernel when there are none; first candidate, candidates; "
              "first correction\n"
              "inline constexpr Class kClasses[] = {{\n{}}};\n\n"
-             "inline constexpr Table kTable = {{kClasses, sizeof(kClasses) / sizeof(Class){}, {}}};\n",
-             class_lines(plan), names, plan.multiprocessors);
+             "// of the kernels: the demands that each serves, a bit for each Demands::index()\n"
+             "inline constexpr unsigned char kServed[] = {{\n{}}};\n\n"
+             "inline constexpr Table kTable = {{kClasses, sizeof(kClasses) / sizeof(Class){}, kServed, "
+             "{}}};\n",
+             class_lines(plan), served, names, plan.multiprocessors);
 }
 
 std::string EmittedSource::path() const {

@@ -9,29 +9,26 @@
 #include <optional>
 #include <span>
 #include <stdexcept>
-#include <tuple>
+#include <utility>
 
 #include "tuner/dispatch/dispatch.h"
-#include "tuner/trials/refresh_trials.h"
+#include "tuner/trials/trial_history.h"
 
 namespace fcsa::tuner {
 namespace {
 
 // The latest successful trial of the configuration, preferably of a confirmation, in which its baseline took
 // part too, else of a probe. Null for a shape that was only probed: nothing was chosen for it.
-const StoredTrial* latest(const std::vector<StoredTrial>& trials, const kernels::Problem& problem,
-                          const std::string& configuration) {
-  const auto key = [](const StoredTrial& s) {
-    return std::tuple(s.trial.phase == Phase::confirm, s.trial.phase == Phase::probe, s.trial.finished_at,
-                      s.id);
+const StoredTrial* as_tuned(const TrialList& trials, const std::string& configuration) {
+  const auto rank = [](const StoredTrial* stored) {
+    return std::pair(stored->trial.phase == Phase::confirm, stored->trial.phase == Phase::probe);
   };
   const StoredTrial* found = nullptr;
   bool tuned = false;
-  for (const auto& stored : trials) {
-    if (stored.trial.evaluation.status != Status::ok || !(stored.trial.problem == problem)) continue;
-    tuned = tuned || stored.trial.phase != Phase::probe;
-    if (stored.trial.configuration != configuration) continue;
-    if (found == nullptr || key(*found) < key(stored)) found = &stored;
+  for (const auto* stored : trials) {
+    tuned = tuned || stored->trial.phase != Phase::probe;
+    if (stored->trial.configuration != configuration) continue;
+    if (found == nullptr || rank(found) <= rank(stored)) found = stored;
   }
   return tuned ? found : nullptr;
 }
@@ -91,14 +88,16 @@ std::vector<RecordedWinner> recorded_winners(const std::vector<StoredTrial>& tri
                                              const kernels::DeviceInfo& device) {
   std::vector<StoredTrial> tuned;
   std::copy_if(trials.begin(), trials.end(), std::back_inserter(tuned), [&](const StoredTrial& stored) {
-    return same_model(stored.session.device, device) && !of_refresh(stored.trial);
+    return same_model(stored.session.device, device) && stored.trial.phase != Phase::refresh;
   });
   std::vector<RecordedWinner> winners;
   const DispatchTable table = dispatch_table_for(tuned, device);
+  const TrialHistory history(tuned, device);
+  const auto shapes = by_shape(history.usable());
   for (const auto& dispatch : table.classes) {
     for (const auto& entry : dispatch.entries) {
       const std::string& configuration = dispatch.configurations[entry.choice];
-      const StoredTrial* recorded = latest(tuned, entry.problem, configuration);
+      const StoredTrial* recorded = as_tuned(shapes.at(kernels::to_text(entry.problem)), configuration);
       if (recorded == nullptr) continue;
       RecordedWinner winner{candidate_of(entry.problem, configuration), *recorded, {}};
       winner.anchors = anchors_of(tuned, winner, device.target);
@@ -135,7 +134,7 @@ RefreshResult refresh(const RecordedWinner& winner, RecordingEvaluator& evaluato
   std::vector<Candidate> contenders{winner.candidate};
   for (const auto& anchor : winner.anchors) contenders.push_back(anchor.candidate);
   std::vector<Evaluation> evaluations;
-  for (auto& trial : evaluator.race(contenders, Phase::confirm, kRefreshRace))
+  for (auto& trial : evaluator.race(contenders, Phase::refresh))
     evaluations.push_back(std::move(trial.evaluation));
   const Measurement& recorded = winner.trial.trial.evaluation.measurement;
   const Measurement& now = evaluations.front().measurement;

@@ -48,7 +48,7 @@ struct RefreshResult {
   std::string message;  // why it failed
 };
 
-// Races the winner with its anchors and records that as a confirmation. Of the anchors one whose own source
+// Races the winner with its anchors and records that as a refresh. Of the anchors one whose own source
 // and compiler are the same is preferred, of these the baseline: what changed with the winner hides its
 // change.
 RefreshResult refresh(const RecordedWinner& winner, RecordingEvaluator& evaluator, double tolerance);

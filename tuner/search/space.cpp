@@ -1,9 +1,10 @@
 #include "tuner/search/space.h"
 
 #include <algorithm>
-#include <numeric>
 #include <stdexcept>
 #include <utility>
+
+#include "tuner/search/rule_answers.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -22,75 +23,17 @@ std::uint64_t checked_product(const kernels::Family& family,
   return product;
 }
 
-// Which of the parameters a constraint reads, ascending.
-std::vector<std::size_t> read_by(const kernels::Constraint& constraint,
-                                 const std::vector<kernels::Parameter>& parameters) {
-  std::vector<std::size_t> read;
-  if (constraint.reads.empty()) {
-    read.resize(parameters.size());
-    std::iota(read.begin(), read.end(), std::size_t{0});
-  }
-  for (const auto& name : constraint.reads) {
-    const auto found =
-        std::find_if(parameters.begin(), parameters.end(), [&](const auto& p) { return p.name == name; });
-    if (found == parameters.end())
-      throw std::invalid_argument("constraint '" + constraint.reason + "' reads '" + name +
-                                  "', which is no parameter");
-    read.push_back(static_cast<std::size_t>(found - parameters.begin()));
-  }
-  std::sort(read.begin(), read.end());
-  return read;
-}
-
 }  // namespace
 
 // One configuration is reused for the whole product: a rejected combination costs no allocation. Each
 // constraint is asked as soon as the parameters it reads have values, so that what fails early takes all
 // combinations of the later parameters with it.
 struct Space::Enumeration {
-  // A constraint, and what it said of the values of the parameters that it reads: of millions of combinations
-  // these are few, and a constraint takes longer than looking that up.
-  class Answers {
-   public:
-    Answers(kernels::Constraint constraint, const std::vector<kernels::Parameter>& parameters)
-        : constraint_(std::move(constraint)), read_(read_by(constraint_, parameters)) {
-      std::size_t combinations = 1;
-      for (const auto parameter : read_) {
-        counts_.push_back(parameters[parameter].values.size());
-        combinations *= counts_.back();
-        if (combinations > kMostKept) return;
-      }
-      kept_.resize(combinations, Answer::unknown);
-    }
-
-    const std::string& reason() const { return constraint_.reason; }
-    std::size_t last_read() const { return read_.back(); }
-
-    // `digits`: of each parameter the index of its value.
-    bool holds(const kernels::Problem& problem, const kernels::Configuration& configuration,
-               const kernels::Target& target, const std::vector<std::size_t>& digits) {
-      if (kept_.empty()) return constraint_.holds(problem, configuration, target);
-      std::size_t place = 0;
-      for (std::size_t i = 0; i < read_.size(); ++i) place = place * counts_[i] + digits[read_[i]];
-      if (kept_[place] == Answer::unknown)
-        kept_[place] = constraint_.holds(problem, configuration, target) ? Answer::holds : Answer::fails;
-      return kept_[place] == Answer::holds;
-    }
-
-   private:
-    enum class Answer : char { unknown, holds, fails };
-    static constexpr std::size_t kMostKept = 1'000'000;
-
-    kernels::Constraint constraint_;
-    std::vector<std::size_t> read_, counts_;
-    std::vector<Answer> kept_;
-  };
-
   const kernels::Problem& problem;
   const kernels::Target& target;
   kernels::Configuration configuration;
   std::vector<std::size_t> digits;
-  std::vector<Answers> constraints = {};
+  std::vector<RuleAnswers> constraints = {};
   std::vector<std::size_t> pruned = {};
   // For each parameter, the constraints that it is the last of.
   std::vector<std::vector<std::size_t>> asked_at = {};
@@ -98,7 +41,9 @@ struct Space::Enumeration {
   // First constraint that fails with the values up to `depth`.
   std::optional<std::size_t> failing(std::size_t depth) {
     for (const auto index : asked_at[depth])
-      if (!constraints[index].holds(problem, configuration, target, digits)) return index;
+      if (!constraints[index].holds(problem, target, digits,
+                                    [&]() -> const kernels::Configuration& { return configuration; }))
+        return index;
     return std::nullopt;
   }
 };
@@ -120,8 +65,9 @@ Space::Space(const kernels::Family& family, const kernels::Problem& problem, con
   Enumeration state{problem, target, decode(0), std::vector<std::size_t>(parameters_.size())};
   state.asked_at.resize(parameters_.size());
   for (auto& constraint : family.constraints(problem.op)) {
+    if (constraint.kind == kernels::RuleKind::worth_here) continue;
     state.constraints.emplace_back(std::move(constraint), parameters_);
-    state.asked_at[state.constraints.back().last_read()].push_back(state.constraints.size() - 1);
+    state.asked_at[state.constraints.back().read().back()].push_back(state.constraints.size() - 1);
   }
   state.pruned.resize(state.constraints.size());
   enumerate(state, 0, 0);
@@ -143,6 +89,27 @@ void Space::enumerate(Enumeration& state, std::size_t depth, std::uint64_t code)
     }
     code += weights_[depth];
   }
+}
+
+Space Space::worth_trying(const kernels::Problem& problem, const kernels::Target& target) const {
+  std::vector<RuleAnswers> rules;
+  std::vector<bool> read(parameters_.size());
+  for (auto& rule : family_->constraints(problem.op)) {
+    if (rule.kind != kernels::RuleKind::worth_here) continue;
+    rules.emplace_back(std::move(rule), parameters_);
+    for (const auto parameter : rules.back().read()) read[parameter] = true;
+  }
+  Space space = *this;
+  if (rules.empty()) return space;
+  std::vector<std::size_t> digits(parameters_.size());
+  std::erase_if(space.codes_, [&](std::uint64_t code) {
+    for (std::size_t i = 0; i < digits.size(); ++i)
+      if (read[i]) digits[i] = code / weights_[i] % parameters_[i].values.size();
+    return std::any_of(rules.begin(), rules.end(), [&](RuleAnswers& rule) {
+      return !rule.holds(problem, target, digits, [&] { return decode(code); });
+    });
+  });
+  return space;
 }
 
 kernels::Configuration Space::at(std::size_t position) const {

@@ -1,4 +1,4 @@
-// The valid configurations of one family for one problem on one target.
+// The configurations of one family that problems of a class may be given on a target.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +11,17 @@
 
 namespace fcsa::tuner {
 
-// Enumerated once, when made; each valid configuration then costs 8 bytes. A position counts the valid
-// configurations in lexicographic order of the parameter values.
+// By the rules of kinds must and worth, which say the same of all problems of the class. Enumerated once,
+// when made; each valid configuration then costs 8 bytes. A position counts the valid configurations in
+// lexicographic order of the parameter values.
 class Space {
  public:
   // Throws std::invalid_argument when the product of the parameters is above kLargestProduct.
   Space(const kernels::Family& family, const kernels::Problem& problem, const kernels::Target& target);
+
+  // Without what isn't worth trying for this problem of the class, by the rules of kind worth_here: filtered,
+  // not enumerated again.
+  Space worth_trying(const kernels::Problem& problem, const kernels::Target& target) const;
 
   static constexpr std::uint64_t kLargestProduct = 1'000'000'000'000;
 

@@ -182,7 +182,8 @@ class Tuning {
 
   void search_family(PerFamily& per_family, double until_s) {
     auto& search = searches_[current_];
-    const Space& space = space_of(*per_family.family, search.problem);
+    const Space space =
+        space_of(*per_family.family, search.problem).worth_trying(search.problem, evaluator_.device().target);
     search.outcome.space += space.size();
     search.outcome.pruned += space.total() - space.size();
     const auto strategy =
@@ -216,8 +217,7 @@ class Tuning {
     return valid;
   }
 
-  // One for all problems of a class: a dispatch table launches a configuration at lengths that were never
-  // tuned, so what is valid for one problem must be valid for its whole class. Enumerating ten million takes
+  // One for all problems of a class, which differ in what is worth trying only: enumerating ten million takes
   // a second.
   const Space& space_of(const kernels::Family& family, const kernels::Problem& problem) {
     const auto key = std::pair(&family, kernels::class_text(problem));

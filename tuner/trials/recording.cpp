@@ -87,15 +87,14 @@ void RecordingEvaluator::prefetch(std::span<const Candidate> candidates) {
   if (!wanted.empty()) evaluator_.prefetch(wanted);
 }
 
-std::vector<Trial> RecordingEvaluator::race(std::span<const Candidate> candidates, Phase phase,
-                                            std::string_view kind) {
+std::vector<Trial> RecordingEvaluator::race(std::span<const Candidate> candidates, Phase phase) {
   for (const auto& candidate : candidates) look_up(candidate);
   auto evaluations = timed(phase, [&] { return evaluator_.race(candidates); });
   if (evaluations.size() != candidates.size()) {
     throw std::logic_error(
         fmt::format("race of {} candidates returned {} evaluations", candidates.size(), evaluations.size()));
   }
-  const std::string race_id = std::string(kind) + new_race_id();
+  const std::string race_id = new_race_id();
   std::vector<Trial> trials;
   trials.reserve(candidates.size());
   for (std::size_t i = 0; i < candidates.size(); ++i)

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -34,14 +35,14 @@ class RecordingEvaluator {
   // Asks for compilation of those that are neither in the sink nor asked for before.
   void prefetch(std::span<const Candidate> candidates);
   // Measures them interleaved and records the results together, as one race of that phase; races are never
-  // reused. `kind` goes in front of the id of the race.
-  std::vector<Trial> race(std::span<const Candidate> candidates, Phase phase, std::string_view kind = "");
+  // reused.
+  std::vector<Trial> race(std::span<const Candidate> candidates, Phase phase);
 
   void end_at(std::chrono::steady_clock::time_point deadline) { evaluator_.end_at(deadline); }
   const kernels::DeviceInfo& device() const { return evaluator_.device(); }
   const std::string& source_hash(const Candidate& candidate) { return look_up(candidate).source_hash; }
   // In the evaluator: all together, and those of one phase.
-  double spent_s() const { return spent_s(Phase::search) + spent_s(Phase::confirm) + spent_s(Phase::probe); }
+  double spent_s() const { return std::accumulate(spent_s_.begin(), spent_s_.end(), 0.0); }
   double spent_s(Phase phase) const { return spent_s_.at(static_cast<std::size_t>(phase)); }
 
  private:
@@ -58,7 +59,7 @@ class RecordingEvaluator {
   TrialSink& sink_;
   std::uint64_t seed_;
   Clock clock_;
-  std::array<double, 3> spent_s_{};               // by phase
+  std::array<double, 4> spent_s_{};               // by phase
   std::unordered_map<std::string, Known> known_;  // by problem and configuration
   std::unordered_set<std::string> prefetched_;    // source hashes
 };

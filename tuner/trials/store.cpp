@@ -11,6 +11,7 @@
 #include "tuner/trials/store_connection.h"
 #include "tuner/trials/store_fields.h"
 #include "tuner/trials/store_rows.h"
+#include "tuner/trials/store_upgrade.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -163,6 +164,7 @@ StoreSummary Store::summary() const {
     summary.schema_version = database.execAndGet("PRAGMA user_version").getInt();
     summary.trials = count_rows(database, "trials");
     summary.sessions = count_rows(database, "sessions");
+    summary.damaged = damaged_trials(database);
     summary.devices = summarize_devices(database);
     summary.by_status = count_by_status(database);
     return summary;

@@ -41,6 +41,8 @@ struct TrialFilter {
 struct StoreSummary {
   int schema_version = 0;
   std::size_t trials = 0, sessions = 0;
+  std::size_t damaged =
+      0;  // of the trials: without fields of their problem, which an older fcsa's merge lost
   // One for every combination of device, driver and compiler.
   struct PerDevice {
     kernels::DeviceInfo device;
@@ -55,7 +57,7 @@ struct StoreSummary {
 // timeout, one short BEGIN IMMEDIATE transaction a trial or race. Each thread needs a Store of its own.
 class Store final : public TrialSink {
  public:
-  static constexpr int kSchemaVersion = 2;
+  static constexpr int kSchemaVersion = 3;
   enum class Mode { read_only, read_write };
 
   // read_write creates the file and its folders, and migrates an older schema; read_only changes nothing,

@@ -179,7 +179,7 @@ std::string csv_line(const StoredTrial& stored, bool header) {
   visit_session(stored.session, part("session_"));
   visit_device(stored.session.device, part("device_"));
   part("")("problem", kernels::to_text(stored.trial.problem));
-  visit_problem(stored.trial.problem, row);
+  visit_problem_fields(stored.trial.problem, row);
   row("configuration", stored.trial.configuration);
   visit_trial(stored.trial, row);
   return row.text + "\r\n";

@@ -100,7 +100,7 @@ std::string field_text(float value) {
 std::string field_text(double value) {
   return std::isnan(value) ? "nan" : fmt::format("{}", value);
 }
-std::string field_text(const std::optional<float>& value) {
+std::string field_text(const kernels::OptionalFloat& value) {
   return value ? field_text(*value) : "";
 }
 std::string field_text(const std::vector<double>& values) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -42,28 +41,10 @@ void visit_session(Self& session, Visit&& visit) {
   visit("seed", session.seed);
 }
 
+// As kernels::visit_problem() lists them.
 template <typename Self, typename Visit>
-void visit_problem(Self& problem, Visit&& visit) {
-  visit("op", problem.op);
-  visit("dtype", problem.dtype);
-  visit("head_dim", problem.head_dim);
-  visit("batch", problem.batch);
-  visit("heads", problem.heads);
-  visit("kv_heads", problem.kv_heads);
-  visit("nq", problem.nq);
-  visit("nk", problem.nk);
-  visit("causal", problem.causal);
-  visit("key_mask", problem.key_mask);
-  visit("layout", problem.layout);
-  visit("scale", problem.scale);
-  visit("l2norm_qk", problem.l2norm_qk);
-  visit("groups", problem.groups);
-  visit("logit_bound", problem.logit_bound);
-  visit("bias", problem.bias);
-  visit("head_scale", problem.head_scale);
-  visit("bias_batch", problem.bias_batch);
-  visit("bias_heads", problem.bias_heads);
-  visit("allow_tf32", problem.allow_tf32);
+void visit_problem_fields(Self& problem, Visit&& visit) {
+  kernels::visit_problem([&](const auto& field, auto& value) { visit(field.name, value); }, problem);
 }
 
 // Without problem and configuration.
@@ -120,7 +101,7 @@ std::string field_text(int value);
 std::string field_text(std::size_t value);
 std::string field_text(float value);
 std::string field_text(double value);
-std::string field_text(const std::optional<float>& value);
+std::string field_text(const kernels::OptionalFloat& value);
 std::string field_text(const std::vector<double>& values);
 template <typename Enum>
 requires std::is_enum_v<Enum> std::string field_text(Enum value) {

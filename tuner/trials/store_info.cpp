@@ -37,6 +37,13 @@ std::string status_text(const StoreSummary& summary) {
   return text.empty() ? "" : " (" + text + ")";
 }
 
+std::string damage_text(std::size_t trials) {
+  return fmt::format(
+      "damaged   {} trial{} of backward problems {} merged by an fcsa that lost whether dbias, dscale or\n"
+      "          deterministic was asked for: tune again, or merge the originals into a new file\n",
+      trials, trials == 1 ? "" : "s", trials == 1 ? "was" : "were");
+}
+
 }  // namespace
 
 std::string describe_store(const Store& store) {
@@ -44,6 +51,7 @@ std::string describe_store(const Store& store) {
   std::string text =
       fmt::format("file      {}\nschema    {}\nsessions  {}\ntrials    {}{}\n", store.file().string(),
                   summary.schema_version, summary.sessions, summary.trials, status_text(summary));
+  if (summary.damaged > 0) text += damage_text(summary.damaged);
   if (summary.devices.empty()) return text + "devices   none yet: run fcsa tune\n";
   std::vector<Row> rows{{"DEVICE", "ARCH", "DRIVER", "COMPILER", "TRIALS", "PROBLEMS", "FROM .. TO"}};
   for (const auto& entry : summary.devices) {
@@ -75,9 +83,13 @@ std::string store_info_json(const Store& store) {
     device["last_at"] = entry.last_at;
     devices.push_back(std::move(device));
   }
-  const Json info{{"file", store.file().string()}, {"schema_version", summary.schema_version},
-                  {"trials", summary.trials},      {"sessions", summary.sessions},
-                  {"by_status", by_status},        {"devices", devices}};
+  const Json info{{"file", store.file().string()},
+                  {"schema_version", summary.schema_version},
+                  {"trials", summary.trials},
+                  {"sessions", summary.sessions},
+                  {"damaged", summary.damaged},
+                  {"by_status", by_status},
+                  {"devices", devices}};
   return info.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
 }
 

@@ -7,9 +7,9 @@
 
 namespace fcsa::tuner {
 
-// Lines of text: file, schema, counts by status, and a table of the devices.
+// Lines of text: file, schema, counts by status, trials that are damaged, and a table of the devices.
 std::string describe_store(const Store& store);
-// {"file", "schema_version", "trials", "sessions", "by_status": {...}, "devices": [{...}]}
+// {"file", "schema_version", "trials", "sessions", "damaged", "by_status": {...}, "devices": [{...}]}
 std::string store_info_json(const Store& store);
 
 }  // namespace fcsa::tuner

@@ -54,7 +54,7 @@ class Binder {
   void operator()(const char* /*name*/, const T& value) {
     if constexpr (std::is_same_v<T, std::vector<double>>) {
       statement_.bind(next_++, json_array(value));
-    } else if constexpr (std::is_same_v<T, std::optional<float>>) {
+    } else if constexpr (std::is_same_v<T, kernels::OptionalFloat>) {
       if (value) {
         statement_.bind(next_++, static_cast<double>(*value));
       } else {
@@ -103,8 +103,6 @@ class ColumnReader {
       value = column.getString();
     } else if constexpr (std::is_same_v<T, std::vector<double>>) {
       value = values_of_json_array(column.getString());
-    } else if constexpr (std::is_same_v<T, std::optional<float>>) {
-      if (!column.isNull()) value = static_cast<float>(number_in(name, column));
     } else if constexpr (std::is_floating_point_v<T>) {
       value = column.isNull() ? std::numeric_limits<T>::quiet_NaN() : static_cast<T>(number_in(name, column));
     } else if constexpr (std::is_same_v<T, bool>) {
@@ -144,19 +142,6 @@ std::int64_t upsert_device(SQLite::Database& database, const kernels::DeviceInfo
   return single_integer(query);
 }
 
-std::int64_t upsert_problem(SQLite::Database& database, const kernels::Problem& problem) {
-  const std::string text = kernels::to_text(problem);
-  ColumnNames columns{{"text"}};
-  visit_problem(problem, columns);
-  SQLite::Statement insert(database, insert_sql("problems", columns.names));
-  insert.bind(1, text);
-  visit_problem(problem, Binder(insert, 2));
-  insert.exec();
-  SQLite::Statement query(database, "SELECT id FROM problems WHERE text = ?");
-  query.bind(1, text);
-  return single_integer(query);
-}
-
 std::int64_t upsert_configuration(SQLite::Database& database, const std::string& text) {
   SQLite::Statement insert(database, insert_sql("configurations", {"text", "kernel"}));
   insert.bind(1, text);
@@ -168,6 +153,19 @@ std::int64_t upsert_configuration(SQLite::Database& database, const std::string&
 }
 
 }  // namespace
+
+std::int64_t upsert_problem(SQLite::Database& database, const kernels::Problem& problem) {
+  const std::string text = kernels::to_text(problem);
+  ColumnNames columns{{"text"}};
+  visit_problem_fields(problem, columns);
+  SQLite::Statement insert(database, insert_sql("problems", columns.names));
+  insert.bind(1, text);
+  visit_problem_fields(problem, Binder(insert, 2));
+  insert.exec();
+  SQLite::Statement query(database, "SELECT id FROM problems WHERE text = ?");
+  query.bind(1, text);
+  return single_integer(query);
+}
 
 std::int64_t upsert_session(SQLite::Database& database, const Session& session) {
   ColumnNames columns{{"device_id"}};
@@ -247,14 +245,11 @@ std::vector<Session> RowReader::sessions() {
 
 const kernels::Problem& RowReader::problem(std::int64_t id) {
   if (const auto known = problems_.find(id); known != problems_.end()) return known->second;
-  kernels::Problem problem;
-  ColumnNames columns;
-  visit_problem(problem, columns);
-  SQLite::Statement query(
-      database_, fmt::format("SELECT {} FROM problems WHERE id = ?", fmt::join(columns.names, ", ")));
+  // The text is the whole problem; the other columns are for queries.
+  SQLite::Statement query(database_, "SELECT text FROM problems WHERE id = ?");
   query.bind(1, id);
   if (!query.executeStep()) throw std::invalid_argument(fmt::format("there is no problem {}", id));
-  visit_problem(problem, ColumnReader(query));
+  const auto problem = kernels::problem_from_text(query.getColumn(0).getString());
   kernels::validate(problem);
   return problems_.emplace(id, problem).first->second;
 }

@@ -15,6 +15,7 @@ namespace fcsa::tuner {
 
 // Row id of the record with this identity, inserted if it isn't there.
 std::int64_t upsert_session(SQLite::Database& database, const Session& session);
+std::int64_t upsert_problem(SQLite::Database& database, const kernels::Problem& problem);
 
 // Equal for equal trials: a merge recognises them by it.
 std::string content_hash(const Trial& trial);

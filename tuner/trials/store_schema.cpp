@@ -5,6 +5,7 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 
 #include "tuner/trials/store.h"
+#include "tuner/trials/store_upgrade.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -110,6 +111,19 @@ ALTER TABLE problems ADD COLUMN bias_heads INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE problems ADD COLUMN allow_tf32 INTEGER NOT NULL DEFAULT 0;
 )sql";
 
+// Fields that version 2 kept in the text alone.
+constexpr std::string_view kVersion3 = R"sql(
+ALTER TABLE problems ADD COLUMN bias_gradient INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE problems ADD COLUMN scale_gradient INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE problems ADD COLUMN deterministic INTEGER NOT NULL DEFAULT 0;
+UPDATE problems SET bias_gradient = ' ' || text || ' ' LIKE '% dbias %',
+                    scale_gradient = ' ' || text || ' ' LIKE '% dscale %',
+                    deterministic = ' ' || text || ' ' LIKE '% deterministic %';
+)sql";
+
+// What records say has not changed since.
+constexpr int kRecordsAsTheyAreSince = 3;
+
 int read_integer(SQLite::Database& database, const char* query) {
   return database.execAndGet(query).getInt();
 }
@@ -117,8 +131,8 @@ int read_integer(SQLite::Database& database, const char* query) {
 }  // namespace
 
 const std::vector<Migration>& migrations() {
-  static const std::vector<Migration> steps{{1, kVersion1}, {2, kVersion2}};
-  static_assert(Store::kSchemaVersion == 2, "append the step that leads to the new version");
+  static const std::vector<Migration> steps{{1, kVersion1}, {2, kVersion2}, {3, kVersion3}};
+  static_assert(Store::kSchemaVersion == 3, "append the step that leads to the new version");
   return steps;
 }
 
@@ -146,6 +160,8 @@ void migrate(SQLite::Database& database, std::span<const Migration> steps) {
     database.exec(std::string(step.sql));
     database.exec("PRAGMA user_version = " + std::to_string(step.version));
   }
+  // When every table is up to date, since it reads whole records.
+  if (version > 0 && version < kRecordsAsTheyAreSince) upgrade_records(database);
   if (version == 0) database.exec("PRAGMA application_id = " + std::to_string(kApplicationId));
   transaction.commit();
 }

@@ -28,6 +28,7 @@ constexpr std::array kPhases{
     Names<Phase>{Phase::search, "search"},
     Names<Phase>{Phase::confirm, "confirm"},
     Names<Phase>{Phase::probe, "probe"},
+    Names<Phase>{Phase::refresh, "refresh"},
 };
 constexpr std::array kCacheStates{
     Names<CacheState>{CacheState::warm, "warm"},

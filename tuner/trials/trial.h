@@ -23,8 +23,9 @@ enum class Status {
 };
 // search: measured alone. confirm: the contenders for first place, the baseline and the unfused yardstick
 // measured interleaved in one process; ratios are only ever taken inside one race. probe: a race for the
-// dispatch table, of configurations it chooses among, on tuned shapes and on others between them.
-enum class Phase { search, confirm, probe };
+// dispatch table, of configurations it chooses among, on tuned shapes and on others between them. refresh: a
+// race that checks what tuning chose, and chooses nothing.
+enum class Phase { search, confirm, probe, refresh };
 // warm: inputs may stay in cache between launches. cold: launches rotate among input sets larger than twice
 // the L2.
 enum class CacheState { warm, cold };

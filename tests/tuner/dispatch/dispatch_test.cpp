@@ -349,6 +349,38 @@ TEST(Choose, TakesNothingThatWasNotMeasuredOnTheNearestShape) {
   EXPECT_EQ(choose(history.table(), problem_of_length(1100)).configuration, kA);
 }
 
+// Gradients by atomics are the fastest everywhere, and never the same twice.
+History history_of_gradients() {
+  History history;
+  for (const int length : {512, 2048}) {
+    auto problem = square_problem(length);
+    problem.op = kernels::Op::backward;
+    history.race(problem, "race" + std::to_string(length),
+                 {{"simt.backward{dq_atomics=1}", 1.0},
+                  {"simt.backward{}", 1.5},
+                  {"simt.backward{key_stages=1}", 1.6}});
+  }
+  return history;
+}
+
+TEST(Choose, TakesTheNextPredictedOneWhereTheFirstDoesNotFit) {
+  DispatchTable table = history_of_gradients().table();
+  DispatchClass& dispatch = table.classes.front();
+  dispatch.configurations = {"simt.backward{dq_atomics=1}", "simt.backward{}", "simt.backward{key_stages=1}"};
+  for (auto& entry : dispatch.entries) entry.times_ms = {1.0, 1.5, 1.6}, entry.choice = 0;
+  dispatch.rule = fit_rule(dispatch, table.device.target.multiprocessors);
+  for (const int length : {512, 700}) {
+    auto problem = square_problem(length);
+    problem.op = kernels::Op::backward;
+    EXPECT_EQ(choose(table, problem).configuration, "simt.backward{dq_atomics=1}");
+    problem.deterministic = true;
+    const Choice choice = choose(table, problem);
+    EXPECT_EQ(choice.configuration, "simt.backward{}") << choice.reason;
+    EXPECT_EQ(choice.match, Match::nearest);
+    EXPECT_NE(choice.reason.find("dq_atomics=1} doesn't fit: atomics"), std::string::npos) << choice.reason;
+  }
+}
+
 TEST(Choose, FallsBackToTheBaselineForAClassThatWasNotTuned) {
   History history;
   history.add(problem_of_length(1024), kA, 1);

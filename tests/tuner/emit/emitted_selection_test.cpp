@@ -3,29 +3,12 @@
 
 #include <array>
 #include <cmath>
-#include <cstdarg>
-#include <cstdint>
-#include <cstdio>
 #include <random>
 #include <set>
 
+#include "tests/kernels/changed_problems.h"
+#include "tests/tuner/emit/emitted_table.h"
 #include "tests/tuner/emit/sample_tables.h"
-
-// What emitted headers contain, compiled here as it stands.
-namespace emitted {
-#include "tuner/emit/emitted/attention.h"
-namespace detail {
-inline constexpr const char* kServes[] = {"", ""};
-}
-#include "tuner/emit/emitted/arguments.h"
-
-#include "tuner/emit/emitted/selection.h"
-namespace detail {
-inline int multiprocessors_or(int tuned) {
-  return tuned;
-}
-}  // namespace detail
-}  // namespace emitted
 
 namespace fcsa::tuner {
 namespace {
@@ -34,31 +17,16 @@ using kernels::DType;
 using kernels::Problem;
 using kernels::Softmax;
 
-emitted::Attention attention_of(const Problem& p) {
-  emitted::Attention a;
-  static const unsigned char mask = 1;
-  a.dtype = p.dtype;
-  a.head_dim = p.head_dim;
-  a.batch = p.batch;
-  a.heads = p.heads;
-  a.kv_heads = p.kv_heads;
-  a.nq = p.nq;
-  a.nk = p.nk;
-  a.causal = p.causal;
-  a.key_mask = p.key_mask ? &mask : nullptr;
-  a.layout = p.layout == kernels::Layout::bhnd ? emitted::Layout::bhnd : emitted::Layout::bnhd;
-  a.scale = p.scale;
-  a.l2norm_qk = p.l2norm_qk;
-  a.groups = p.groups;
-  a.logit_bound = p.logit_bound.value_or(0.0f);
-  a.allow_tf32 = p.allow_tf32;
-  static const float scales[64] = {}, bias = 0;
-  a.head_scale = p.head_scale ? scales : nullptr;
-  if (p.bias == kernels::Bias::none) return a;
-  a.bias = &bias;
-  a.bias_dtype = p.bias == kernels::Bias::same ? p.dtype : DType::f32;
-  a.bias_batch = p.bias_batch, a.bias_heads = p.bias_heads;
-  return a;
+using testing::attention_of;
+
+TEST(EmittedSelection, HasEveryFieldOfTheProblemThatACallStates) {
+  const Problem base = kernels::problem_with_everything();
+  for (const auto& [field, scope, problem] : kernels::changed_problems(base)) {
+    Problem expected = problem;
+    if (problem.bias == kernels::Bias::f32 && problem.dtype == DType::f32)
+      expected = base;  // one and the same
+    EXPECT_EQ(emitted::detail::problem_of(attention_of(problem), problem.op), expected) << field;
+  }
 }
 
 TEST(EmittedSelection, TakesTheTraitsAndArgumentsThatTheTunerTook) {
@@ -73,9 +41,11 @@ TEST(EmittedSelection, TakesTheTraitsAndArgumentsThatTheTunerTook) {
         p.l2norm_qk = bits & 2;
         if (bits & 4) p.logit_bound = 50.0f;
         if (bits & 8) p.layout = kernels::Layout::bnhd, p.key_mask = true, p.groups = 2;
-        EXPECT_EQ(emitted::detail::traits_of(attention_of(p)), kernels::traits_of(p)) << kernels::to_text(p);
+        EXPECT_EQ(kernels::traits_of(emitted::detail::problem_of(attention_of(p), p.op)),
+                  kernels::traits_of(p))
+            << kernels::to_text(p);
         const kernels::Args expected = kernels::shape_args(p),
-                            args = emitted::detail::args_of(attention_of(p));
+                            args = emitted::detail::args_of(attention_of(p), p.op);
         EXPECT_EQ(args.bound, expected.bound);
         EXPECT_EQ(args.key_mask_stride, expected.key_mask_stride);
         EXPECT_EQ(args.o_strides.head, expected.o_strides.head);
@@ -97,8 +67,10 @@ TEST(EmittedSelection, TakesTheBiasTheScalePerHeadAndTf32ThatTheTunerTook) {
     if (bits & 8) p.bias = bits & 1 ? kernels::Bias::f32 : kernels::Bias::same;
     if (bits & 8 && bits & 16) p.bias_batch = 2, p.bias_heads = 1;
     if (bits & 32) p.logit_bound = 20.0f;
-    EXPECT_EQ(emitted::detail::traits_of(attention_of(p)), kernels::traits_of(p)) << kernels::to_text(p);
-    const kernels::Args expected = kernels::shape_args(p), args = emitted::detail::args_of(attention_of(p));
+    EXPECT_EQ(kernels::traits_of(emitted::detail::problem_of(attention_of(p), p.op)), kernels::traits_of(p))
+        << kernels::to_text(p);
+    const kernels::Args expected = kernels::shape_args(p),
+                        args = emitted::detail::args_of(attention_of(p), p.op);
     EXPECT_EQ(args.bias_batch, expected.bias_batch);
     EXPECT_EQ(args.bias_heads, expected.bias_heads);
     EXPECT_EQ(args.bias_strides.batch, expected.bias_strides.batch);
@@ -134,6 +106,9 @@ DispatchTable table_of_random_shapes(std::mt19937& random) {
   return table;
 }
 
+// Kernels that serve every demand.
+constexpr unsigned char kServeAll[] = {15, 15, 15, 15};
+
 TEST(EmittedSelection, ChoosesWhatTheTunerChooses) {
   std::mt19937 random(7);
   const DispatchTable table = table_of_random_shapes(random);
@@ -153,6 +128,7 @@ TEST(EmittedSelection, ChoosesWhatTheTunerChooses) {
                                              c.rule.models.data(),
                                              variants,
                                              c.rule.corrections.data(),
+                                             kServeAll,
                                              table.device.target.multiprocessors};
   std::set<int> chosen;
   for (int i = 0; i < 500; ++i) {
@@ -170,7 +146,7 @@ TEST(EmittedSelection, ChoosesWhatTheTunerChooses) {
 
 // Without tuned shapes.
 emitted::detail::Table table_of(const emitted::detail::Class& of) {
-  return {&of, 1, nullptr, nullptr, nullptr, nullptr, nullptr, 1};
+  return {&of, 1, nullptr, nullptr, nullptr, nullptr, nullptr, kServeAll, 1};
 }
 
 TEST(EmittedSelection, FallsBackToExactProductsWhereTf32IsAllowedAndNotTheOtherWay) {
@@ -194,7 +170,7 @@ TEST(EmittedSelection, TakesTheGradientsThatTheTunerTook) {
   emitted::Attention a = attention_of(p);
   float gradient = 0;
   a.dbias = a.dscale = &gradient;
-  const kernels::BackwardArgs expected = kernels::shape_args(p), args = emitted::detail::args_of(a);
+  const kernels::BackwardArgs expected = kernels::shape_args(p), args = emitted::detail::args_of(a, p.op);
   const auto numbers = [](const kernels::Strides& s) { return std::array{s.batch, s.head, s.row}; };
   EXPECT_EQ(numbers(args.dout_strides), numbers(expected.dout_strides));
   EXPECT_EQ(numbers(args.dq_strides), numbers(expected.dq_strides));
@@ -212,7 +188,8 @@ TEST(EmittedSelection, TakesAClassThatDoesAllThatIsAskedForAndAsLittleElseAsPoss
                                             {traits, 0, 0, 1, 0, 0, 0, Op::backward, {true, true, true}},
                                             {traits, 0, 0, 2, 0, 0, 0, Op::backward, {}},
                                             {traits, 0, 0, 3, 0, 0, 0, Op::backward, {false, true, false}}};
-  const emitted::detail::Table table{classes, 4, nullptr, nullptr, nullptr, nullptr, nullptr, 1};
+  const unsigned char served[] = {15, 15, 1, 1};
+  const emitted::detail::Table table{classes, 4, nullptr, nullptr, nullptr, nullptr, nullptr, served, 1};
   float memory = 0;
   emitted::Attention a;
   a.bias = &memory;

@@ -92,7 +92,10 @@ TEST(EmitPlan, NothingOfABackwardPassIsInAPlanWithoutATunedOne) {
 
 TEST(EmitPlan, KernelsThatHappenToBeDeterministicServeThatDemand) {
   const EmitPlan plan = plan_emission(simt_training_table("sm_80"));
-  for (const auto& c : plan.classes) EXPECT_EQ(c.demands.deterministic, c.op == kernels::Op::backward);
+  for (std::size_t i = 0; i < plan.tuned_classes; ++i) {
+    EXPECT_FALSE(plan.classes[i].demands.deterministic);
+    EXPECT_TRUE(serves(plan, plan.classes[i], {.deterministic = true}));
+  }
 }
 
 TEST(EmitPlan, KernelsThatAreNotDeterministicHaveOneNextToThemThatIs) {
@@ -100,8 +103,8 @@ TEST(EmitPlan, KernelsThatAreNotDeterministicHaveOneNextToThemThatIs) {
   const EmitPlan plan = plan_emission(table);
   const auto found = classes_of(plan, kernels::Op::backward, table.classes.front().traits);
   ASSERT_EQ(found.size(), 2u);
-  EXPECT_FALSE(found[0].demands.deterministic) << "tuned with atomics";
-  EXPECT_TRUE(found[1].demands.deterministic);
+  EXPECT_FALSE(serves(plan, found[0], {.deterministic = true})) << "tuned with atomics";
+  EXPECT_TRUE(serves(plan, found[1], {.deterministic = true}));
   const EmittedVariant& v = plan.variants[found[1].default_variant];
   EXPECT_TRUE(v.problem.deterministic);
   EXPECT_EQ(kernels::invalid_reason(*v.family, v.problem, v.configuration, table.device.target), "");

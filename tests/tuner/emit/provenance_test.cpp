@@ -46,6 +46,7 @@ TEST(EmitProvenance, HasTheSourceOfTheLatestTrial) {
 
 TEST(EmitProvenance, PrefersTheMeasurementOfARaceToALaterSearch) {
   auto race = trial_at("2026-01");
+  race.trial.source_hash = trial_at("2026-03").trial.source_hash;
   race.trial.phase = Phase::confirm;
   race.trial.evaluation.measurement.median_ms = 2.0;
   auto later_race = race;
@@ -54,6 +55,15 @@ TEST(EmitProvenance, PrefersTheMeasurementOfARaceToALaterSearch) {
   EXPECT_EQ(of({race, trial_at("2026-03")}).measurements.at(kProblem).measurement.median_ms, 2.0);
   EXPECT_EQ(of({race, later_race}).measurements.at(kProblem).measurement.median_ms, 3.0);
   EXPECT_EQ(of({trial_at("2026-03")}).measurements.at(kProblem).phase, Phase::search);
+}
+
+TEST(EmitProvenance, HasTimesAndSourcesOfTheSameTrialsWhateverARefreshMeasuredLater) {
+  auto refresh = trial_at("2026-05");
+  refresh.trial.phase = Phase::refresh;
+  refresh.trial.evaluation.measurement.median_ms = 9.0;
+  const Provenance provenance = of({trial_at("2026-03"), refresh});
+  EXPECT_EQ(provenance.source_hashes.at(kClass), "source of 2026-03");
+  EXPECT_EQ(provenance.measurements.at(kProblem).measurement.median_ms, 1.0);
 }
 
 }  // namespace

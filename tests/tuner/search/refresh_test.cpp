@@ -55,7 +55,9 @@ struct Then {
     stored.trial = {.problem = problem,
                     .configuration = configuration,
                     .source_hash = "v1" + configuration,
-                    .phase = race.empty() ? Phase::search : Phase::confirm,
+                    .phase = race.empty()                  ? Phase::search
+                             : race.starts_with("refresh") ? Phase::refresh
+                                                           : Phase::confirm,
                     .race_id = race,
                     .finished_at = "2025-01-01T00:00:" + std::to_string(10 + trials.size()) + "Z",
                     .evaluation = evaluation};
@@ -241,7 +243,7 @@ TEST(Refresh, IsRecordedAsARaceThatLaterRefreshesAndTablesDoNotBuildOn) {
   ASSERT_EQ(sink.trials.size(), 3U);
   EXPECT_EQ(sink.at_a_time, std::vector<std::size_t>{3});
   for (const auto& trial : sink.trials) {
-    EXPECT_EQ(trial.phase, Phase::confirm);
+    EXPECT_EQ(trial.phase, Phase::refresh);
     then.add(trial.configuration, trial.evaluation, trial.race_id);
   }
   EXPECT_EQ(configuration_text(then.winner().candidate), kFast);

@@ -98,6 +98,26 @@ TEST(Space, AsksAConstraintOnceForEachCombinationOfTheValuesThatItReads) {
     EXPECT_TRUE(kernels::invalid_reason(family, {}, configuration, {}).empty());
 }
 
+TEST(Space, LeavesToAShapeWhatIsWorthTryingThere) {
+  auto family = two_by_three();
+  family.rules = {{"only where heads are two",
+                   [](const kernels::Problem& p, const kernels::Configuration& c, const auto&) {
+                     return c.at("a") == 1 || p.heads == 2;
+                   },
+                   {"a"},
+                   kernels::RuleKind::worth_here}};
+  const Space space(family, {}, {});
+  EXPECT_EQ(space.size(), 6u);
+  kernels::Problem two;
+  two.heads = 2;
+  EXPECT_EQ(space.worth_trying(two, {}).size(), 6u);
+  const Space some = space.worth_trying({}, {});
+  EXPECT_EQ(texts(some),
+            (std::vector<std::string>{"toy.forward{}", "toy.forward{b=20}", "toy.forward{b=40}"}));
+  EXPECT_FALSE(some.contains({"toy.forward", {{"a", 2}, {"b", 10}}}));
+  EXPECT_EQ(some.total(), 6u);
+}
+
 TEST(Space, PassesProblemAndTargetToTheConstraints) {
   auto family = two_by_three();
   family.rules = {{"heads", [](const kernels::Problem& p, const auto& c, const kernels::Target& t) {

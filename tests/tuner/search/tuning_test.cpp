@@ -43,6 +43,42 @@ TEST(Tuning, FindsTheBestConfiguration) {
   EXPECT_FALSE(outcome.interrupted);
 }
 
+// The fullest shape is tuned first: what isn't worth trying there may be the fastest on the emptiest.
+TEST(Tuning, SearchesEveryShapeOfAClassInWhatIsWorthTryingThere) {
+  Bench bench;
+  bench.problems = {problem_of_length(4096), problem_of_length(64)};
+  bench.toy.rules = {{"keys are too many to be split",
+                      [](const kernels::Problem& p, const kernels::Configuration& c, const kernels::Target&) {
+                        return c.at("a") != 8 || p.nk <= 64;
+                      },
+                      {"a"},
+                      kernels::RuleKind::worth_here}};
+  for (const char* strategy : {"exhaustive", "random", "local"}) {
+    bench.options.strategy = strategy;
+    bench.sink.trials.clear();
+    const auto outcome = bench.run();
+    EXPECT_EQ(outcome.problems[0].best, "toy.forward{a=4,b=2}") << strategy;
+    EXPECT_EQ(outcome.problems[1].best, "toy.forward{a=8,b=2}") << strategy;
+    for (const auto& trial : bench.sink.trials)
+      EXPECT_TRUE(trial.problem.nk == 64 || !trial.configuration.starts_with("toy.forward{a=8"))
+          << strategy << ": " << trial.configuration;
+  }
+}
+
+TEST(Tuning, EnumeratesTheSpaceOfAClassOnce) {
+  Bench bench;
+  bench.problems = {problem_of_length(4096), problem_of_length(1024), problem_of_length(64)};
+  int asked = 0;
+  bench.toy.rules = {{"never",
+                      [&](const kernels::Problem&, const kernels::Configuration&, const kernels::Target&) {
+                        ++asked;
+                        return true;
+                      },
+                      {"a", "b"}}};
+  bench.run();
+  EXPECT_EQ(asked, 24);
+}
+
 TEST(Tuning, RecordsEveryTrialWithItsProvenance) {
   Bench bench;
   bench.options.seed = 77;

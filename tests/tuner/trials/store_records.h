@@ -119,7 +119,7 @@ inline std::string all_fields(const Session& session) {
 
 inline std::string all_fields(const Trial& trial) {
   Lines lines;
-  visit_problem(trial.problem, lines);
+  visit_problem_fields(trial.problem, lines);
   lines("configuration", trial.configuration);
   visit_trial(trial, lines);
   return lines.text;

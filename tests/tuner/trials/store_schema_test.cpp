@@ -9,6 +9,7 @@
 
 #include "tests/tuner/trials/store_fixture.h"
 #include "tuner/trials/store_connection.h"
+#include "tuner/trials/store_info.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -30,12 +31,34 @@ int sum_of_ratings(StoreConnection& connection) {
   });
 }
 
-// Makes the current file one of schema 1.
-void undo_version_2(const std::filesystem::path& file) {
+// Makes the current file one of schema 2, or 1.
+void undo_to(int version, const std::filesystem::path& file) {
   SQLite::Database database(file.string(), SQLite::OPEN_READWRITE);
-  for (const char* column : {"bias_batch", "bias_heads", "allow_tf32"})
+  std::vector<const char*> columns{"bias_gradient", "scale_gradient", "deterministic"};
+  if (version == 1) columns.insert(columns.end(), {"bias_batch", "bias_heads", "allow_tf32"});
+  for (const char* column : columns)
     database.exec(fmt::format("ALTER TABLE problems DROP COLUMN {}", column));
-  database.exec("PRAGMA user_version = 1");
+  database.exec(fmt::format("PRAGMA user_version = {}", version));
+}
+
+kernels::Problem deterministic_problem() {
+  return kernels::problem_from_text(
+      "backward bf16 d64 b2 h4 kv4 nq100 nk200 bhnd bias dbias dscale deterministic scale=8");
+}
+
+void record_one(const std::filesystem::path& file, const kernels::Problem& problem) {
+  Store store(file, Store::Mode::read_write);
+  store.begin_session(make_session("s1"));
+  Trial trial = make_trial();
+  trial.problem = problem;
+  store.record(trial);
+}
+
+// What a merge by an fcsa of schema 2 left of that problem.
+void damage(const std::filesystem::path& file) {
+  undo_to(2, file);
+  SQLite::Database database(file.string(), SQLite::OPEN_READWRITE);
+  database.exec("UPDATE problems SET text = replace(text, ' dbias dscale deterministic', '')");
 }
 
 std::string texts_of(const std::vector<StoredTrial>& trials) {
@@ -74,24 +97,81 @@ TEST_F(StoreSchema, ReadsAnOlderDatabaseWithoutChangingIt) {
   EXPECT_EQ(read_bytes(file_), bytes);
 }
 
-TEST_F(StoreSchema, ReadsVersion1WithoutChangingItAndMigratesItForWriting) {
+TEST_F(StoreSchema, ReadsOlderVersionsWithoutChangingThemAndMigratesThemForWriting) {
   fill(3);
   const std::string trials = texts_of(Store(file_, Mode::read_only).trials());
-  undo_version_2(file_);
-  const std::string bytes = read_bytes(file_);
-  EXPECT_EQ(texts_of(Store(file_, Mode::read_only).trials()), trials);
-  EXPECT_EQ(read_bytes(file_), bytes);
-  EXPECT_EQ(texts_of(Store(file_, Mode::read_write).trials()), trials);
-  EXPECT_EQ(version_in(file_), 2);
+  for (const int version : {2, 1}) {
+    undo_to(version, file_);
+    const std::string bytes = read_bytes(file_);
+    EXPECT_EQ(texts_of(Store(file_, Mode::read_only).trials()), trials);
+    EXPECT_EQ(read_bytes(file_), bytes);
+    EXPECT_EQ(texts_of(Store(file_, Mode::read_write).trials()), trials);
+    EXPECT_EQ(version_in(file_), Store::kSchemaVersion);
+  }
 }
 
-TEST_F(StoreSchema, Version1AndItsMigratedCopyMergeWithoutDoubles) {
+TEST_F(StoreSchema, OlderVersionsAndTheirMigratedCopyMergeWithoutDoubles) {
   fill(3);
-  std::filesystem::copy_file(file_, folder_ / "migrated.db");
-  undo_version_2(file_);
-  Store migrated(folder_ / "migrated.db", Mode::read_write);
-  EXPECT_EQ(migrated.merge(Store(file_, Mode::read_only)), 0u);
-  EXPECT_EQ(Store(file_, Mode::read_write).merge(migrated), 0u);
+  for (const int version : {2, 1}) {
+    const auto copy = folder_ / fmt::format("migrated{}.db", version);
+    undo_to(version, file_);
+    std::filesystem::copy_file(file_, copy);
+    Store migrated(copy, Mode::read_write);
+    EXPECT_EQ(migrated.merge(Store(file_, Mode::read_only)), 0u);
+    EXPECT_EQ(Store(file_, Mode::read_write).merge(migrated), 0u);
+  }
+}
+
+TEST_F(StoreSchema, FieldsThatOlderVersionsKeptInTheTextAloneComeBack) {
+  for (const int version : {1, 2}) {
+    const auto file = folder_ / fmt::format("version{}.db", version);
+    record_one(file, deterministic_problem());
+    undo_to(version, file);
+    EXPECT_EQ(Store(file, Mode::read_only).trials().at(0).trial.problem, deterministic_problem());
+    EXPECT_EQ(Store(file, Mode::read_write).trials().at(0).trial.problem, deterministic_problem());
+    SQLite::Database database(file.string());
+    EXPECT_EQ(
+        database.execAndGet("SELECT bias_gradient + scale_gradient + deterministic FROM problems").getInt(),
+        3);
+  }
+}
+
+TEST_F(StoreSchema, WhatAnOlderMergeLostComesBackWhereTheContentHashTells) {
+  record_one(file_, deterministic_problem());
+  damage(file_);
+  EXPECT_EQ(Store(file_, Mode::read_only).trials().at(0).trial.problem, deterministic_problem());
+  const Store store(file_, Mode::read_write);
+  EXPECT_EQ(store.trials().at(0).trial.problem, deterministic_problem());
+  EXPECT_EQ(store.summary().damaged, 0u);
+  SQLite::Database database(file_.string());
+  EXPECT_EQ(database.execAndGet("SELECT count(*) FROM problems").getInt(), 1);
+}
+
+TEST_F(StoreSchema, RacesOfARefreshGetAPhaseOfTheirOwn) {
+  Trial trial = make_trial();
+  trial.phase = Phase::confirm, trial.race_id = "refresh-1";
+  {
+    Store store(file_, Mode::read_write);
+    store.begin_session(make_session("s1"));
+    store.record(trial);
+  }
+  undo_to(2, file_);
+  const auto copy = folder_ / "copy.db";
+  std::filesystem::copy_file(file_, copy);
+  Store store(file_, Mode::read_write);
+  EXPECT_EQ(store.trials().at(0).trial.phase, Phase::refresh);
+  EXPECT_EQ(store.merge(Store(copy, Mode::read_only)), 0u);
+}
+
+TEST_F(StoreSchema, WhatAnOlderMergeLostForGoodIsFound) {
+  record_one(file_, deterministic_problem());
+  damage(file_);
+  SQLite::Database(file_.string(), SQLite::OPEN_READWRITE)
+      .exec("UPDATE trials SET content_hash = 'of another'");
+  const Store store(file_, Mode::read_write);
+  EXPECT_EQ(store.summary().damaged, 1u);
+  expect_contains(describe_store(store), "damaged   1 trial");
+  expect_contains(store_info_json(store), "\"damaged\": 1");
 }
 
 TEST_F(StoreSchema, AFailedMigrationLeavesTheOlderDatabase) {

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "tests/kernels/changed_problems.h"
 #include "tests/tuner/trials/store_records.h"
 #include "tuner/trials/store_connection.h"
 #include "tuner/trials/store_info.h"
@@ -61,6 +62,42 @@ TEST_F(StoreTest, GivesBackEveryFieldAfterReopening) {
   EXPECT_EQ(all_fields(trials[0].session), all_fields(session));
   EXPECT_EQ(all_fields(trials[0].trial), all_fields(trial));
   EXPECT_EQ(trials[0].trial.problem, trial.problem);
+}
+
+TEST_F(StoreTest, ForgetsNoFieldOfAProblemNeitherRecordedNorMerged) {
+  const auto changed = kernels::changed_problems(kernels::problem_with_everything());
+  Store store = open();
+  store.begin_session(make_session("s1"));
+  Trial trial = make_trial();
+  for (const auto& [field, scope, problem] : changed) {
+    trial.problem = problem;
+    store.record(trial);
+  }
+  Store merged = open("merged.db");
+  EXPECT_EQ(merged.merge(store), changed.size());
+  for (const auto& trials : {store.trials(), merged.trials()}) {
+    ASSERT_EQ(trials.size(), changed.size());
+    for (std::size_t i = 0; i < changed.size(); ++i)
+      EXPECT_EQ(trials[i].trial.problem, changed[i].problem) << changed[i].field;
+  }
+}
+
+TEST_F(StoreTest, HasAColumnForEveryFieldOfAProblem) {
+  const auto changed = kernels::changed_problems(kernels::problem_with_everything());
+  Store store = open();
+  store.begin_session(make_session("s1"));
+  Trial trial = make_trial();
+  for (const auto& [field, scope, problem] : changed) {
+    trial.problem = problem;
+    store.record(trial);
+  }
+  SQLite::Database database((folder_ / "tuning.db").string());
+  for (const auto& [field, scope, problem] : changed) {
+    SQLite::Statement query(
+        database, fmt::format("SELECT count(DISTINCT coalesce(\"{}\", 'none')) FROM problems", field));
+    ASSERT_TRUE(query.executeStep());
+    EXPECT_EQ(query.getColumn(0).getInt(), 2) << field;
+  }
 }
 
 TEST_F(StoreTest, KeepsNanAndInfiniteErrors) {

@@ -19,7 +19,8 @@ TEST(Trial, EveryStatusReadsBackFromItsText) {
 }
 
 TEST(Trial, EveryPhaseAndCacheStateReadsBackFromItsText) {
-  for (const auto phase : {Phase::search, Phase::confirm}) EXPECT_EQ(phase_from_text(to_text(phase)), phase);
+  for (const auto phase : {Phase::search, Phase::confirm, Phase::probe, Phase::refresh})
+    EXPECT_EQ(phase_from_text(to_text(phase)), phase);
   for (const auto state : {CacheState::warm, CacheState::cold}) {
     EXPECT_EQ(cache_state_from_text(to_text(state)), state);
   }

@@ -7,7 +7,9 @@ namespace detail {
 
 using fcsa::kernels::Args;
 using fcsa::kernels::BackwardArgs;
+using fcsa::kernels::Bias;
 using fcsa::kernels::LaunchPlan;
+using fcsa::kernels::Problem;
 
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
@@ -27,19 +29,44 @@ inline const char* name_of(DType dtype) {
   return dtype == DType::f32 ? "f32" : dtype == DType::bf16 ? "bf16" : "f16";
 }
 
-inline float bound_of(const Attention& a) {
-  return a.logit_bound > 0 ? a.logit_bound : std::fabs(a.scale) * static_cast<float>(a.groups);
+// What the pointers of an Attention say, as fields.
+inline Problem problem_of(const Attention& a, Op op) {
+  const bool backward = op == Op::backward;
+  Problem p;
+  p.op = op;
+  p.dtype = a.dtype;
+  p.head_dim = a.head_dim;
+  p.batch = a.batch;
+  p.heads = a.heads;
+  p.kv_heads = a.kv_heads;
+  p.nq = a.nq;
+  p.nk = a.nk;
+  p.layout = a.layout;
+  p.causal = a.causal;
+  p.key_mask = a.key_mask != nullptr;
+  p.l2norm_qk = a.l2norm_qk;
+  p.groups = a.groups;
+  if (a.bias != nullptr) {
+    p.bias = a.bias_dtype == a.dtype ? Bias::same : Bias::f32;
+    p.bias_batch = a.bias_batch;
+    p.bias_heads = a.bias_heads;
+  }
+  p.head_scale = a.head_scale != nullptr;
+  p.bias_gradient = backward && a.dbias != nullptr;
+  p.scale_gradient = backward && a.dscale != nullptr;
+  p.deterministic = backward && a.deterministic;
+  p.allow_tf32 = a.allow_tf32 && a.dtype == DType::f32;
+  if (a.logit_bound > 0) p.logit_bound = a.logit_bound;
+  p.scale = a.scale;
+  return p;
 }
 
-inline Strides strides_or_dense(const Strides& given, Layout layout, int heads, int rows, int channels) {
-  if (given.batch != 0 || given.head != 0 || given.row != 0) return given;
-  const long long h = heads, n = rows, d = channels;
-  if (layout == Layout::bhnd) return {h * n * d, n * d, d};
-  return {n * h * d, d, h * d};
+inline void take_stated(Strides& dense, const Strides& stated) {
+  if (stated.batch != 0 || stated.head != 0 || stated.row != 0) dense = stated;
 }
 
-inline BackwardArgs args_of(const Attention& a) {
-  BackwardArgs args;
+inline BackwardArgs args_of(const Attention& a, Op op) {
+  BackwardArgs args = fcsa::kernels::shape_args(problem_of(a, op));
   args.q = a.q;
   args.k = a.k;
   args.v = a.v;
@@ -48,35 +75,24 @@ inline BackwardArgs args_of(const Attention& a) {
   args.key_mask = a.key_mask;
   args.bias = a.bias;
   args.head_scale = a.head_scale;
-  args.q_strides = strides_or_dense(a.q_strides, a.layout, a.heads, a.nq, a.head_dim);
-  args.k_strides = strides_or_dense(a.k_strides, a.layout, a.kv_heads, a.nk, a.head_dim);
-  args.v_strides = strides_or_dense(a.v_strides, a.layout, a.kv_heads, a.nk, a.head_dim);
-  args.o_strides = strides_or_dense(a.o_strides, a.layout, a.heads, a.nq, a.head_dim);
-  args.bias_batch = a.bias_batch != 0 ? a.bias_batch : a.batch;
-  args.bias_heads = a.bias_heads != 0 ? a.bias_heads : a.heads;
-  args.bias_strides = strides_or_dense(a.bias_strides, Layout::bhnd, args.bias_heads, a.nq, a.nk);
-  args.key_mask_stride = a.key_mask_stride < 0 ? a.nk : a.key_mask_stride;
-  args.batch = a.batch;
-  args.heads = a.heads;
-  args.kv_heads = a.kv_heads;
-  args.nq = a.nq;
-  args.nk = a.nk;
-  args.scale = a.scale;
-  args.bound = bound_of(a);
-  args.eps = a.eps;
   args.dout = a.dout;
   args.dq = a.dq;
   args.dk = a.dk;
   args.dv = a.dv;
   args.dbias = a.dbias;
   args.dscale = a.dscale;
-  args.dout_strides = strides_or_dense(a.dout_strides, a.layout, a.heads, a.nq, a.head_dim);
-  args.dq_strides = strides_or_dense(a.dq_strides, a.layout, a.heads, a.nq, a.head_dim);
-  args.dk_strides = strides_or_dense(a.dk_strides, a.layout, a.kv_heads, a.nk, a.head_dim);
-  args.dv_strides = strides_or_dense(a.dv_strides, a.layout, a.kv_heads, a.nk, a.head_dim);
-  args.dbias_strides = strides_or_dense(a.dbias_strides, Layout::bhnd, args.bias_heads, a.nq, a.nk);
-  args.wants_dbias = a.dbias != nullptr;
-  args.wants_dscale = a.dscale != nullptr;
+  args.eps = a.eps;
+  if (a.key_mask_stride >= 0) args.key_mask_stride = a.key_mask_stride;
+  take_stated(args.q_strides, a.q_strides);
+  take_stated(args.k_strides, a.k_strides);
+  take_stated(args.v_strides, a.v_strides);
+  take_stated(args.o_strides, a.o_strides);
+  take_stated(args.bias_strides, a.bias_strides);
+  take_stated(args.dout_strides, a.dout_strides);
+  take_stated(args.dq_strides, a.dq_strides);
+  take_stated(args.dk_strides, a.dk_strides);
+  take_stated(args.dv_strides, a.dv_strides);
+  take_stated(args.dbias_strides, a.dbias_strides);
   return args;
 }
 

@@ -1,12 +1,9 @@
 #include <cstddef>
 
 using fcsa::kernels::DType;    // f32, bf16, f16
+using fcsa::kernels::Layout;   // axes in memory: bhnd: batch, heads, rows, channels; bnhd: rows before heads
+using fcsa::kernels::Op;       // forward, backward
 using fcsa::kernels::Strides;  // .batch, .head, .row: elements between neighbours; channels are contiguous
-
-// Order of the axes in memory: batch, heads, rows, channels; or batch, rows, heads, channels.
-enum class Layout : int { bhnd, bnhd };
-
-enum class Op : int { forward, backward };
 
 // O = softmax(scale * l2norm(q) l2norm(k)^T + bias) V  over the visible keys. Query head h reads key/value
 // head h / (heads / kv_heads). Pointers are aligned to 16 bytes, strides of q, k, v, o and their gradients

@@ -63,7 +63,7 @@ inline Request request_of(const Attention& attention, Op op) {
 inline Status call(const Attention& attention, Op op, void* workspace, CUstream stream) {
   const Request request = request_of(attention, op);
   if (!request.status.ok()) return request.status;
-  BackwardArgs args = args_of(attention);
+  BackwardArgs args = args_of(attention, op);
   Status status = check_tensors(attention, op, args);
   if (!status.ok()) return status;
   const LaunchPlan plan = request.variant().plan(args);
@@ -77,7 +77,7 @@ inline Status call(const Attention& attention, Op op, void* workspace, CUstream 
 inline std::size_t workspace_bytes(const Attention& attention, Op op) {
   const detail::Request request = detail::request_of(attention, op);
   if (!request.status.ok()) return 0;
-  return detail::workspace_of(attention, op, request.variant().plan(detail::args_of(attention)));
+  return detail::workspace_of(attention, op, request.variant().plan(detail::args_of(attention, op)));
 }
 
 inline Status forward(const Attention& attention, void* workspace, CUstream stream) {

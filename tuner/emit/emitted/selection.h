@@ -2,7 +2,6 @@
 
 namespace detail {
 
-using fcsa::kernels::Bias;
 using fcsa::kernels::Model;
 using fcsa::kernels::Position;
 using fcsa::kernels::Softmax;
@@ -19,6 +18,7 @@ struct Shape {
 // Of a backward pass, what traits don't say: what was asked for when it was tuned, or is asked for now.
 struct Demands {
   bool bias_gradient = false, scale_gradient = false, deterministic = false;
+  int index() const { return 2 * deterministic + bias_gradient; }
 };
 
 // Problems with equal traits and demands, and the parts of the arrays below that are theirs.
@@ -41,7 +41,8 @@ struct Table {
   const Model* models;        // of the candidates
   const int* variants;        // of the candidates
   const float* corrections;
-  int multiprocessors;  // of the device that it was tuned on
+  const unsigned char* served;  // of the kernels: the demands that each serves, a bit for each index()
+  int multiprocessors;          // of the device that it was tuned on
 };
 
 struct Choice {
@@ -54,68 +55,14 @@ struct Choice {
 // Of the current device (CPU: cores); `tuned` when there is none. Defined with what launches.
 inline int multiprocessors_or(int tuned);
 
-// The largest exponentials fit the arithmetic up to these bounds; beyond them the running maximum is kept.
-inline bool bound_is_known(const Attention& a) {
-  const bool known = a.logit_bound > 0 || (a.l2norm_qk && a.bias == nullptr && a.head_scale == nullptr);
-  return known && bound_of(a) <= (a.dtype == DType::f16 ? 10.0f : 43.0f);
+inline Demands demands_of(const Problem& p) {
+  return {p.bias_gradient, p.scale_gradient, p.deterministic};
 }
 
-inline Bias bias_of(const Attention& a) {
-  if (a.bias == nullptr) return Bias::none;
-  return a.bias_dtype == a.dtype ? Bias::same : Bias::f32;
-}
-
-inline Traits traits_of(const Attention& a) {
-  Traits traits;
-  traits.dtype = a.dtype;
-  traits.head_dim = a.head_dim;
-  traits.causal = a.causal;
-  traits.key_mask = a.key_mask != nullptr;
-  traits.bias = bias_of(a);
-  traits.head_scale = a.head_scale != nullptr;
-  traits.l2norm_qk = a.l2norm_qk;
-  traits.groups = a.groups;
-  traits.tf32 = a.allow_tf32 && a.dtype == DType::f32;
-  traits.softmax = bound_is_known(a) ? Softmax::fixed_bound : Softmax::running_maximum;
-  return traits;
-}
-
-inline Demands demands_of(const Attention& a, Op op) {
-  if (op == Op::forward) return {};
-  return {a.dbias != nullptr, a.dscale != nullptr, a.deterministic};
-}
-
-// How much else than what is asked for a class was tuned for; negative when it doesn't serve that.
+// In how much else than what is asked for a class was tuned.
 inline int distance(const Demands& tuned, const Demands& asked) {
-  if ((asked.bias_gradient && !tuned.bias_gradient) || (asked.deterministic && !tuned.deterministic))
-    return -1;
   return (asked.bias_gradient != tuned.bias_gradient) + (asked.scale_gradient != tuned.scale_gradient) +
          (asked.deterministic != tuned.deterministic);
-}
-
-inline const Class* nearest_class(const Table& table, const Traits& traits, Op op, const Demands& asked) {
-  const Class* nearest = nullptr;
-  for (int i = 0; i < table.class_count; ++i) {
-    const Class& c = table.classes[i];
-    if (c.op != op || !(c.traits == traits) || distance(c.demands, asked) < 0) continue;
-    if (nearest == nullptr || distance(c.demands, asked) < distance(nearest->demands, asked)) nearest = &c;
-  }
-  return nearest;
-}
-
-// Of these traits; else of others that are right for the same problems: the running maximum is wherever the
-// fixed bound is, and exact products are wherever TF32 is allowed.
-inline const Class* find_class(const Table& table, const Attention& a, Op op) {
-  Traits traits = traits_of(a);
-  const Softmax softmaxes[] = {traits.softmax, Softmax::running_maximum};
-  const bool tf32s[] = {traits.tf32, false};
-  for (const bool tf32 : tf32s)
-    for (const Softmax softmax : softmaxes) {
-      traits.tf32 = tf32;
-      traits.softmax = softmax;
-      if (const Class* found = nearest_class(table, traits, op, demands_of(a, op))) return found;
-    }
-  return nullptr;
 }
 
 inline bool same_shape(const Shape& shape, const Attention& a) {
@@ -131,33 +78,72 @@ inline const Shape* tuned_shape(const Table& table, const Class& of, const Atten
   return nullptr;
 }
 
-// A tuned shape has its own kernel; another one that which the rule predicts to be the fastest.
-inline Choice choose(const Table& table, const Attention& a, Op op) {
+// A tuned shape has its own kernel; another one that which the rule predicts to be the fastest; where that
+// doesn't serve what is asked for, the next that does.
+inline Choice choose_in(const Table& table, const Class& of, const Attention& a, const Problem& p) {
+  const int asked = 1 << demands_of(p).index();
+  const auto serves = [&](int variant) { return (table.served[variant] & asked) != 0; };
   Choice choice;
-  choice.of = find_class(table, a, op);
-  if (choice.of == nullptr) return choice;
-  const Class& of = *choice.of;
-  choice.variant = of.default_variant;
-  if (of.shapes == 0) return choice;
   choice.shape = tuned_shape(table, of, a);
-  if (choice.shape != nullptr) {
+  if (choice.shape != nullptr && serves(choice.shape->variant)) {
+    choice.of = &of;
     choice.variant = choice.shape->variant;
     choice.time_ms = choice.shape->time_ms;
+    return choice;
+  }
+  if (of.shapes == 0) {
+    choice.of = serves(of.default_variant) ? &of : nullptr;
+    choice.variant = of.default_variant;
     return choice;
   }
   const fcsa::kernels::Rule rule = {table.models + of.first_candidate, of.candidates,
                                     table.positions + of.first_shape, of.shapes,
                                     table.corrections + of.first_correction};
   const fcsa::kernels::Sizes sizes = {a.batch, a.heads, a.kv_heads, a.nq, a.nk, a.causal};
-  const auto prediction = fcsa::kernels::predict(rule, sizes, multiprocessors_or(table.multiprocessors));
+  const int* candidates = table.variants + of.first_candidate;
+  const auto prediction = fcsa::kernels::predict(rule, sizes, multiprocessors_or(table.multiprocessors),
+                                                 [&](int model) { return serves(candidates[model]); });
+  if (prediction.model < 0) return {};
+  choice.of = &of;
   choice.shape = &table.shapes[of.first_shape + prediction.nearest];
-  choice.variant = table.variants[of.first_candidate + prediction.model];
+  choice.variant = candidates[prediction.model];
   choice.time_ms = prediction.ms;
   return choice;
 }
 
+// In the classes with these traits, those first that were tuned for the most alike.
+inline Choice choose_with(const Table& table, const Traits& traits, const Attention& a, const Problem& p) {
+  constexpr int kMostDifferences = 3;
+  for (int differences = 0; differences <= kMostDifferences; ++differences)
+    for (int i = 0; i < table.class_count; ++i) {
+      const Class& c = table.classes[i];
+      if (c.op != p.op || !(c.traits == traits) || distance(c.demands, demands_of(p)) != differences)
+        continue;
+      const Choice choice = choose_in(table, c, a, p);
+      if (choice.of != nullptr) return choice;
+    }
+  return {};
+}
+
+// With the problem's traits; else with others that are right for the same problems: the running maximum is
+// wherever the fixed bound is, and exact products are wherever TF32 is allowed.
+inline Choice choose(const Table& table, const Attention& a, Op op) {
+  const Problem p = problem_of(a, op);
+  Traits traits = fcsa::kernels::traits_of(p);
+  const Softmax softmaxes[] = {traits.softmax, Softmax::running_maximum};
+  const bool tf32s[] = {traits.tf32, false};
+  for (const bool tf32 : tf32s)
+    for (const Softmax softmax : softmaxes) {
+      traits.tf32 = tf32;
+      traits.softmax = softmax;
+      const Choice choice = choose_with(table, traits, a, p);
+      if (choice.of != nullptr) return choice;
+    }
+  return {};
+}
+
 inline Status no_kernel(const Attention& a, Op op) {
-  const Bias bias = bias_of(a);
+  const Problem p = problem_of(a, op);
   char groups[32] = "";
   if (a.groups != 1) std::snprintf(groups, sizeof(groups), " --groups %d", a.groups);
   return failure(
@@ -166,11 +152,11 @@ inline Status no_kernel(const Attention& a, Op op) {
       "again%s; this header serves %s",
       op == Op::backward ? " --op fwd,bwd" : "", name_of(a.dtype), a.head_dim, a.causal ? "yes" : "no",
       groups, a.key_mask ? " --mask yes" : "", a.l2norm_qk ? "" : " --no-l2norm",
-      bias == Bias::none   ? ""
-      : bias == Bias::same ? " --bias same"
-                           : " --bias f32",
-      a.head_scale ? " --head-scale yes" : "", demands_of(a, op).bias_gradient ? " --bias-gradient yes" : "",
-      demands_of(a, op).deterministic ? " without --tuned-only" : "", kServes[static_cast<int>(op)]);
+      p.bias == Bias::none   ? ""
+      : p.bias == Bias::same ? " --bias same"
+                             : " --bias f32",
+      a.head_scale ? " --head-scale yes" : "", p.bias_gradient ? " --bias-gradient yes" : "",
+      p.deterministic ? " without --tuned-only" : "", kServes[static_cast<int>(op)]);
 }
 
 inline Selection selection_of(const Choice& choice, const Attention& a, const char* configuration) {
