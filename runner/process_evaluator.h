@@ -10,6 +10,7 @@
 
 #include "runner/inputs.h"
 #include "runner/measurement.h"
+#include "runner/verification.h"
 #include "tuner/trials/evaluator.h"
 
 namespace fcsa::runner {
@@ -24,6 +25,13 @@ struct ProcessEvaluatorOptions {
       60};  // of a job in the worker, on top of what its size needs
   MeasurementOptions measurement;
   std::uint64_t seed = 1;
+};
+
+// The inputs of a check, and what the rows that are compared may cost in the reference.
+struct OneCheck {
+  Values values = Values::normal;
+  Placement placement = Placement::dense;
+  double reference_flops = kFullReferenceFlops;
 };
 
 class ProcessEvaluator final : public tuner::Evaluator {
@@ -41,10 +49,8 @@ class ProcessEvaluator final : public tuner::Evaluator {
   // Compile and verify, no timing: `fcsa verify`. With more than one launch of the problem itself, all have
   // to give the same bits.
   tuner::Evaluation verify(const tuner::Candidate& candidate, int launches = 1);
-  // The same with one check only: the candidate's problem with these values, by a sample of rows that costs
-  // at most `reference_flops` in the reference.
-  tuner::Evaluation verify(const tuner::Candidate& candidate, Values values, double reference_flops,
-                           int launches = 1);
+  // The same with one check only, of the candidate's problem.
+  tuner::Evaluation verify(const tuner::Candidate& candidate, const OneCheck& check, int launches = 1);
   // At least `launches` more launches of a candidate that has passed evaluate() or verify(), in batches of
   // Measurement::launches_per_sample; fewer where `limit` ends them. `fcsa bench`.
   tuner::Evaluation measure(const tuner::Candidate& candidate, int launches,
