@@ -17,6 +17,9 @@
 namespace fcsa::cli {
 namespace {
 
+// Of --pairs: many problems, of which most are small enough for all of their rows.
+constexpr double kPairReferenceFlops = 2e8;
+
 struct VerifyOptions {
   ProblemOptions problems;
   std::string device = "auto", configuration, db;
@@ -25,10 +28,10 @@ struct VerifyOptions {
   bool pairs = false, json = false;
 };
 
-// A candidate, and the values to check it with: without them, small checks and the problem itself.
+// A candidate, and the one check to make: without it, small checks and the problem itself.
 struct Work {
   tuner::Candidate candidate;
-  std::optional<runner::Values> values = {};
+  std::optional<runner::OneCheck> check = {};
 };
 
 // What one family did with the problems of --pairs.
@@ -98,26 +101,33 @@ std::vector<Work> from_pairs(const VerifyOptions& options, const kernels::Target
         if (!reason.empty()) reasons.insert(reason);
         return reason.empty();
       };
-      for (const auto& [problem, values] : runner::feature_pairs(options.seed, serves, op))
-        work.push_back(
-            {{problem, family.get(), wanted ? *wanted : family->baseline(problem, target)}, values});
+      for (const auto& [problem, values, placement] : runner::feature_pairs(options.seed, serves, op))
+        work.push_back({{problem, family.get(), wanted ? *wanted : family->baseline(problem, target)},
+                        runner::OneCheck{.values = runner::values_for(target.kind, values),
+                                         .placement = placement,
+                                         .reference_flops = kPairReferenceFlops}});
     }
   require_work(work, reasons);
   return work;
 }
 
 tuner::Evaluation verified(runner::ProcessEvaluator& evaluator, const Work& work, int launches) {
-  // Many problems, of which most are small enough for all of their rows.
-  constexpr double kReferenceFlops = 2e8;
-  if (work.values) return evaluator.verify(work.candidate, *work.values, kReferenceFlops, launches);
+  if (work.check) return evaluator.verify(work.candidate, *work.check, launches);
   return evaluator.verify(work.candidate, launches);
+}
+
+std::string inputs_of(const Work& work) {
+  if (!work.check) return "all";
+  const std::string values(runner::to_text(work.check->values));
+  if (work.check->placement == runner::Placement::dense) return values;
+  return fmt::format("{}, {}", values, runner::to_text(work.check->placement));
 }
 
 std::vector<std::string> row_of(const Work& work, const tuner::Evaluation& result) {
   const auto& [problem, family, configuration] = work.candidate;
   return {kernels::to_text(problem),
           kernels::to_text(*family, problem.op, configuration),
-          std::string(work.values ? runner::to_text(*work.values) : "all"),
+          inputs_of(work),
           std::string(tuner::to_text(result.status)),
           fmt::format("{:.2e}", result.accuracy.error),
           fmt::format("{:.2e}", result.accuracy.tolerance),

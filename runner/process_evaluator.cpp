@@ -100,17 +100,19 @@ struct ProcessEvaluator::Impl {
     return {std::move(source), device.target, std::move(key)};
   }
 
-  CandidateJob job(const Candidate& candidate, const Binary& binary) const {
-    return {binary, small_checks(*candidate.family, candidate.problem, candidate.configuration, options.seed),
-            full_check(*candidate.family, candidate.problem, candidate.configuration, options.seed)};
+  CandidateJob job(const Candidate& candidate, const Binary& binary, Placement placement) const {
+    const auto& [problem, family, configuration] = candidate;
+    return {binary, small_checks(*family, problem, configuration, options.seed),
+            full_check(*family, problem, configuration, options.seed, placement)};
   }
 
   // `job` says what to do; its candidates are filled in, then `adjust` may change them.
   std::vector<Evaluation> run(std::span<const Candidate> candidates, Job job,
-                              const std::function<void(CandidateJob&)>& adjust = {}) {
+                              const std::function<void(CandidateJob&)>& adjust = {},
+                              Placement placement = Placement::dense) {
     if (interrupted()) throw tuner::Interrupted("stopped before it began");
     std::vector<Evaluation> evaluations(candidates.size());
-    const auto entrants = compile(candidates, evaluations, job);
+    const auto entrants = compile(candidates, evaluations, job, placement);
     if (entrants.empty()) return evaluations;
     if (adjust) std::for_each(job.candidates.begin(), job.candidates.end(), adjust);
     const CompilationPause pause(pool, device.target.kind);
@@ -129,7 +131,7 @@ struct ProcessEvaluator::Impl {
   // Fills in what is decided before anything runs and adds the rest to the job. Positions of those in the
   // job.
   std::vector<std::size_t> compile(std::span<const Candidate> candidates,
-                                   std::vector<Evaluation>& evaluations, Job& work) {
+                                   std::vector<Evaluation>& evaluations, Job& work, Placement placement) {
     std::vector<std::optional<CompileRequest>> requests(candidates.size());
     for (std::size_t i = 0; i < candidates.size(); ++i) {
       evaluations[i] = pruned(reason_not_to_compile(candidates[i], device.target));
@@ -140,8 +142,8 @@ struct ProcessEvaluator::Impl {
     std::vector<std::size_t> entrants;
     for (std::size_t i = 0; i < candidates.size(); ++i) {
       if (!requests[i]) continue;
-      auto ready = no_compiler.empty() ? compiled(candidates[i], *requests[i], evaluations[i])
-                                       : built_in(candidates[i], evaluations[i]);
+      auto ready = no_compiler.empty() ? compiled(candidates[i], *requests[i], evaluations[i], placement)
+                                       : built_in(candidates[i], evaluations[i], placement);
       if (!ready) continue;
       work.candidates.push_back(std::move(*ready));
       entrants.push_back(i);
@@ -150,16 +152,17 @@ struct ProcessEvaluator::Impl {
   }
 
   std::optional<CandidateJob> compiled(const Candidate& candidate, const CompileRequest& request,
-                                       Evaluation& evaluation) {
+                                       Evaluation& evaluation, Placement placement) {
     const Compilation compilation = pool.wait(request);
     evaluation = judge(candidate, compilation);
     if (evaluation.status != Status::ok) return std::nullopt;
-    return job(candidate, compilation.cached.binary);
+    return job(candidate, compilation.cached.binary, placement);
   }
 
-  std::optional<CandidateJob> built_in(const Candidate& candidate, Evaluation& evaluation) const {
+  std::optional<CandidateJob> built_in(const Candidate& candidate, Evaluation& evaluation,
+                                       Placement placement) const {
     evaluation = {};
-    auto ready = builtin_job(candidate, device.target, options.seed);
+    auto ready = builtin_job(candidate, device.target, options.seed, placement);
     if (ready) return ready;
     evaluation.status = Status::compile_failed;
     evaluation.message = no_compiler;
@@ -242,16 +245,15 @@ Evaluation ProcessEvaluator::verify(const Candidate& candidate, int launches) {
   return impl_->run({&candidate, 1}, {.candidates = {}, .measurement = {}, .measure = false}, repeat).front();
 }
 
-Evaluation ProcessEvaluator::verify(const Candidate& candidate, Values values, double reference_flops,
-                                    int launches) {
+Evaluation ProcessEvaluator::verify(const Candidate& candidate, const OneCheck& check, int launches) {
   const auto one_check = [&](CandidateJob& job) {
     job.checks.clear();
-    job.target.values = values;
-    job.target.reference_flops = reference_flops;
+    job.target.values = check.values;
+    job.target.reference_flops = check.reference_flops;
     job.target.launches = launches;
   };
-  return impl_->run({&candidate, 1}, {.candidates = {}, .measurement = {}, .measure = false}, one_check)
-      .front();
+  const Job job{.candidates = {}, .measurement = {}, .measure = false};
+  return impl_->run({&candidate, 1}, job, one_check, check.placement).front();
 }
 
 Evaluation ProcessEvaluator::measure(const Candidate& candidate, int launches,

@@ -11,6 +11,7 @@
 
 #include "runner/inputs.h"
 #include "runner/measurement.h"
+#include "runner/verification.h"
 #include "tuner/trials/evaluator.h"
 
 namespace fcsa::runner {
@@ -27,6 +28,13 @@ struct ProcessEvaluatorOptions {
   std::uint64_t seed = 1;
   const std::atomic<bool>* stop =
       nullptr;  // what is under way ends with tuner::Interrupted soon after it is set
+};
+
+// The inputs of a check, and what the rows that are compared may cost in the reference.
+struct OneCheck {
+  Values values = Values::normal;
+  Placement placement = Placement::dense;
+  double reference_flops = kFullReferenceFlops;
 };
 
 class ProcessEvaluator final : public tuner::Evaluator {
@@ -47,10 +55,8 @@ class ProcessEvaluator final : public tuner::Evaluator {
   // Compile and verify, no timing: `fcsa verify`. With more than one launch of the problem itself, all have
   // to give the same bits.
   tuner::Evaluation verify(const tuner::Candidate& candidate, int launches = 1);
-  // The same with one check only: the candidate's problem with these values, by a sample of rows that costs
-  // at most `reference_flops` in the reference.
-  tuner::Evaluation verify(const tuner::Candidate& candidate, Values values, double reference_flops,
-                           int launches = 1);
+  // The same with one check only, of the candidate's problem.
+  tuner::Evaluation verify(const tuner::Candidate& candidate, const OneCheck& check, int launches = 1);
   // At least `launches` more launches of a candidate that has passed evaluate() or verify(), in batches of
   // Measurement::launches_per_sample; fewer where `limit` ends them. `fcsa bench`.
   tuner::Evaluation measure(const tuner::Candidate& candidate, int launches,

@@ -41,25 +41,36 @@ class Unit {
     output_.assign(rows.size() * static_cast<std::size_t>(dim_), Real{0});
   }
 
-  // Calls store(row in this unit, its dim_ outputs, its lse).
+  // What one row has but for its outputs.
+  struct Row {
+    Real lse = 0;
+    double logit_size = 0, product_size = 0;
+  };
+
+  // Calls store(row in this unit, its dim_ outputs, what else it has).
   template <typename Store>
   void solve(const Store& store) {
     compute_scores();
-    std::vector<Real> lse;
-    for (std::size_t r = 0; r < rows_.size(); ++r) lse.push_back(softmax(r));
+    std::vector<Row> rows;
+    for (std::size_t r = 0; r < rows_.size(); ++r) rows.push_back(softmax(r));
     accumulate_output();
     for (std::size_t r = 0; r < rows_.size(); ++r) {
       Real* o = &output_[r * static_cast<std::size_t>(dim_)];
       for (int d = 0; d < dim_; ++d) o[d] = as_stored(traits_, o[d]);
-      store(r, o, lse[r]);
+      store(r, o, rows[r]);
     }
   }
 
  private:
   Real* score_row(std::size_t r) { return scores_.data() + r * static_cast<std::size_t>(padded_keys_); }
 
-  // One row of q or k: loaded and, where the problem says so, normalised.
-  void load_normalised(const void* data, long long index, Real* to) {
+  // One row of q or k: loaded and, where the problem says so, normalised. Returns its length.
+  double load_normalised(const void* data, long long index, Real* to) {
+    load_operand(data, index, to);
+    return std::sqrt(static_cast<double>(std::inner_product(to, to + dim_, to, Real{0})));
+  }
+
+  void load_operand(const void* data, long long index, Real* to) {
     row_.resize(static_cast<std::size_t>(dim_));
     load_elements(traits_.dtype, data, index, dim_, row_.data());
     std::transform(row_.begin(), row_.end(), to,
@@ -67,8 +78,9 @@ class Unit {
     if (!traits_.l2norm_qk) return;
     const int width = dim_ / traits_.groups;
     for (Real* group = to; group < to + dim_; group += width) {
-      const Real squares = std::inner_product(group, group + width, group, Real{0});
-      const Real norm = std::max(std::sqrt(squares), static_cast<Real>(usable_eps(args_.eps)));
+      // In double precision: no f32 holds the squares of very large rows.
+      const double squares = std::inner_product(group, group + width, group, 0.0);
+      const auto norm = static_cast<Real>(std::max(std::sqrt(squares), double{usable_eps(args_.eps)}));
       for (int d = 0; d < width; ++d) group[d] = as_operand(traits_, group[d] / norm);
     }
   }
@@ -81,13 +93,14 @@ class Unit {
     for (std::size_t r = 0; r < rows_.size(); ++r) {
       const auto& [batch, head, row] = rows_[r];
       const Strides& s = args_.q_strides;
-      load_normalised(args_.q, batch * s.batch + head * s.head + row * s.row, &q[r * stride]);
+      q_lengths_.push_back(
+          load_normalised(args_.q, batch * s.batch + head * s.head + row * s.row, &q[r * stride]));
     }
     for (int first = 0; first < keys_; first += kKeyBlock) {
       for (int j = 0; j < std::min(kKeyBlock, keys_ - first); ++j) {
         const Strides& s = args_.k_strides;
-        load_normalised(args_.k, rows_[0].batch * s.batch + kv_head() * s.head + (first + j) * s.row,
-                        key.data());
+        key_lengths_.push_back(load_normalised(
+            args_.k, rows_[0].batch * s.batch + kv_head() * s.head + (first + j) * s.row, key.data()));
         for (int d = 0; d < dim_; ++d)
           keys[static_cast<std::size_t>(d) * kKeyBlock + static_cast<std::size_t>(j)] = key[d];
       }
@@ -118,10 +131,12 @@ class Unit {
                                  (args_.bias_heads == 1 ? 0 : head) * args_.bias_strides.head +
                                  row * args_.bias_strides.row;
     Real largest = -std::numeric_limits<Real>::infinity();
+    biases_.assign(static_cast<std::size_t>(padded_keys_), 0.0f);
     for (int j = 0; j < padded_keys_; ++j) {
       const bool shown = j < limit && (mask == nullptr || mask[j] != 0);
       const Real bias =
           shown && traits_.bias != Bias::none ? load_element(bias_dtype, args_.bias, bias_index + j) : 0;
+      biases_[static_cast<std::size_t>(j)] = static_cast<float>(bias);
       const bool seen = shown && bias != -std::numeric_limits<Real>::infinity();
       seen_[r * static_cast<std::size_t>(padded_keys_) + static_cast<std::size_t>(j)] = seen;
       s[j] = seen ? s[j] * scale + bias : -std::numeric_limits<Real>::infinity();
@@ -131,21 +146,30 @@ class Unit {
     return largest;
   }
 
-  // Probabilities of a row in place; returns lse.
-  Real softmax(std::size_t r) {
+  // Probabilities of a row in place.
+  Row softmax(std::size_t r) {
     const Real largest = mask_and_scale(r);
     Real* s = score_row(r);
     if (largest == -std::numeric_limits<Real>::infinity()) {
       std::fill(s, s + padded_keys_, Real{0});
-      return largest;
+      return {.lse = largest};
     }
     Real sum = 0;
     for (int j = 0; j < padded_keys_; ++j) {
       s[j] = std::exp(s[j] - largest);
       sum += s[j];
     }
+    Row row{.lse = largest + std::log(sum)};
+    const double scale = traits_.head_scale ? args_.head_scale[rows_[r].head] : args_.scale;
+    for (int j = 0; j < keys_; ++j) {
+      if (s[j] == 0) continue;
+      const auto key = static_cast<std::size_t>(j);
+      const double p = s[j] / sum, product = std::fabs(scale) * q_lengths_[r] * key_lengths_[key];
+      row.product_size += p * product;
+      row.logit_size += p * (product + std::fabs(double{biases_[key]}));
+    }
     for (int j = 0; j < padded_keys_; ++j) s[j] = as_operand(traits_, s[j] / sum);
-    return largest + std::log(sum);
+    return row;
   }
 
   void accumulate_output() {
@@ -200,7 +224,8 @@ class Unit {
   std::span<const RowIndex> rows_;
   int dim_ = 0, padded_dim_ = 0;
   int keys_ = 0, padded_keys_ = 0;
-  std::vector<float> row_;
+  std::vector<float> row_, biases_;
+  std::vector<double> q_lengths_, key_lengths_;
   std::vector<Real> scores_;  // [rows, padded_keys_]
   std::vector<bool> seen_;    // likewise
   std::vector<Real> output_;  // [rows, dim_]
@@ -243,15 +268,18 @@ RowResults solve_rows(const Traits& traits, const Args& args, std::span<const Ro
   for (const std::size_t i : order) sorted.push_back(rows[i]);
 
   const auto dim = static_cast<std::size_t>(traits.head_dim);
-  RowResults results{std::vector<double>(rows.size() * dim), std::vector<double>(rows.size())};
+  const std::vector<double> one_each(rows.size());
+  RowResults results{std::vector<double>(rows.size() * dim), one_each, one_each, one_each};
   const std::vector<RowRange> ranges = split(sorted, args);
   const auto solve = [&](std::size_t i) {
     const auto [first, count] = ranges[i];
     Unit<Real> unit(traits, args, std::span(sorted).subspan(first, count));
-    unit.solve([&, first = first](std::size_t r, const Real* o, Real lse) {
+    unit.solve([&, first = first](std::size_t r, const Real* o, const typename Unit<Real>::Row& row) {
       const std::size_t place = order[first + r];
       std::copy(o, o + dim, &results.o[place * dim]);
-      results.lse[place] = lse;
+      results.lse[place] = row.lse;
+      results.logit_size[place] = row.logit_size;
+      results.product_size[place] = row.product_size;
     });
   };
   parallel_for(ranges.size(), solve, threads != 0 ? threads : core_count());
