@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs every sh, C, C++ and Python block of README.md and docs/ on the CPU, as a reader would, page by page.
 
-    run_blocks.py --build DIR [--flags FLAGS] [--python PYTHON] [--gpu] [PAGE...]
+    run_blocks.py --build DIR [--flags FLAGS] [--only LANGUAGE] [--python PYTHON] [--gpu] [PAGE...]
 
 Each page has a folder of its own that looks like a fresh clone: its `cmake` takes what is built in DIR instead of building
 it, and its `fcsa` tunes with budgets of seconds. A comment above a block says what is special about it:
@@ -80,6 +80,11 @@ if value("--target") == "install":
     os.path.exists("dist/fcsa/bin/fcsa") or os.symlink(os.path.abspath("build/release/cli/fcsa"), "dist/fcsa/bin/fcsa")
 """
 
+PIP = """#!/bin/sh
+# What is installed is tested by tests/python.
+[ "$*" = "install ." ] && [ -f pyproject.toml ]
+"""
+
 COMPILER = """#!/bin/bash
 # What links libfcsa is built as libfcsa is.
 if [[ " $* " = *" -lfcsa "* ]]; then set -- "$@" @flags@; fi
@@ -111,6 +116,7 @@ def make_clone(folder, cache, args):
     tools = folder / "tools"
     write_program(tools / "fcsa", FCSA, program=args.build / "cli" / "fcsa")
     write_program(tools / "cmake", CMAKE, cmake=shutil.which("cmake"), build=args.build)
+    write_program(tools / "pip", PIP)
     for name in ("cc", "g++"):
         write_program(tools / name, COMPILER, real=shutil.which(name), flags=args.flags)
     environment = {**os.environ, "HOME": str(folder), "PATH": f"{tools}:{os.environ['PATH']}"}
@@ -184,7 +190,9 @@ class Page:
 
     def run(self):
         for block in blocks_of(self.path):
-            if block.mark == "gpu" and block.language == "cpp":
+            if self.args.only not in (None, block.language):
+                self.named.append(f"{block}: not {self.args.only}")
+            elif block.mark == "gpu" and block.language == "cpp":
                 self.cuda(block)
             elif block.mark == "gpu" and not self.args.gpu:
                 self.command(block, ["bash", "-n", "-c", block.text])
@@ -207,7 +215,8 @@ class Page:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=pathlib.Path, required=True, help="where fcsa is built")
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "dev", help="where fcsa is built")
+    parser.add_argument("--only", metavar="LANGUAGE", help="blocks of this language")
     parser.add_argument("--flags", default="", help="of the compiler, for what links libfcsa")
     parser.add_argument("--python", help="a Python with torch and the package")
     parser.add_argument("--gpu", action="store_true", help="run sh blocks that need a GPU too")
@@ -222,7 +231,8 @@ def main():
             page = Page(path.resolve(), *make_clone(folder, pathlib.Path(scratch) / "cache", args), args)
             page.run()
             print(f"{path.name}: {len(blocks_of(path.resolve())) - len(page.named)} blocks tested", flush=True)
-            print("".join(f"  {line}\n" for line in page.named), end="")
+            if args.only is None:
+                print("".join(f"  {line}\n" for line in page.named), end="")
 
 
 if __name__ == "__main__":
