@@ -19,9 +19,9 @@ FCSA_DEVICE void init_barriers(const BackwardLayout<T, C>& shared) {
   }
   for (int stage = 0; stage < C.stages; ++stage) {
     hopper::barrier_init(shared.q_full(stage), 1);
-    hopper::barrier_init(shared.q_free(stage), C.warpgroups);
+    hopper::barrier_init(shared.q_free(stage), 32 * kConsumerWarps);
     hopper::barrier_init(shared.dout_full(stage), 1);
-    hopper::barrier_init(shared.dout_free(stage), C.warpgroups);
+    hopper::barrier_init(shared.dout_free(stage), kConsumerWarps);
   }
   for (int buffer = 0; buffer < C.score_buffers; ++buffer) {
     hopper::barrier_init(shared.scores_full(buffer), kConsumerWarps);

@@ -340,12 +340,10 @@ struct KeyConsumer {
       if (head < (work.kv_head + 1) * group()) take_scale();
   }
 
-  // When all threads have read its numbers, and products its tiles.
+  // All threads have read numbers.
   FCSA_DEVICE void release(const Ring<C.stages>& done) const {
-    sync_warpgroup();
-    if (threadIdx.x % 128 != 0) return;
     hopper::barrier_arrive(shared.q_free(done.at));
-    hopper::barrier_arrive(shared.dout_free(done.at));
+    if (lane == 0) hopper::barrier_arrive(shared.dout_free(done.at));
   }
 
   FCSA_DEVICE void finish_sums() {

@@ -98,7 +98,7 @@ Configuration backward_baseline(const Problem& problem, const Target& target) {
   BackwardConfig config;
   config.queued = 0;
   config.stages = 3;
-  config.dq_bulk = problem.head_dim < 128;
+  config.dq_bulk = 1;
   if (problem.head_dim <= 64) {
     config.key_stages = 2;
     config.k_in_registers = config.v_in_registers = 1;
