@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -8,10 +9,12 @@
 #include "cli/refresh.h"
 #include "cli/say.h"
 #include "cli/sessions.h"
+#include "cli/shards.h"
 #include "cli/table.h"
 #include "cli/tuning_progress.h"
 #include "runner/process_evaluator.h"
 #include "runner/shipped_data.h"
+#include "tuner/dispatch/break_points.h"
 #include "tuner/search/known_configurations.h"
 #include "tuner/search/strategy.h"
 #include "tuner/search/tuning.h"
@@ -28,7 +31,7 @@ struct TuneOptions {
   int evaluations = 0, jobs = 0;
   std::uint64_t seed = 1;
   double tolerance = 2;
-  bool refresh = false, json = false, quiet = false;
+  bool refresh = false, cold = false, json = false, quiet = false;
 };
 
 std::vector<const kernels::Family*> chosen_families(const TuneOptions& options,
@@ -42,14 +45,12 @@ std::vector<const kernels::Family*> chosen_families(const TuneOptions& options,
   return chosen;
 }
 
-// Problems of this shard that a tunable family serves. A problem that none serves is wrong usage: it says
-// why.
-std::vector<kernels::Problem> chosen_problems(const TuneOptions& options, const Shard& shard,
+// All of them are served by a tunable family: one that isn't is wrong usage, and it says why.
+std::vector<kernels::Problem> chosen_problems(const TuneOptions& options,
                                               const std::vector<const kernels::Family*>& families,
                                               const kernels::Target& target) {
-  std::vector<kernels::Problem> chosen;
-  int index = 0;
-  for (const auto& problem : options.problems.problems(target.kind)) {
+  auto chosen = options.problems.problems(target.kind);
+  for (const auto& problem : chosen) {
     std::string reasons;
     bool served = false;
     for (const auto* family : families) {
@@ -60,11 +61,25 @@ std::vector<kernels::Problem> chosen_problems(const TuneOptions& options, const 
     }
     if (!served)
       throw UsageError(fmt::format("no kernel serves '{}': {}", kernels::to_text(problem), reasons));
-    if (index++ % shard.count == shard.index) chosen.push_back(problem);
   }
-  if (chosen.empty())
-    throw UsageError(fmt::format("shard {}/{} has no problem to tune", shard.index, shard.count));
   return chosen;
+}
+
+// The part of a process that is one of several. What one alone would add for the dispatch table is shared out
+// too, and the probes between shapes wait for the merged database, so that nothing is measured twice.
+std::vector<kernels::Problem> own_part(std::vector<kernels::Problem> problems, const Shard& shard,
+                                       tuner::TuningOptions& tuning) {
+  using Dispatch = tuner::TuningOptions::Dispatch;
+  if (shard.count == 1) return problems;
+  if (tuning.dispatch == Dispatch::yes) {
+    for (const auto& problem : tuner::emptiest_shapes(problems)) problems.push_back(problem);
+    tuning.dispatch = Dispatch::no;
+  }
+  auto part = part_of(problems, shard);
+  if (part.empty())
+    throw UsageError(fmt::format("shard {}/{} has no problem to tune: the grid has {}", shard.index,
+                                 shard.count, problems.size()));
+  return part;
 }
 
 std::vector<kernels::Configuration> parse_suggestions(const std::vector<std::string>& texts) {
@@ -80,7 +95,13 @@ std::vector<kernels::Configuration> parse_suggestions(const std::vector<std::str
 
 std::string note_of(const tuner::ProblemOutcome& p) {
   const std::string added = p.added ? "added: shortest lengths, fewest heads" : "";
-  const std::string note = added + (!added.empty() && !p.message.empty() ? "; " : "") + p.message;
+  const std::string unbeaten =
+      p.best_ms > 0 && p.best_ms == p.baseline_ms
+          ? fmt::format("the baseline is the best of {} tried", p.measured + p.reused)
+          : "";
+  std::string note;
+  for (const auto& part : {added, unbeaten, p.message, p.finished})
+    if (!part.empty()) note += (note.empty() ? "" : "; ") + part;
   return note.empty() ? "-" : note;
 }
 
@@ -147,6 +168,12 @@ tuner::TuningOptions::Dispatch parse_probes(const std::string& text) {
   throw UsageError(fmt::format("--probes: '{}' is not yes, no or only", text));
 }
 
+// Two to three for each compile process keep the device busy.
+std::size_t pending_for(int jobs) {
+  const unsigned processes = jobs > 0 ? static_cast<unsigned>(jobs) : std::thread::hardware_concurrency();
+  return std::max<std::size_t>(4, processes * std::size_t{5} / 2);
+}
+
 runner::ProcessEvaluatorOptions evaluator_options(const TuneOptions& options, const std::string& device,
                                                   const Context& context) {
   runner::ProcessEvaluatorOptions result;
@@ -160,8 +187,9 @@ runner::ProcessEvaluatorOptions evaluator_options(const TuneOptions& options, co
   return result;
 }
 
-std::filesystem::path database_file(const TuneOptions& options) {
-  return options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db);
+std::filesystem::path database_file(const TuneOptions& options, const Shard& shard = {}) {
+  return options.db.empty() ? tuner::default_store_path()
+                            : std::filesystem::path(with_rank(options.db, shard));
 }
 
 void refresh_winners(const TuneOptions& options, Context& context) {
@@ -211,6 +239,8 @@ void tune(const TuneOptions& options, Context& context) {
   tuning.budget = parse_duration("--budget", options.budget);
   tuning.max_evaluations = static_cast<std::size_t>(options.evaluations);
   tuning.seed = options.seed;
+  tuning.pending = pending_for(options.jobs);
+  tuning.cold = options.cold;
   tuning.dispatch = parse_probes(options.probes);
   const auto given = parse_suggestions(options.suggestions);
   if (options.cache != "warm" && options.cache != "cold")
@@ -227,10 +257,11 @@ void tune(const TuneOptions& options, Context& context) {
     tuning.max_evaluations = 1;
     tuning.dispatch = tuner::TuningOptions::Dispatch::no;
   }
-  tuning.suggest = suggestions(given, evaluator.device());
+  if (!options.cold) tuning.suggest = suggestions(given, evaluator.device());
   const auto families = chosen_families(options, evaluator.device());
-  const auto problems = chosen_problems(options, shard, families, evaluator.device().target);
-  const auto file = database_file(options);
+  const auto problems =
+      own_part(chosen_problems(options, families, evaluator.device().target), shard, tuning);
+  const auto file = database_file(options, shard);
   tuner::Store store(file, tuner::Store::Mode::read_write, patience());
   store.begin_session(new_session(evaluator.device(), command_line(), options.seed));
   if (!options.json)
@@ -254,7 +285,8 @@ void tune(const TuneOptions& options, Context& context) {
   if (options.json || !outcome.problems.empty()) print(outcome_table(outcome), options.json);
   if (!options.json) {
     if (!outcome.classes.empty()) fmt::print("\n{}\n", to_text(dispatch_table(outcome.classes)));
-    fmt::print("{:.1f} s, of which the tuner's own work {:.1f}%{}\n", outcome.total_s,
+    fmt::print("{:.1f} s, of which waiting for compilers {:.1f}%, the tuner's own work {:.1f}%{}\n",
+               outcome.total_s, 100 * outcome.waiting_s / outcome.total_s,
                100 * (outcome.total_s - outcome.evaluating_s) / outcome.total_s,
                outcome.interrupted ? "; interrupted: run the same command again to go on" : "");
     print_unreached(outcome, tuning);
@@ -277,16 +309,25 @@ void add_tune(CLI::App& app, Context& context) {
   auto* search = command->add_option_group("Search");
   options->problems.add_to(*search);
   search->add_option("--family", options->family, "Only this kernel family");
-  search->add_option("--strategy", options->strategy, "auto, exhaustive, random or local")
+  search
+      ->add_option("--strategy", options->strategy,
+                   "auto, surrogate, local, genetic, annealing, evolution, random or exhaustive")
       ->capture_default_str();
   search->add_option("--budget", options->budget, "Wall time, such as 90s, 10m or 1.5h")
       ->capture_default_str();
   search->add_option("--evals", options->evaluations, "Most trials per problem [no limit]")
       ->check(CLI::NonNegativeNumber);
-  search->add_option("--try", options->suggestions,
-                     "Configurations to try first: 'mma.forward{stages=3}' (may be repeated)");
+  auto* cold = search->add_flag("--cold", options->cold,
+                                "As on a device that nobody knows: no shipped data, and the simplest valid "
+                                "configuration as the baseline");
+  search
+      ->add_option("--try", options->suggestions,
+                   "Configurations to try first: 'mma.forward{stages=3}' (may be repeated)")
+      ->excludes(cold);
   search->add_option("--cache", options->cache, "Measure with a warm or a cold cache")->capture_default_str();
-  search->add_option("--shard", options->shard, "i/n: only every n-th problem [from srun, mpirun, torchrun]");
+  search->add_option(
+      "--shard", options->shard,
+      "i/n: part i of n of the problems, divided by expected cost [from srun, mpirun, torchrun]");
   auto* refreshing = command->add_flag(
       "--refresh", options->refresh,
       "Instead of a search, measure the winners in the database again, after a change of driver, toolkit or "
@@ -303,7 +344,8 @@ void add_tune(CLI::App& app, Context& context) {
   command->add_option("--jobs", options->jobs, "Compile processes [one per core]")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--seed", options->seed, "Of the search and of the inputs")->capture_default_str();
-  command->add_option("--db", options->db, "Database [~/.local/share/fcsa/tuning.db]");
+  command->add_option("--db", options->db,
+                      "Database; {rank} in it is the number of the shard [~/.local/share/fcsa/tuning.db]");
   command->add_option("--cache-dir", options->cache_directory, "Compiled kernels [~/.cache/fcsa]");
   command->add_flag("--quiet", options->quiet, "No progress");
   command->add_flag("--json", options->json, "Print the outcome as JSON");

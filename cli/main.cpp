@@ -39,6 +39,7 @@ int run(int argc, char** argv) {
   fcsa::cli::add_explain(app, context);
   fcsa::cli::add_emit(app, context);
   fcsa::cli::add_report(app, context);
+  fcsa::cli::add_replay(app, context);
   fcsa::cli::add_db(app, context);
   try {
     app.parse(argc, argv);

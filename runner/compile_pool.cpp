@@ -243,6 +243,29 @@ void CompilePool::submit(CompileRequest request) {
   impl_->find_or_queue(std::move(request));
 }
 
+void CompilePool::cancel(const std::string& key) {
+  const std::lock_guard lock(impl_->mutex);
+  const auto queued = std::find(impl_->queue.begin(), impl_->queue.end(), key);
+  if (queued == impl_->queue.end()) return;
+  impl_->queue.erase(queued);
+  impl_->entries.erase(key);
+}
+
+std::size_t CompilePool::first_done(std::span<const std::string> keys) {
+  Impl& impl = *impl_;
+  std::unique_lock lock(impl.mutex);
+  const auto done = [&](const std::string& key) {
+    const auto entry = impl.entries.find(key);
+    return entry == impl.entries.end() || entry->second.state == Entry::State::done;
+  };
+  auto found = keys.end();
+  impl.wait_until(lock, [&] {
+    found = std::find_if(keys.begin(), keys.end(), done);
+    return found != keys.end();
+  });
+  return static_cast<std::size_t>(found - keys.begin());
+}
+
 Compilation CompilePool::wait(const CompileRequest& request) {
   Impl& impl = *impl_;
   std::unique_lock lock(impl.mutex);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -58,6 +59,11 @@ class CompilePool {
   CompilerDescription describe(const kernels::Target& target);
   // Queues it unless its key is queued, under way or done. Returns at once.
   void submit(CompileRequest request);
+  // Takes it out of the queue again; does nothing when it is under way or done, or was never submitted.
+  void cancel(const std::string& key);
+  // Index of the first of these that is done, or was never submitted (or cancelled); waits until there is
+  // one. Precondition: not paused, and at least one.
+  std::size_t first_done(std::span<const std::string> keys);
   // Its result, ahead of everything still in the queue. compile_ms is told once per compilation, then zero.
   // Throws std::runtime_error when the environment is broken (the cache can't be written, the child can't be
   // started). Precondition: not paused.

@@ -7,12 +7,14 @@
 #include <limits>
 #include <optional>
 #include <stdexcept>
+#include <unordered_map>
 
 #include "runner/builtin_job.h"
 #include "runner/compile_pool.h"
 #include "runner/host_failure.h"
 #include "runner/pruning.h"
 #include "runner/worker_client.h"
+#include "tuner/trials/recording.h"
 
 namespace fcsa::runner {
 namespace {
@@ -45,6 +47,10 @@ class CompilationPause {
  private:
   CompilePool* pool_ = nullptr;
 };
+
+std::string identity(const Candidate& candidate) {
+  return kernels::to_text(candidate.problem) + '\n' + tuner::configuration_text(candidate);
+}
 
 std::filesystem::path cache_directory(const ProcessEvaluatorOptions& options) {
   return options.cache_directory.empty() ? default_cache_directory() : options.cache_directory;
@@ -195,6 +201,9 @@ struct ProcessEvaluator::Impl {
   CompilePool pool;
   CompilerDescription compiler;
   std::string no_compiler;  // why there is none; empty when there is one
+  // Key of the compilation of each candidate that was prefetched, by its identity: rendering and hashing its
+  // source again takes longer than looking it up.
+  std::unordered_map<std::string, std::string> prefetched;
 };
 
 ProcessEvaluator::ProcessEvaluator(ProcessEvaluatorOptions options)
@@ -224,9 +233,33 @@ std::string ProcessEvaluator::source_hash(const Candidate& candidate) {
 
 void ProcessEvaluator::prefetch(std::span<const Candidate> candidates) {
   if (!impl_->no_compiler.empty()) return;
-  for (const auto& candidate : candidates)
-    if (reason_not_to_compile(candidate, impl_->device.target).empty())
-      impl_->pool.submit(impl_->request(candidate));
+  for (const auto& candidate : candidates) {
+    if (!reason_not_to_compile(candidate, impl_->device.target).empty()) continue;
+    auto request = impl_->request(candidate);
+    impl_->prefetched.insert_or_assign(identity(candidate), request.key);
+    impl_->pool.submit(std::move(request));
+  }
+}
+
+void ProcessEvaluator::cancel(std::span<const Candidate> candidates) {
+  for (const auto& candidate : candidates) {
+    const auto prefetched = impl_->prefetched.find(identity(candidate));
+    if (prefetched == impl_->prefetched.end()) continue;
+    impl_->pool.cancel(prefetched->second);
+    impl_->prefetched.erase(prefetched);
+  }
+}
+
+// What was never prefetched, or is pruned, has no key: evaluating it doesn't wait for a compiler, or can't be
+// said to.
+std::size_t ProcessEvaluator::first_ready(std::span<const Candidate> candidates) {
+  std::vector<std::string> keys;
+  keys.reserve(candidates.size());
+  for (const auto& candidate : candidates) {
+    const auto prefetched = impl_->prefetched.find(identity(candidate));
+    keys.push_back(prefetched == impl_->prefetched.end() ? "" : prefetched->second);
+  }
+  return impl_->pool.first_done(keys);
 }
 
 Evaluation ProcessEvaluator::evaluate(const Candidate& candidate) {

@@ -47,6 +47,8 @@ class ProcessEvaluator final : public tuner::Evaluator {
   tuner::CacheState cache_state() const override;
   std::string source_hash(const tuner::Candidate& candidate) override;
   void prefetch(std::span<const tuner::Candidate> candidates) override;
+  void cancel(std::span<const tuner::Candidate> candidates) override;
+  std::size_t first_ready(std::span<const tuner::Candidate> candidates) override;
   tuner::Evaluation evaluate(const tuner::Candidate& candidate) override;
   std::vector<tuner::Evaluation> race(std::span<const tuner::Candidate> candidates) override;
   void end_at(std::chrono::steady_clock::time_point deadline) override;

@@ -11,6 +11,7 @@
 
 #include "tuner/dispatch/break_points.h"
 #include "tuner/dispatch/probes.h"
+#include "tuner/search/pending_queue.h"
 #include "tuner/search/problem_search.h"
 
 namespace fcsa::tuner {
@@ -49,6 +50,7 @@ class Tuning {
     outcome.out_of_time = out_of_time_;
     outcome.total_s = now_s() - start_s_;
     outcome.evaluating_s = evaluator_.spent_s();
+    outcome.waiting_s = evaluator_.waited_s();
     return outcome;
   }
 
@@ -77,7 +79,10 @@ class Tuning {
   void search(const std::vector<kernels::Problem>& problems,
               const std::vector<const kernels::Family*>& families) {
     const auto add = [&](const kernels::Problem& problem) -> ProblemSearch& {
-      return searches_.emplace_back(make_problem_search(problem, families, evaluator_.device().target));
+      auto& search =
+          searches_.emplace_back(make_problem_search(problem, families, evaluator_.device().target));
+      if (options_.cold) forget_baselines(search);
+      return search;
     };
     for (const auto& problem : problems) add(problem);
     if (options_.dispatch == TuningOptions::Dispatch::yes)
@@ -126,6 +131,13 @@ class Tuning {
     progress.probe = fmt::format("{}: {}, {} configurations", to_text(probe.kind),
                                  kernels::to_text(probe.problem), probe.configurations.size());
     on_progress_(progress);
+  }
+
+  void forget_baselines(ProblemSearch& search) {
+    for (auto& per_family : search.families) {
+      const Space& space = space_of(*per_family.family, search.problem);
+      if (space.size() > 0) per_family.baseline.configuration = space.at(space.simplest());
+    }
   }
 
   // Before any search, so that even a budget that is too short compares every problem with something.
@@ -188,33 +200,49 @@ class Tuning {
     search.outcome.pruned += space.total() - space.size();
     const auto strategy =
         make_strategy(options_.strategy, space, strategy_seed(options_, per_family.baseline));
-    strategy->tell(per_family.baseline.configuration, per_family.baseline_ms);
-    auto start = suggestions(per_family, space);
-    for (auto& configuration : warm_start(std::span(searches_).first(current_), search, space))
-      if (std::find(start.begin(), start.end(), configuration) == start.end())
-        start.push_back(std::move(configuration));
-    untried_ = space.size() - (space.contains(per_family.baseline.configuration) ? 1 : 0);
+    if (const auto baseline = space.find(per_family.baseline.configuration))
+      strategy->tell(*baseline, per_family.baseline_ms);
+    strategy->suggest(suggestions(per_family, space));
+    untried_ = space.size() - strategy->history().told().size();
     search_until_s_ = until_s;
-    while (!stopping() && now_s() < until_s && evaluations_left(per_family) > 0 && !per_family.hopeless()) {
-      const auto coming = coming_candidates(per_family, start, *strategy);
-      if (coming.empty()) break;
-      evaluator_.prefetch(coming);
-      strategy->tell(coming.front().configuration, evaluate(per_family, coming.front()));
-      if (!start.empty()) start.erase(start.begin());
+    PendingQueue queue(*strategy, {.pending = options_.pending, .measured = evaluations_left(per_family)});
+    evaluator_.prefetch(candidates_at(queue.fill().asked, per_family, space));
+    auto waiting = queue.unmeasured();
+    while (!stopping() && now_s() < until_s && !waiting.empty() && !per_family.hopeless()) {
+      const auto candidates = candidates_at(waiting, per_family, space);
+      const auto ready = unless_interrupted([&] { return evaluator_.first_ready(candidates); });
+      if (!ready) break;
+      const auto time_ms = evaluate(per_family, candidates[*ready]);
+      if (interrupted_) break;  // it may not have been measured
+      const auto change = queue.measured(waiting[*ready], time_ms);
+      evaluator_.cancel(candidates_at(change.cancelled, per_family, space));
+      evaluator_.prefetch(candidates_at(change.asked, per_family, space));
+      waiting = queue.unmeasured();
     }
+    evaluator_.cancel(candidates_at(waiting, per_family, space));
+    search.outcome.finished = strategy->finished();
     search_until_s_ = now_s();
   }
 
-  // Those that are valid for the problem and not its baseline, which has been tried.
-  std::vector<kernels::Configuration> suggestions(const PerFamily& per_family, const Space& space) const {
-    std::vector<kernels::Configuration> valid;
-    if (!options_.suggest) return valid;
-    for (const auto& configuration : options_.suggest(per_family.baseline.problem)) {
-      const bool known = configuration == per_family.baseline.configuration ||
-                         std::find(valid.begin(), valid.end(), configuration) != valid.end();
-      if (!known && space.contains(configuration)) valid.push_back(configuration);
-    }
-    return valid;
+  static std::vector<Candidate> candidates_at(const std::vector<std::size_t>& positions,
+                                              const PerFamily& per_family, const Space& space) {
+    std::vector<Candidate> candidates;
+    candidates.reserve(positions.size());
+    for (const auto position : positions)
+      candidates.push_back({per_family.baseline.problem, per_family.family, space.at(position)});
+    return candidates;
+  }
+
+  // What was good on other devices, then what was on shapes nearby.
+  std::vector<std::size_t> suggestions(const PerFamily& per_family, const Space& space) const {
+    std::vector<kernels::Configuration> suggested;
+    if (options_.suggest) suggested = options_.suggest(per_family.baseline.problem);
+    for (auto& configuration : warm_start(std::span(searches_).first(current_), searches_[current_], space))
+      suggested.push_back(std::move(configuration));
+    std::vector<std::size_t> positions;
+    for (const auto& configuration : suggested)
+      if (const auto position = space.find(configuration)) positions.push_back(*position);
+    return positions;
   }
 
   // One for all problems of a class, which differ in what is worth trying only: enumerating ten million takes
@@ -227,26 +255,6 @@ class Tuning {
   std::size_t evaluations_left(const PerFamily& per_family) const {
     if (options_.max_evaluations == 0) return std::numeric_limits<std::size_t>::max();
     return options_.max_evaluations - std::min(options_.max_evaluations, per_family.evaluations);
-  }
-
-  // The warm start, then what the strategy wants: the first is evaluated, the others are compiled ahead.
-  std::vector<Candidate> coming_candidates(const PerFamily& per_family,
-                                           std::vector<kernels::Configuration> configurations,
-                                           Strategy& strategy) const {
-    const std::size_t count =
-        std::min(std::max<std::size_t>(options_.lookahead, 1), evaluations_left(per_family));
-    for (auto& configuration : strategy.ask(count)) {
-      const bool listed =
-          std::find(configurations.begin(), configurations.end(), configuration) != configurations.end();
-      if (!listed) configurations.push_back(std::move(configuration));
-    }
-    if (configurations.size() > count) configurations.resize(count);
-    std::vector<Candidate> candidates;
-    candidates.reserve(configurations.size());
-    for (auto& configuration : configurations) {
-      candidates.push_back({per_family.baseline.problem, per_family.family, std::move(configuration)});
-    }
-    return candidates;
   }
 
   std::optional<double> evaluate(PerFamily& per_family, const Candidate& candidate) {

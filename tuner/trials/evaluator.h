@@ -20,7 +20,7 @@ class Interrupted : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// evaluate() and race() may throw Interrupted.
+// evaluate(), race() and first_ready() may throw Interrupted.
 class Evaluator {
  public:
   virtual ~Evaluator() = default;
@@ -36,6 +36,11 @@ class Evaluator {
   virtual Evaluation evaluate(const Candidate& candidate) = 0;
   // Measures candidates of one problem interleaved in one process: one Evaluation each, in order.
   virtual std::vector<Evaluation> race(std::span<const Candidate> candidates) = 0;
+  // What hasn't begun to compile needn't be compiled any more.
+  virtual void cancel(std::span<const Candidate> candidates) = 0;
+  // Index of the first that can be evaluated without waiting for a compiler; waits until there is one.
+  // Precondition: at least one, all of them prefetched.
+  virtual std::size_t first_ready(std::span<const Candidate> candidates) = 0;
   // What is under way then is stopped, and nothing more is begun.
   virtual void end_at(std::chrono::steady_clock::time_point /*deadline*/) {}
 };
