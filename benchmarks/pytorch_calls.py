@@ -16,7 +16,6 @@ import sys
 import time
 
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
-DTYPES = ("float16", "bfloat16", "float32")
 
 
 def import_side(side, folder):
@@ -38,8 +37,10 @@ def import_side(side, folder):
 def on_gpu_ms(fn, seconds):
     """Milliseconds a call, back to back, the median of five batches."""
     import torch
-    for _ in range(3):
+    for _ in range(3 if seconds else 1):
         fn()
+    if not seconds:
+        return 0.0
     events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
 
     def batch(calls):
@@ -49,7 +50,7 @@ def on_gpu_ms(fn, seconds):
         events[1].record()
         torch.cuda.synchronize()
         return events[0].elapsed_time(events[1]) / calls
-    calls = max(3, min(500, int(seconds * 1e3 / batch(3))))
+    calls = max(1, min(500, int(seconds * 1e3 / batch(3))))
     return sorted(batch(calls) for _ in range(5))[2]
 
 
@@ -67,31 +68,52 @@ def graph_ms(fn, seconds):
     return on_gpu_ms(graph.replay, seconds) / 10
 
 
-def cells(side, folder, seconds):
+KINDS = [(dtype, tf32, causal) for dtype, tf32 in (("bfloat16", False), ("float16", False), ("float32", True), ("float32", False))
+         for causal in (False, True)]
+
+
+def cell(attend, dtype, tf32, causal, n, seconds):
     import torch
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    q, k, v = (torch.randn(4, 8, n, 64, device="cuda", dtype=getattr(torch, dtype), requires_grad=True) for _ in range(3))
+    dout = torch.randn_like(q)
+    row = dict(dtype=dtype, tf32=tf32, causal=causal, n=n)
+    try:
+        with torch.no_grad():
+            row["forward_ms"] = on_gpu_ms(lambda: attend(q, k, v, causal=causal), seconds)
+        out = attend(q, k, v, causal=causal)
+        row["backward_ms"] = on_gpu_ms(lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True), seconds)
+    except Exception as error:
+        row["error"] = f"{type(error).__name__}: {error}"[:300]
+    return row
+
+
+def cells(side, folder, seconds, kinds):
+    """A line of JSON for every cell."""
     attend = import_side(side, folder)
+    for kind in kinds:
+        for n in LENGTHS:
+            print(json.dumps({"side": side, **cell(attend, *kind, n, seconds)}), flush=True)
+
+
+def both_sides(options):
+    """All cells of both, each side in a process; before that, all kernels are compiled, by a process a kind."""
     rows = []
-    for dtype in DTYPES:
-        for tf32 in ((False, True) if dtype == "float32" else (False,)):
-            torch.backends.cuda.matmul.allow_tf32 = tf32
-            for causal in (False, True):
-                for n in LENGTHS:
-                    q, k, v = (torch.randn(4, 8, n, 64, device="cuda", dtype=getattr(torch, dtype), requires_grad=True)
-                               for _ in range(3))
-                    dout = torch.randn_like(q)
-                    row = dict(side=side, dtype=dtype, tf32=tf32, causal=causal, n=n)
-                    try:
-                        with torch.no_grad():
-                            row["forward_ms"] = on_gpu_ms(lambda: attend(q, k, v, causal=causal), seconds)
-                        out = attend(q, k, v, causal=causal)
-                        row["backward_ms"] = on_gpu_ms(
-                            lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True), seconds)
-                    except Exception as error:
-                        row["error"] = f"{type(error).__name__}: {error}"[:300]
-                    rows.append(row)
-                    print(json.dumps(row), flush=True)
-            if side == "original":
-                break  # its products are Triton's, which are TF32 whatever torch says
+    for side in ("fcsa", "original"):
+        if side == "original" and not options.original:
+            continue
+        # The products of the original are Triton's, which are TF32 whatever torch says.
+        kinds = [i for i, kind in enumerate(KINDS) if side == "fcsa" or kind[0] != "float32" or kind[1]]
+        command = [sys.executable, os.path.abspath(__file__), "--out", "", "--side", side, "--original", options.original or ""]
+        warm = [subprocess.Popen([*command, "--kinds", str(i), "--seconds", "0"], stdout=subprocess.DEVNULL) for i in kinds]
+        for process in warm:
+            process.wait()
+        timed = subprocess.Popen([*command, "--kinds", ",".join(map(str, kinds)), "--seconds", str(options.seconds)],
+                                 stdout=subprocess.PIPE, text=True)
+        for line in timed.stdout:
+            print(line, end="", flush=True)
+            rows.append(json.loads(line))
+        timed.wait()
     return rows
 
 
@@ -174,34 +196,40 @@ def first_calls():
     return rows
 
 
+def processor_name():
+    with open("/proc/cpuinfo") as file:
+        return next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
     parser.add_argument("--original")
     parser.add_argument("--seconds", type=float, default=0.02)
-    parser.add_argument("--side", choices=("fcsa", "original", "calls"))
+    parser.add_argument("--parts", default="overhead,first,calls,cells")
+    parser.add_argument("--side", choices=("fcsa", "original"), help=argparse.SUPPRESS)
+    parser.add_argument("--kinds", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.side:
+        cells(options.side, options.original, options.seconds, [KINDS[int(i)] for i in options.kinds.split(",")])
+        return
     import torch
-    if options.side in ("fcsa", "original"):
-        result = cells(options.side, options.original, options.seconds)
-    else:
-        result = {"command": " ".join(sys.argv), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d"),
-                  "host": platform.processor() or platform.machine(), "overhead_cpu": overhead("cpu")}
-        if torch.cuda.is_available():
-            result.update(gpu=torch.cuda.get_device_name(), cuda=torch.version.cuda, overhead_gpu=overhead("cuda"),
-                          first_calls=first_calls(), calls=against_kernels(options.seconds), cells=[])
-            driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True, text=True)
-            result["driver"] = driver.stdout.strip()
-            for side in ("fcsa", "original"):
-                if side == "original" and not options.original:
-                    continue
-                part = f"{options.out}.{side}"
-                subprocess.run([sys.executable, os.path.abspath(__file__), "--side", side, "--out", part, "--seconds", str(options.seconds),
-                                "--original", options.original or ""], check=False)
-                if os.path.exists(part):
-                    with open(part) as file:
-                        result["cells"] += json.load(file)
-                    os.remove(part)
+    parts = options.parts.split(",")
+    result = {"command": " ".join(sys.argv), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d"),
+              "cpu": processor_name()}
+    if "overhead" in parts:
+        result["overhead_cpu"] = overhead("cpu")
+    if torch.cuda.is_available():
+        driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True, text=True)
+        result.update(gpu=torch.cuda.get_device_name(), cuda=torch.version.cuda, driver=driver.stdout.strip())
+        if "overhead" in parts:
+            result["overhead_gpu"] = overhead("cuda")
+        if "first" in parts:
+            result["first_calls"] = first_calls()
+        if "calls" in parts:
+            result["calls"] = against_kernels(options.seconds)
+        if "cells" in parts:
+            result["cells"] = both_sides(options)
     with open(options.out, "w") as file:
         json.dump(result, file, indent=1)
 

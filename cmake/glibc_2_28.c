@@ -4,15 +4,16 @@
 #define _GNU_SOURCE
 #include <features.h>
 #if defined(__x86_64__) && defined(__GLIBC__)
-#include <dlfcn.h>
+#include <dlfcn.h> /* struct dl_find_object */
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
-#include <spawn.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* The symbol as it was before its newest version: a jump, so that arguments and the caller's address stay as they are. */
 #define AS_OF(name, version)                                                       \
@@ -20,11 +21,13 @@
           ",@function\n" #name ":\n  endbr64\n  jmp *of_old_" #name "@GOTPCREL(%rip)\n" \
           ".symver of_old_" #name "," #name "@" version "\n")
 
-/* New versions in 2.29 that differ in error handling alone. */
+/* New versions in 2.29, of hypot in 2.35, that differ in error handling alone. */
 AS_OF(exp, "GLIBC_2.2.5");
+AS_OF(exp2, "GLIBC_2.2.5");
 AS_OF(log, "GLIBC_2.2.5");
 AS_OF(log2, "GLIBC_2.2.5");
 AS_OF(pow, "GLIBC_2.2.5");
+AS_OF(hypot, "GLIBC_2.2.5");
 
 /* Moved from libdl and libpthread into libc in 2.34, the same in all else. */
 AS_OF(dladdr, "GLIBC_2.2.5");
@@ -60,13 +63,11 @@ AS_OF(__pthread_key_create, "GLIBC_2.2.5");
 
 /* Functions of their own only since 2.33: of these, which all take the version of the struct first. */
 __asm__(".symver old_xstat,__xstat@GLIBC_2.2.5\n.symver old_lxstat,__lxstat@GLIBC_2.2.5\n"
-        ".symver old_fxstat,__fxstat@GLIBC_2.2.5\n.symver old_fxstatat,__fxstatat@GLIBC_2.4\n"
-        ".symver old_dlsym,dlsym@GLIBC_2.2.5\n");
+        ".symver old_fxstat,__fxstat@GLIBC_2.2.5\n.symver old_fxstatat,__fxstatat@GLIBC_2.4\n");
 int old_xstat(int version, const char* path, void* result);
 int old_lxstat(int version, const char* path, void* result);
 int old_fxstat(int version, int file, void* result);
 int old_fxstatat(int version, int folder, const char* path, void* result, int flags);
-void* old_dlsym(void* handle, const char* name);
 
 #define HIDDEN __attribute__((visibility("hidden")))
 enum { kStatVersion = 1 };
@@ -99,11 +100,15 @@ HIDDEN uint32_t arc4random(void) {
   return number;
 }
 
-/* 2.29: where the C library has it. The caller knows another way when this fails. */
-HIDDEN int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t* restrict actions, const char* restrict path) {
-  typedef int (*Function)(posix_spawn_file_actions_t*, const char*);
-  const Function function = (Function)old_dlsym(RTLD_DEFAULT, "posix_spawn_file_actions_addchdir_np");
-  return function != NULL ? function(actions, path) : ENOSYS;
+/* 2.34: the system call, of Linux 5.9; the caller knows another way when this fails. */
+HIDDEN int close_range(unsigned first, unsigned last, int flags) {
+#ifdef SYS_close_range
+  return (int)syscall(SYS_close_range, first, last, flags);
+#else
+  (void)first, (void)last, (void)flags;
+  errno = ENOSYS;
+  return -1;
+#endif
 }
 
 /* 2.35: the unwind table of the code at an address, which libgcc asks for when an exception is thrown. */
