@@ -3,7 +3,8 @@
 and beside the original package (flash-cosine-sim-attention 0.2.2, Triton), which has the same import name and so runs in a
 process of its own.
 
-    python3 benchmarks/pytorch_calls.py --out result.json [--original FOLDER] [--seconds 0.02]
+    python3 benchmarks/pytorch_calls.py --part cells --original FOLDER --out result.json
+    python3 benchmarks/pytorch_calls.py --part overhead --out result.json       or first, calls
 
 --original: the wheel of the original, unpacked (pip download --no-deps flash-cosine-sim-attention==0.2.2; unzip). Its CUDA
 extension is not needed. FCSA_LIBRARY names libfcsa.so where the package is not installed."""
@@ -97,8 +98,8 @@ def cells(side, folder, seconds, kinds):
 
 
 def both_sides(options):
-    """All cells of both, each side in a process; before that, all kernels are compiled, by a process a kind."""
-    rows = []
+    """A row for every cell, with both sides, each in a process; before that, all kernels are compiled, by a process a kind."""
+    found = {"fcsa": {}, "original": {}}
     for side in ("fcsa", "original"):
         if side == "original" and not options.original:
             continue
@@ -112,9 +113,21 @@ def both_sides(options):
                                  stdout=subprocess.PIPE, text=True)
         for line in timed.stdout:
             print(line, end="", flush=True)
-            rows.append(json.loads(line))
+            row = json.loads(line)
+            found[side][row["dtype"], row["tf32"], row["causal"], row["n"]] = row
         timed.wait()
-    return rows
+    return [merged(row, found["original"]) for row in found["fcsa"].values()]
+
+
+def merged(row, originals):
+    dtype, causal, n = row["dtype"], row["causal"], row["n"]
+    other = originals.get((dtype, dtype == "float32", causal, n), {})
+    result = {key: row[key] for key in ("dtype", "tf32", "causal", "n")}
+    for which in ("forward", "backward"):
+        ours, theirs = row.get(f"{which}_ms"), other.get(f"{which}_ms")
+        result.update({f"{which}_ms": ours, f"{which}_original_ms": theirs, f"{which}_ratio": theirs / ours if ours and theirs else ""})
+    errors = [side["error"] for side in (row, other) if "error" in side]
+    return {**result, "error": errors} if errors else result
 
 
 def against_kernels(seconds):
@@ -164,7 +177,7 @@ def overhead(device):
     sides = {"fcsa": lambda q, k, v: attend(q, k, v),
              "normalise_sdpa": lambda q, k, v: F.scaled_dot_product_attention(F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, scale=8.0),
              "sdpa": lambda q, k, v: F.scaled_dot_product_attention(q, k, v)}
-    result = {}
+    rows = []
     for name, fn in sides.items():
         q, k, v = (torch.randn(1, 1, 8, 64, device=device, dtype=dtype) for _ in range(3))
         calls = 200 if device == "cuda" else 1000
@@ -176,9 +189,9 @@ def overhead(device):
         out = fn(q, k, v)
         dout = torch.randn_like(out)
         backward = best_us(lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True), calls // 2, 20, wait)
-        result[name] = dict(forward_us=forward, forward_with_grad_us=with_grad, backward_us=backward)
-        print(device, name, result[name], flush=True)
-    return result
+        rows.append(dict(device=device, what=name, forward_us=forward, forward_with_grad_us=with_grad, backward_us=backward))
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
 
 
 def first_calls():
@@ -206,7 +219,7 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--original")
     parser.add_argument("--seconds", type=float, default=0.02)
-    parser.add_argument("--parts", default="overhead,first,calls,cells")
+    parser.add_argument("--part", choices=("overhead", "first", "calls", "cells"), default="cells")
     parser.add_argument("--side", choices=("fcsa", "original"), help=argparse.SUPPRESS)
     parser.add_argument("--kinds", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -214,22 +227,15 @@ def main():
         cells(options.side, options.original, options.seconds, [KINDS[int(i)] for i in options.kinds.split(",")])
         return
     import torch
-    parts = options.parts.split(",")
-    result = {"command": " ".join(sys.argv), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d"),
-              "cpu": processor_name()}
-    if "overhead" in parts:
-        result["overhead_cpu"] = overhead("cpu")
-    if torch.cuda.is_available():
+    gpu = torch.cuda.is_available()
+    provenance = {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": " ".join(["python3", *sys.argv]),
+                  "torch": torch.__version__, "device": torch.cuda.get_device_name() if gpu else processor_name()}
+    if gpu:
         driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True, text=True)
-        result.update(gpu=torch.cuda.get_device_name(), cuda=torch.version.cuda, driver=driver.stdout.strip())
-        if "overhead" in parts:
-            result["overhead_gpu"] = overhead("cuda")
-        if "first" in parts:
-            result["first_calls"] = first_calls()
-        if "calls" in parts:
-            result["calls"] = against_kernels(options.seconds)
-        if "cells" in parts:
-            result["cells"] = both_sides(options)
+        provenance.update(driver=driver.stdout.strip(), toolkit=f"CUDA {torch.version.cuda}", host=processor_name())
+    parts = {"overhead": lambda: overhead("cpu") + (overhead("cuda") if gpu else []), "first": first_calls,
+             "calls": lambda: against_kernels(options.seconds), "cells": lambda: both_sides(options)}
+    result = {"provenance": provenance, "rows": parts[options.part]()}
     with open(options.out, "w") as file:
         json.dump(result, file, indent=1)
 
