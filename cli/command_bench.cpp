@@ -8,6 +8,7 @@
 #include "cli/bench_rows.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/say.h"
 #include "cli/tuned_store.h"
 #include "runner/process_evaluator.h"
 
@@ -57,6 +58,8 @@ class Bench {
     try {
       const auto measurement = launched(row, static_cast<int>(state.max_iterations));
       report(state, rows_[row], measurement);
+    } catch (const tuner::Interrupted&) {
+      fail(state, "interrupted");
     } catch (const std::exception& error) {
       known_[row].failure = error.what();
       fail(state, known_[row].failure);
@@ -162,7 +165,7 @@ std::optional<tuner::DispatchTable> tuned_table(const BenchOptions& options,
     return tuner::dispatch_table_for(open_tuned_store(options.db, device.name).trials(), device);
   } catch (const std::exception& error) {
     if (!options.db.empty()) throw std::runtime_error(error.what());
-    fmt::print(stderr, "fcsa: nothing tuned to measure, baselines only: {}\n", error.what());
+    say("fcsa: nothing tuned to measure, baselines only: {}\n", error.what());
     return std::nullopt;
   }
 }
@@ -198,6 +201,7 @@ void bench(const BenchOptions& options, const std::vector<std::string>& flags, C
   evaluator_options.cache_directory = options.cache_directory;
   evaluator_options.measurement.cache = tuner::cache_state_from_text(options.cache);
   evaluator_options.seed = options.seed;
+  evaluator_options.stop = context.stop;
   runner::ProcessEvaluator evaluator(evaluator_options);
   add_context(options, evaluator.device());
   Bench bench(evaluator, all_rows(options, evaluator.device()), *context.stop);

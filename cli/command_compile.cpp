@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/say.h"
 #include "cli/table.h"
 #include "runner/feature_pairs.h"
 #include "runner/process_evaluator.h"
@@ -145,15 +146,16 @@ void compile(const CompileOptions& options, Context& context) {
   runner::CompileOnlyOptions compile_options;
   compile_options.executable = executable_path();
   compile_options.compile_jobs = options.jobs;
+  compile_options.stop = context.stop;
   std::size_t failed = 0, disqualified = 0;
   const auto done = [&](std::size_t index, const tuner::Evaluation& compiled) {
     const auto& [candidate, target] = jobs[index];
     const auto evaluation = judged(options, candidate, compiled);
     if (evaluation.status == tuner::Status::ok) return;
     ++(is_failure(options, evaluation) ? failed : disqualified);
-    fmt::print(stderr, "{} {} {}: {}: {}\n", target.arch, kernels::class_text(candidate.problem),
-               kernels::to_text(*candidate.family, candidate.problem.op, candidate.configuration),
-               tuner::to_text(evaluation.status), evaluation.message);
+    say("{} {} {}: {}: {}\n", target.arch, kernels::class_text(candidate.problem),
+        kernels::to_text(*candidate.family, candidate.problem.op, candidate.configuration),
+        tuner::to_text(evaluation.status), evaluation.message);
   };
   const auto results = runner::compile_all(jobs, compile_options, done);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();

@@ -8,6 +8,8 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/patience.h"
+#include "cli/say.h"
 #include "runner/kernel_code.h"
 #include "runner/source_check.h"
 #include "tuner/dispatch/dispatch.h"
@@ -28,7 +30,8 @@ struct DbOptions {
 };
 
 tuner::Store open(const DbOptions& options, tuner::Store::Mode mode) {
-  return {options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db), mode};
+  return {options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db), mode,
+          patience()};
 }
 
 // To standard output, or to a file that appears whole or not at all.
@@ -90,7 +93,8 @@ std::vector<tuner::StoredTrial> tuned_data(const std::string& file) {
 }
 
 std::size_t merge(tuner::Store& store, const std::string& source) {
-  if (!source.ends_with(".json")) return store.merge(tuner::Store(source, tuner::Store::Mode::read_only));
+  if (!source.ends_with(".json"))
+    return store.merge(tuner::Store(source, tuner::Store::Mode::read_only, patience()));
   return store.merge(tuned_data(source));
 }
 
@@ -130,14 +134,14 @@ void ship(const DbOptions& options) {
                 [&](const auto& stored) { return !tuner::same_model(stored.session.device, device); });
   const std::string name = options.out.empty() ? "FILE.json" : options.out;
   if (const auto stale = runner::stale_trials(trials); !stale.empty()) {
-    fmt::print(stderr, "note: left out: {}", runner::how_to_renew(name, trials, stale));
+    say("note: left out: {}", runner::how_to_renew(name, trials, stale));
     std::set<std::int64_t> ids;
     for (const auto* stored : stale) ids.insert(stored->id);
     std::erase_if(trials, [&](const auto& stored) { return ids.contains(stored.id); });
   }
   const auto shipped = tuner::trials_to_ship(trials, device);
   write_text(tuner::to_tuned_data(shipped), options.out);
-  fmt::print(stderr, "{}: {} of {} trials of {}\n", name, shipped.size(), trials.size(), device.name);
+  say("{}: {} of {} trials of {}\n", name, shipped.size(), trials.size(), device.name);
 }
 
 void add_ship(CLI::App& db, const std::shared_ptr<DbOptions>& options) {
@@ -166,7 +170,7 @@ std::vector<runner::KernelCode> compile(const std::vector<tuner::StoredTrial>& t
 std::size_t print_codes(const DbOptions& options) {
   const auto trials = options.file.ends_with(".json")
                           ? tuned_data(options.file)
-                          : tuner::Store(options.file, tuner::Store::Mode::read_only).trials();
+                          : tuner::Store(options.file, tuner::Store::Mode::read_only, patience()).trials();
   std::string lines;
   std::size_t failed = 0, measured = 0;
   const auto codes = compile(trials, options);
@@ -175,11 +179,11 @@ std::size_t print_codes(const DbOptions& options) {
     measured += code.measured();
     if (code.error.empty()) continue;
     ++failed;
-    fmt::print(stderr, "{} {} {}: {}\n", code.arch, code.problem_class, code.configuration, code.error);
+    say("{} {} {}: {}\n", code.arch, code.problem_class, code.configuration, code.error);
   }
   write_text(lines, options.out);
-  fmt::print(stderr, "{}: {} kernels, {} of them measured with this build's source, {} failed\n",
-             options.file, codes.size(), measured, failed);
+  say("{}: {} kernels, {} of them measured with this build's source, {} failed\n", options.file, codes.size(),
+      measured, failed);
   return failed;
 }
 

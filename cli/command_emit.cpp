@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/emit_kernels.h"
 #include "cli/options.h"
+#include "cli/say.h"
 #include "cli/sessions.h"
 #include "cli/tuned_store.h"
 #include "tuner/emit/emit.h"
@@ -78,7 +79,7 @@ std::vector<tuner::Emission> emissions(const EmitOptions& options, const tuner::
     }
   }
   if (by_name.empty()) throw std::runtime_error(left_out);
-  if (!left_out.empty()) fmt::print(stderr, "note: {}\n", left_out);
+  if (!left_out.empty()) say("note: {}\n", left_out);
   std::vector<tuner::Emission> list;
   for (auto& [name, emission] : by_name) list.push_back(std::move(emission));
   return list;
@@ -88,11 +89,10 @@ void complete(tuner::Emission& emission, const EmitOptions& options) {
   const auto comparison = compare_sources(emission);
   emission.sources = comparison.value_or("not compared with what was measured: no compiler was there");
   if (comparison && comparison->starts_with("changed"))
-    fmt::print(stderr, "note: {}: kernel sources {}\n", emission.table.device.name, *comparison);
+    say("note: {}: kernel sources {}\n", emission.table.device.name, *comparison);
   if (!options.cubin) return;
   if (emission.table.device.target.kind == kernels::DeviceKind::cuda) return compile_variants(emission);
-  fmt::print(stderr, "note: --cubin: {} is no GPU; its kernels are emitted as source\n",
-             emission.table.device.name);
+  say("note: --cubin: {} is no GPU; its kernels are emitted as source\n", emission.table.device.name);
 }
 
 void emit(const EmitOptions& options) {

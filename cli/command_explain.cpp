@@ -6,7 +6,9 @@
 #include "cli/commands.h"
 #include "cli/explanation.h"
 #include "cli/options.h"
+#include "cli/patience.h"
 #include "cli/regret.h"
+#include "cli/say.h"
 #include "cli/tuned_store.h"
 #include "runner/process_evaluator.h"
 #include "runner/shipped_data.h"
@@ -110,9 +112,9 @@ void explain(const ExplainOptions& options, bool filtered, Context& context) {
   auto table = table_for(trials, device, options.epsilon / 100);
   const auto shipped = options.db.empty() ? runner::shipped_database() : std::nullopt;
   if (table.classes.empty() && shipped) {
-    fmt::print(stderr, "note: {} has nothing of {}: taking the data that is shipped with fcsa, {}\n",
-               file.string(), device.name, shipped->string());
-    trials = tuner::Store(*shipped, tuner::Store::Mode::read_only).trials();
+    say("note: {} has nothing of {}: taking the data that is shipped with fcsa, {}\n", file.string(),
+        device.name, shipped->string());
+    trials = tuner::Store(*shipped, tuner::Store::Mode::read_only, patience()).trials();
     table = table_for(trials, device, options.epsilon / 100);
   }
   if (!options.problems.seq.empty() || !options.problems.nq.empty())

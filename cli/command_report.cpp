@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/patience.h"
 #include "reports/report.h"
 
 namespace fcsa::cli {
@@ -40,7 +41,7 @@ void add_report(CLI::App& app, Context&) {
     reports::ReportOptions report;
     if (!options->peaks.empty()) report.peaks = read_peaks(options->peaks);
     const auto file = options->db.empty() ? tuner::default_store_path() : std::filesystem::path(options->db);
-    const tuner::Store store(file, tuner::Store::Mode::read_only);
+    const tuner::Store store(file, tuner::Store::Mode::read_only, patience());
     const reports::ReportResult result = reports::write_report(store.trials(), options->out, report);
     for (const auto& written : result.files) fmt::print("wrote {}\n", written.string());
     for (const auto& note : result.notes) fmt::print("note: {}\n", note);

@@ -1,15 +1,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/patience.h"
 #include "cli/refresh.h"
+#include "cli/say.h"
 #include "cli/sessions.h"
+#include "cli/shards.h"
 #include "cli/table.h"
 #include "cli/tuning_progress.h"
 #include "runner/process_evaluator.h"
 #include "runner/shipped_data.h"
+#include "tuner/dispatch/break_points.h"
 #include "tuner/search/known_configurations.h"
 #include "tuner/search/strategy.h"
 #include "tuner/search/tuning.h"
@@ -26,7 +31,7 @@ struct TuneOptions {
   int evaluations = 0, jobs = 0;
   std::uint64_t seed = 1;
   double tolerance = 2;
-  bool refresh = false, json = false, quiet = false;
+  bool refresh = false, cold = false, json = false, quiet = false;
 };
 
 std::vector<const kernels::Family*> chosen_families(const TuneOptions& options,
@@ -40,14 +45,12 @@ std::vector<const kernels::Family*> chosen_families(const TuneOptions& options,
   return chosen;
 }
 
-// Problems of this shard that a tunable family serves. A problem that none serves is wrong usage: it says
-// why.
-std::vector<kernels::Problem> chosen_problems(const TuneOptions& options, const Shard& shard,
+// All of them are served by a tunable family: one that isn't is wrong usage, and it says why.
+std::vector<kernels::Problem> chosen_problems(const TuneOptions& options,
                                               const std::vector<const kernels::Family*>& families,
                                               const kernels::Target& target) {
-  std::vector<kernels::Problem> chosen;
-  int index = 0;
-  for (const auto& problem : options.problems.problems(target.kind)) {
+  auto chosen = options.problems.problems(target.kind);
+  for (const auto& problem : chosen) {
     std::string reasons;
     bool served = false;
     for (const auto* family : families) {
@@ -58,11 +61,25 @@ std::vector<kernels::Problem> chosen_problems(const TuneOptions& options, const 
     }
     if (!served)
       throw UsageError(fmt::format("no kernel serves '{}': {}", kernels::to_text(problem), reasons));
-    if (index++ % shard.count == shard.index) chosen.push_back(problem);
   }
-  if (chosen.empty())
-    throw UsageError(fmt::format("shard {}/{} has no problem to tune", shard.index, shard.count));
   return chosen;
+}
+
+// The part of a process that is one of several. What one alone would add for the dispatch table is shared out
+// too, and the probes between shapes wait for the merged database, so that nothing is measured twice.
+std::vector<kernels::Problem> own_part(std::vector<kernels::Problem> problems, const Shard& shard,
+                                       tuner::TuningOptions& tuning) {
+  using Dispatch = tuner::TuningOptions::Dispatch;
+  if (shard.count == 1) return problems;
+  if (tuning.dispatch == Dispatch::yes) {
+    for (const auto& problem : tuner::emptiest_shapes(problems)) problems.push_back(problem);
+    tuning.dispatch = Dispatch::no;
+  }
+  auto part = part_of(problems, shard);
+  if (part.empty())
+    throw UsageError(fmt::format("shard {}/{} has no problem to tune: the grid has {}", shard.index,
+                                 shard.count, problems.size()));
+  return part;
 }
 
 std::vector<kernels::Configuration> parse_suggestions(const std::vector<std::string>& texts) {
@@ -78,7 +95,13 @@ std::vector<kernels::Configuration> parse_suggestions(const std::vector<std::str
 
 std::string note_of(const tuner::ProblemOutcome& p) {
   const std::string added = p.added ? "added: shortest lengths, fewest heads" : "";
-  const std::string note = added + (!added.empty() && !p.message.empty() ? "; " : "") + p.message;
+  const std::string unbeaten =
+      p.best_ms > 0 && p.best_ms == p.baseline_ms
+          ? fmt::format("the baseline is the best of {} tried", p.measured + p.reused)
+          : "";
+  std::string note;
+  for (const auto& part : {added, unbeaten, p.message, p.finished})
+    if (!part.empty()) note += (note.empty() ? "" : "; ") + part;
   return note.empty() ? "-" : note;
 }
 
@@ -89,8 +112,8 @@ std::function<std::vector<kernels::Configuration>(const kernels::Problem&)> sugg
   std::optional<tuner::DispatchTable> table;
   if (const auto shipped = runner::shipped_database()) {
     try {
-      table =
-          tuner::dispatch_table_for(tuner::Store(*shipped, tuner::Store::Mode::read_only).trials(), device);
+      table = tuner::dispatch_table_for(
+          tuner::Store(*shipped, tuner::Store::Mode::read_only, patience()).trials(), device);
     } catch (const std::invalid_argument&) {
       // Of no device like it.
     }
@@ -145,7 +168,14 @@ tuner::TuningOptions::Dispatch parse_probes(const std::string& text) {
   throw UsageError(fmt::format("--probes: '{}' is not yes, no or only", text));
 }
 
-runner::ProcessEvaluatorOptions evaluator_options(const TuneOptions& options, const std::string& device) {
+// Two to three for each compile process keep the device busy.
+std::size_t pending_for(int jobs) {
+  const unsigned processes = jobs > 0 ? static_cast<unsigned>(jobs) : std::thread::hardware_concurrency();
+  return std::max<std::size_t>(4, processes * std::size_t{5} / 2);
+}
+
+runner::ProcessEvaluatorOptions evaluator_options(const TuneOptions& options, const std::string& device,
+                                                  const Context& context) {
   runner::ProcessEvaluatorOptions result;
   result.executable = executable_path();
   result.device = device;
@@ -153,11 +183,13 @@ runner::ProcessEvaluatorOptions evaluator_options(const TuneOptions& options, co
   result.cache_directory = options.cache_directory;
   result.measurement.cache = tuner::cache_state_from_text(options.cache);
   result.seed = options.seed;
+  result.stop = context.stop;
   return result;
 }
 
-std::filesystem::path database_file(const TuneOptions& options) {
-  return options.db.empty() ? tuner::default_store_path() : std::filesystem::path(options.db);
+std::filesystem::path database_file(const TuneOptions& options, const Shard& shard = {}) {
+  return options.db.empty() ? tuner::default_store_path()
+                            : std::filesystem::path(with_rank(options.db, shard));
 }
 
 void refresh_winners(const TuneOptions& options, Context& context) {
@@ -166,8 +198,8 @@ void refresh_winners(const TuneOptions& options, Context& context) {
   RefreshOptions refreshing;
   refreshing.file = database_file(options);
   // A wrong path is reported before anything is started.
-  tuner::Store(refreshing.file, tuner::Store::Mode::read_only);
-  refreshing.evaluator = evaluator_options(options, resolve_device(options.device, parse_shard("")));
+  tuner::Store(refreshing.file, tuner::Store::Mode::read_only, patience());
+  refreshing.evaluator = evaluator_options(options, resolve_device(options.device, parse_shard("")), context);
   refreshing.tolerance = options.tolerance / 100;
   refreshing.json = options.json;
   refreshing.quiet = options.quiet;
@@ -177,6 +209,29 @@ void refresh_winners(const TuneOptions& options, Context& context) {
   refresh(refreshing, context);
 }
 
+void say_no_compiler(const std::string& why) {
+  say("fcsa: only kernels that are built in are measured, nothing is searched: {}\n", why);
+}
+
+void call_unsearched(tuner::TuningOutcome& outcome) {
+  for (auto& problem : outcome.problems) {
+    if (problem.best.empty()) continue;
+    const std::string measured =
+        fmt::format("built in, not searched: {}, {:.4f} ms", problem.best, problem.best_ms);
+    problem.message = measured + (problem.message.empty() ? "" : "; " + problem.message);
+    problem.best.clear();
+    problem.best_ms = 0;
+  }
+}
+
+void print_unreached(const tuner::TuningOutcome& outcome, const tuner::TuningOptions& tuning) {
+  if (!outcome.out_of_time) return;
+  for (const auto& problem : outcome.problems)
+    if (problem.measured + problem.reused == 0)
+      fmt::print("not reached in the budget of {:.4g} s: {}\n", tuning.budget.count(),
+                 kernels::to_text(problem.problem));
+}
+
 void tune(const TuneOptions& options, Context& context) {
   const Shard shard = parse_shard(options.shard);
   tuner::TuningOptions tuning;
@@ -184,6 +239,8 @@ void tune(const TuneOptions& options, Context& context) {
   tuning.budget = parse_duration("--budget", options.budget);
   tuning.max_evaluations = static_cast<std::size_t>(options.evaluations);
   tuning.seed = options.seed;
+  tuning.pending = pending_for(options.jobs);
+  tuning.cold = options.cold;
   tuning.dispatch = parse_probes(options.probes);
   const auto given = parse_suggestions(options.suggestions);
   if (options.cache != "warm" && options.cache != "cold")
@@ -193,25 +250,33 @@ void tune(const TuneOptions& options, Context& context) {
   // Wrong usage is reported before anything is started or created.
   options.problems.problems(selector == "cpu" ? kernels::DeviceKind::cpu : kernels::DeviceKind::cuda);
 
-  runner::ProcessEvaluator evaluator(evaluator_options(options, selector));
-  tuning.suggest = suggestions(given, evaluator.device());
+  runner::ProcessEvaluator evaluator(evaluator_options(options, selector, context));
+  // Nothing to choose among: the baselines are measured, and nothing is called the winner of a search.
+  if (!evaluator.missing_compiler().empty()) {
+    say_no_compiler(evaluator.missing_compiler());
+    tuning.max_evaluations = 1;
+    tuning.dispatch = tuner::TuningOptions::Dispatch::no;
+  }
+  if (!options.cold) tuning.suggest = suggestions(given, evaluator.device());
   const auto families = chosen_families(options, evaluator.device());
-  const auto problems = chosen_problems(options, shard, families, evaluator.device().target);
-  const auto file = database_file(options);
-  tuner::Store store(file, tuner::Store::Mode::read_write);
+  const auto problems =
+      own_part(chosen_problems(options, families, evaluator.device().target), shard, tuning);
+  const auto file = database_file(options, shard);
+  tuner::Store store(file, tuner::Store::Mode::read_write, patience());
   store.begin_session(new_session(evaluator.device(), command_line(), options.seed));
   if (!options.json)
     fmt::print("{} ({}): {} problems, budget {:.0f} s, database {}\n", evaluator.device().name, selector,
                problems.size(), tuning.budget.count(), file.string());
 
   ProgressPrinter printer(stderr);
-  const auto outcome = tuner::tune(
+  auto outcome = tuner::tune(
       problems, families, evaluator, store, tuning,
       [&](const tuner::Progress& progress) {
         if (!options.quiet) printer(progress);
       },
       *context.stop);
   printer.finish();
+  if (!evaluator.missing_compiler().empty()) call_unsearched(outcome);
   if (tuning.dispatch == tuner::TuningOptions::Dispatch::only && outcome.classes.empty())
     throw std::runtime_error(
         fmt::format("--probes only: {} has no successful trials of these problems' classes on this device; "
@@ -220,9 +285,15 @@ void tune(const TuneOptions& options, Context& context) {
   if (options.json || !outcome.problems.empty()) print(outcome_table(outcome), options.json);
   if (!options.json) {
     if (!outcome.classes.empty()) fmt::print("\n{}\n", to_text(dispatch_table(outcome.classes)));
-    fmt::print("{:.1f} s, of which the tuner's own work {:.1f}%{}\n", outcome.total_s,
+    fmt::print("{:.1f} s, of which waiting for compilers {:.1f}%, the tuner's own work {:.1f}%{}\n",
+               outcome.total_s, 100 * outcome.waiting_s / outcome.total_s,
                100 * (outcome.total_s - outcome.evaluating_s) / outcome.total_s,
                outcome.interrupted ? "; interrupted: run the same command again to go on" : "");
+    print_unreached(outcome, tuning);
+  }
+  if (!evaluator.missing_compiler().empty()) {
+    say_no_compiler(evaluator.missing_compiler());
+    context.exit_status = 1;
   }
   const bool all_found = std::all_of(outcome.problems.begin(), outcome.problems.end(),
                                      [](const auto& problem) { return !problem.best.empty(); });
@@ -238,16 +309,25 @@ void add_tune(CLI::App& app, Context& context) {
   auto* search = command->add_option_group("Search");
   options->problems.add_to(*search);
   search->add_option("--family", options->family, "Only this kernel family");
-  search->add_option("--strategy", options->strategy, "auto, exhaustive, random or local")
+  search
+      ->add_option("--strategy", options->strategy,
+                   "auto, surrogate, local, genetic, annealing, evolution, random or exhaustive")
       ->capture_default_str();
   search->add_option("--budget", options->budget, "Wall time, such as 90s, 10m or 1.5h")
       ->capture_default_str();
   search->add_option("--evals", options->evaluations, "Most trials per problem [no limit]")
       ->check(CLI::NonNegativeNumber);
-  search->add_option("--try", options->suggestions,
-                     "Configurations to try first: 'mma.forward{stages=3}' (may be repeated)");
+  auto* cold = search->add_flag("--cold", options->cold,
+                                "As on a device that nobody knows: no shipped data, and the simplest valid "
+                                "configuration as the baseline");
+  search
+      ->add_option("--try", options->suggestions,
+                   "Configurations to try first: 'mma.forward{stages=3}' (may be repeated)")
+      ->excludes(cold);
   search->add_option("--cache", options->cache, "Measure with a warm or a cold cache")->capture_default_str();
-  search->add_option("--shard", options->shard, "i/n: only every n-th problem [from srun, mpirun, torchrun]");
+  search->add_option(
+      "--shard", options->shard,
+      "i/n: part i of n of the problems, divided by expected cost [from srun, mpirun, torchrun]");
   auto* refreshing = command->add_flag(
       "--refresh", options->refresh,
       "Instead of a search, measure the winners in the database again, after a change of driver, toolkit or "
@@ -264,7 +344,8 @@ void add_tune(CLI::App& app, Context& context) {
   command->add_option("--jobs", options->jobs, "Compile processes [one per core]")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--seed", options->seed, "Of the search and of the inputs")->capture_default_str();
-  command->add_option("--db", options->db, "Database [~/.local/share/fcsa/tuning.db]");
+  command->add_option("--db", options->db,
+                      "Database; {rank} in it is the number of the shard [~/.local/share/fcsa/tuning.db]");
   command->add_option("--cache-dir", options->cache_directory, "Compiled kernels [~/.cache/fcsa]");
   command->add_flag("--quiet", options->quiet, "No progress");
   command->add_flag("--json", options->json, "Print the outcome as JSON");

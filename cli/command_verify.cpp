@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/patience.h"
 #include "cli/table.h"
 #include "runner/feature_pairs.h"
 #include "runner/process_evaluator.h"
@@ -16,6 +17,9 @@
 namespace fcsa::cli {
 namespace {
 
+// Of --pairs: many problems, of which most are small enough for all of their rows.
+constexpr double kPairReferenceFlops = 2e8;
+
 struct VerifyOptions {
   ProblemOptions problems;
   std::string device = "auto", configuration, db;
@@ -24,10 +28,10 @@ struct VerifyOptions {
   bool pairs = false, json = false;
 };
 
-// A candidate, and the values to check it with: without them, small checks and the problem itself.
+// A candidate, and the one check to make: without it, small checks and the problem itself.
 struct Work {
   tuner::Candidate candidate;
-  std::optional<runner::Values> values = {};
+  std::optional<runner::OneCheck> check = {};
 };
 
 // What one family did with the problems of --pairs.
@@ -37,7 +41,7 @@ struct FamilyCount {
 
 // What the dispatch table of a database would launch on this device, for every tuned shape.
 std::vector<Work> winners(const std::string& file, const kernels::DeviceInfo& device) {
-  const tuner::Store store(file, tuner::Store::Mode::read_only);
+  const tuner::Store store(file, tuner::Store::Mode::read_only, patience());
   const auto table = tuner::make_dispatch_table(store.trials(), device.uuid);
   std::vector<Work> work;
   for (const auto& problem_class : table.classes)
@@ -97,26 +101,33 @@ std::vector<Work> from_pairs(const VerifyOptions& options, const kernels::Target
         if (!reason.empty()) reasons.insert(reason);
         return reason.empty();
       };
-      for (const auto& [problem, values] : runner::feature_pairs(options.seed, serves, op))
-        work.push_back(
-            {{problem, family.get(), wanted ? *wanted : family->baseline(problem, target)}, values});
+      for (const auto& [problem, values, placement] : runner::feature_pairs(options.seed, serves, op))
+        work.push_back({{problem, family.get(), wanted ? *wanted : family->baseline(problem, target)},
+                        runner::OneCheck{.values = runner::values_for(target.kind, values),
+                                         .placement = placement,
+                                         .reference_flops = kPairReferenceFlops}});
     }
   require_work(work, reasons);
   return work;
 }
 
 tuner::Evaluation verified(runner::ProcessEvaluator& evaluator, const Work& work, int launches) {
-  // Many problems, of which most are small enough for all of their rows.
-  constexpr double kReferenceFlops = 2e8;
-  if (work.values) return evaluator.verify(work.candidate, *work.values, kReferenceFlops, launches);
+  if (work.check) return evaluator.verify(work.candidate, *work.check, launches);
   return evaluator.verify(work.candidate, launches);
+}
+
+std::string inputs_of(const Work& work) {
+  if (!work.check) return "all";
+  const std::string values(runner::to_text(work.check->values));
+  if (work.check->placement == runner::Placement::dense) return values;
+  return fmt::format("{}, {}", values, runner::to_text(work.check->placement));
 }
 
 std::vector<std::string> row_of(const Work& work, const tuner::Evaluation& result) {
   const auto& [problem, family, configuration] = work.candidate;
   return {kernels::to_text(problem),
           kernels::to_text(*family, problem.op, configuration),
-          std::string(work.values ? runner::to_text(*work.values) : "all"),
+          inputs_of(work),
           std::string(tuner::to_text(result.status)),
           fmt::format("{:.2e}", result.accuracy.error),
           fmt::format("{:.2e}", result.accuracy.tolerance),
@@ -135,6 +146,7 @@ void verify(const VerifyOptions& options, Context& context) {
   evaluator_options.device = resolve_device(options.device, {});
   evaluator_options.compile_jobs = options.jobs;
   evaluator_options.seed = options.seed;
+  evaluator_options.stop = context.stop;
   runner::ProcessEvaluator evaluator(evaluator_options);
   const kernels::DeviceInfo& device = evaluator.device();
   std::map<std::string, FamilyCount> counts;
@@ -149,7 +161,12 @@ void verify(const VerifyOptions& options, Context& context) {
   std::size_t failed = 0;
   for (const auto& work : works) {
     if (*context.stop) break;
-    const tuner::Evaluation result = verified(evaluator, work, options.launches);
+    tuner::Evaluation result;
+    try {
+      result = verified(evaluator, work, options.launches);
+    } catch (const tuner::Interrupted&) {
+      break;
+    }
     const bool wrong = result.status != tuner::Status::ok;
     failed += wrong;
     ++counts[work.candidate.family->name()].verified;
@@ -162,6 +179,7 @@ void verify(const VerifyOptions& options, Context& context) {
     const std::string repeated =
         options.launches > 1 ? fmt::format(", each with the same bits in {} launches", options.launches) : "";
     fmt::print("{} verified on {}{}, {} failed\n", table.rows.size(), device.name, repeated, failed);
+    if (*context.stop) fmt::print("interrupted: {} of {} verified\n", table.rows.size(), works.size());
   }
   if (failed > 0 || *context.stop) context.exit_status = 1;
 }

@@ -21,6 +21,7 @@ void add_bench(CLI::App& app, Context& context);
 void add_explain(CLI::App& app, Context& context);
 void add_emit(CLI::App& app, Context& context);
 void add_report(CLI::App& app, Context& context);
+void add_replay(CLI::App& app, Context& context);
 void add_db(CLI::App& app, Context& context);
 
 }  // namespace fcsa::cli

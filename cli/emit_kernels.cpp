@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "cli/options.h"
+#include "cli/say.h"
 #include "runner/compile_pool.h"
 
 namespace fcsa::cli {
@@ -70,8 +71,7 @@ void compile_variants(Emission& emission) {
   const kernels::Target& target = emission.table.device.target;
   auto pool = make_pool(target);
   const auto compiler = pool.describe(target);
-  fmt::print(stderr, "compiling {} kernels for {} with {}\n", emission.plan.variants.size(), target.arch,
-             compiler.version);
+  say("compiling {} kernels for {} with {}\n", emission.plan.variants.size(), target.arch, compiler.version);
   std::vector<runner::CompileRequest> requests;
   for (const auto& variant : emission.plan.variants) {
     requests.push_back({variant.family->source(variant.problem, variant.configuration), target, {}});

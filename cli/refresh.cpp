@@ -7,6 +7,8 @@
 #include <set>
 
 #include "cli/options.h"
+#include "cli/patience.h"
+#include "cli/say.h"
 #include "cli/sessions.h"
 #include "cli/table.h"
 #include "tuner/dispatch/dispatch.h"
@@ -103,7 +105,7 @@ class Refresh {
 
   void run() {
     runner::ProcessEvaluator evaluator(options_.evaluator);
-    tuner::Store store(options_.file, tuner::Store::Mode::read_write);
+    tuner::Store store(options_.file, tuner::Store::Mode::read_write, patience());
     const auto winners = winners_of(store, evaluator.device());
     store.begin_session(tuner_session(evaluator.device()));
     for (const auto cache : {tuner::CacheState::warm, tuner::CacheState::cold}) {
@@ -145,10 +147,14 @@ class Refresh {
     }
     for (const auto* winner : winners) {
       if (*context_.stop) return;
-      lines_.push_back({winner, tuner::refresh(*winner, recording, options_.tolerance)});
+      try {
+        lines_.push_back({winner, tuner::refresh(*winner, recording, options_.tolerance)});
+      } catch (const tuner::Interrupted&) {
+        return;
+      }
       if (!options_.quiet)
-        fmt::print(stderr, "{}: {}\n", kernels::to_text(winner->candidate.problem),
-                   tuner::to_text(lines_.back().result.freshness));
+        say("{}: {}\n", kernels::to_text(winner->candidate.problem),
+            tuner::to_text(lines_.back().result.freshness));
     }
   }
 

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/options.h"
+#include "cli/patience.h"
+#include "cli/say.h"
 #include "cli/sessions.h"
 #include "cli/table.h"
 #include "runner/process_evaluator.h"
@@ -68,7 +70,7 @@ class Measuring {
     std::vector<Result> results;
     for (auto& shape : shapes) {
       if (stop_) break;
-      fmt::print(stderr, "[{}/{}] {}\n", results.size() + 1, shapes.size(), kernels::to_text(shape.problem));
+      say("[{}/{}] {}\n", results.size() + 1, shapes.size(), kernels::to_text(shape.problem));
       if (options_.evaluations > 0) search(shape);
       results.push_back(race(std::move(shape)));
     }
@@ -185,7 +187,7 @@ bool measure_regret(const RegretOptions& options, const std::vector<tuner::Store
   auto shapes = tuner::draw_untuned_shapes(
       tuned, table, device,
       {.classes = options.classes, .count = static_cast<std::size_t>(options.shapes), .seed = options.seed});
-  tuner::Store store(options.record, tuner::Store::Mode::read_write);
+  tuner::Store store(options.record, tuner::Store::Mode::read_write, patience());
   store.begin_session(new_session(device, command_line(), options.seed));
   Measuring measuring(options, evaluator, store, stop);
   const auto results = measuring.run(std::move(shapes));

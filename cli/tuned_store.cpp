@@ -1,4 +1,6 @@
 #include "cli/tuned_store.h"
+#include "cli/patience.h"
+#include "cli/say.h"
 
 #include <fmt/format.h>
 
@@ -22,14 +24,15 @@ tuner::Store open_tuned_store(const std::string& named, const std::string& devic
   using tuner::Store;
   const auto file = named.empty() ? tuner::default_store_path() : std::filesystem::path(named);
   const auto shipped = named.empty() ? runner::shipped_database() : std::nullopt;
-  if (!shipped) return {file, Store::Mode::read_only};
+  if (!shipped) return {file, Store::Mode::read_only, patience()};
   if (std::filesystem::exists(file)) {
-    Store own(file, Store::Mode::read_only);
-    if (has_trials(own, device) || !has_trials({*shipped, Store::Mode::read_only}, device)) return own;
+    Store own(file, Store::Mode::read_only, patience());
+    if (has_trials(own, device) || !has_trials({*shipped, Store::Mode::read_only, patience()}, device))
+      return own;
   }
-  fmt::print(stderr, "note: {} has no trials{}: taking the data that is shipped with fcsa, {}\n",
-             file.string(), device.empty() ? "" : " of " + device, shipped->string());
-  return {*shipped, Store::Mode::read_only};
+  say("note: {} has no trials{}: taking the data that is shipped with fcsa, {}\n", file.string(),
+      device.empty() ? "" : " of " + device, shipped->string());
+  return {*shipped, Store::Mode::read_only, patience()};
 }
 
 }  // namespace fcsa::cli

@@ -1,4 +1,5 @@
 #include "cli/tuning_progress.h"
+#include "cli/say.h"
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>
@@ -49,24 +50,24 @@ ProgressPrinter::ProgressPrinter(std::FILE* stream)
 void ProgressPrinter::operator()(const tuner::Progress& p) {
   if (p.candidate == nullptr && p.probe.empty()) return;
   if (!terminal_ && !p.probe.empty()) {
-    fmt::print(stream_, "{}\n", probe_text(p));
+    say_to(stream_, "{}\n", probe_text(p));
     return;
   }
   if (!terminal_) {
     const std::string configuration = configuration_text(p);
-    fmt::print(stream_, "{}  {}: {}: {}\n", summary(p), kernels::to_text(p.candidate->problem), configuration,
-               p.evaluation_result ? result_text(p) : "started");
+    say_to(stream_, "{}  {}: {}: {}\n", summary(p), kernels::to_text(p.candidate->problem), configuration,
+           p.evaluation_result ? result_text(p) : "started");
     return;
   }
   std::string line = p.probe.empty() ? summary(p) + "  " + configuration_text(p) : probe_text(p);
   line.resize(std::min<std::size_t>(line.size(), terminal_width(stream_) - 1));
-  fmt::print(stream_, "\r\033[K{}", line);
+  say_to(stream_, "\r\033[K{}", line);
   std::fflush(stream_);
   line_open_ = true;
 }
 
 void ProgressPrinter::finish() {
-  if (line_open_) fmt::print(stream_, "\r\033[K");
+  if (line_open_) say_to(stream_, "\r\033[K");
   line_open_ = false;
 }
 

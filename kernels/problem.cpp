@@ -11,6 +11,8 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "kernels/common/sizes.h"
+
 namespace fcsa::kernels {
 namespace {
 
@@ -18,8 +20,25 @@ namespace {
   throw std::invalid_argument(message);
 }
 
+void require(const char* field, int value, int least) {
+  if (value < least) refuse(fmt::format("{} is {}: it must be at least {}", field, value, least));
+}
+
 void require_positive(const char* field, int value) {
-  if (value < 1) refuse(fmt::format("{} is {}: it must be at least 1", field, value));
+  require(field, value, 1);
+}
+
+// Launches count rows and blocks in 32 bits.
+void require_few_rows(const Problem& p) {
+  const long long heads = 1LL * p.batch * p.heads, kv_heads = 1LL * p.batch * p.kv_heads;
+  if (heads > kMostHeads)
+    refuse(fmt::format("batch x heads is {}: at most {} fit a launch", heads, kMostHeads));
+  const auto check = [](const char* name, long long rows) {
+    if (rows > kMostRows)
+      refuse(fmt::format("{} is {}: at most {} rows fit a launch", name, rows, kMostRows));
+  };
+  check("batch x heads x nq", heads * p.nq);
+  check("batch x kv_heads x nk", kv_heads * p.nk);
 }
 
 template <typename T>
@@ -146,18 +165,19 @@ std::string text_of(const Problem& problem, const Wanted& wanted) {
 
 }  // namespace
 
-void validate(const Problem& p) {
-  require_positive("batch", p.batch);
+void validate(const Problem& p, int least) {
+  require("batch", p.batch, least);
   require_positive("heads", p.heads);
   require_positive("kv_heads", p.kv_heads);
-  require_positive("nq", p.nq);
-  require_positive("nk", p.nk);
+  require("nq", p.nq, least);
+  require("nk", p.nk, least);
   require_positive("groups", p.groups);
   if (p.head_dim < 16 || p.head_dim > 256 || p.head_dim % 16 != 0)
     refuse(fmt::format("head_dim is {}: it must be a multiple of 16 from 16 to 256", p.head_dim));
   if (p.heads % p.kv_heads != 0)
     refuse(fmt::format("heads is {} and kv_heads {}: heads must be a multiple of kv_heads", p.heads,
                        p.kv_heads));
+  require_few_rows(p);
   if (p.head_dim % p.groups != 0)
     refuse(fmt::format("groups is {}: it must divide head_dim, which is {}", p.groups, p.head_dim));
   if (p.bias_batch < 0 || (p.bias_batch > 0 && p.batch % p.bias_batch != 0))

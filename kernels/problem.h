@@ -8,8 +8,9 @@
 
 namespace fcsa::kernels {
 
-// Throws std::invalid_argument naming the field, its value and what is allowed.
-void validate(const Problem& problem);
+// Throws std::invalid_argument naming the field, its value and what is allowed. `least`: of batch, nq and nk;
+// 0 where a problem without anything to compute is one too.
+void validate(const Problem& problem, int least = 1);
 
 // Stable text form, the key in the store, defaults of the optional fields left out:
 //   "forward f32 d64 b4 h32 kv32 nq1024 nk1024 bhnd causal mask scale=8"

@@ -2,10 +2,13 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <system_error>
 
 #include "library/failure.h"
 #include "library/fcsa.h"
+#include "library/fork.h"
 #include "library/library.h"
+#include "runner/host_failure.h"
 
 using fcsa::kernels::Op;
 using fcsa::library::Failure;
@@ -47,6 +50,10 @@ fcsa_status guarded(const Body& body) {
     return fail(FCSA_INVALID_ARGUMENT, error.what());
   } catch (const std::bad_alloc&) {
     return fail(FCSA_OUT_OF_MEMORY, "out of host memory");
+  } catch (const fcsa::runner::HostFailure& error) {
+    return fail(FCSA_HOST_FAILED, error.what());
+  } catch (const std::system_error& error) {
+    return fail(FCSA_HOST_FAILED, error.what());
   } catch (const std::exception& error) {
     return fail(FCSA_INTERNAL, error.what());
   } catch (...) {
@@ -98,6 +105,8 @@ const char* fcsa_status_name(fcsa_status status) {
       return "FCSA_OUT_OF_MEMORY";
     case FCSA_INTERNAL:
       return "FCSA_INTERNAL";
+    case FCSA_HOST_FAILED:
+      return "FCSA_HOST_FAILED";
   }
   return "unknown status";
 }
@@ -109,7 +118,15 @@ fcsa_status fcsa_open(const fcsa_options* options, fcsa_library** library) {
     const fcsa_options defaults = FCSA_OPTIONS_INIT;
     const fcsa_options& chosen = options != nullptr ? *options : defaults;
     fcsa::library::check_size("fcsa_options", chosen.size, sizeof(fcsa_options));
+    const fcsa::library::LockedSection section;
     *library = reinterpret_cast<fcsa_library*>(new Library(chosen));
+  });
+}
+
+fcsa_status fcsa_set_num_threads(fcsa_library* library, int32_t threads) {
+  return guarded([&] {
+    require(library, "library is null: open one with fcsa_open");
+    implementation(library)->set_num_threads(threads);
   });
 }
 
@@ -136,7 +153,9 @@ size_t fcsa_workspace_bytes(const fcsa_plan* plan) {
 }
 
 const char* fcsa_describe(const fcsa_plan* plan) {
-  return plan != nullptr ? implementation(plan)->describe() : "";
+  const char* text = "";
+  if (plan != nullptr) guarded([&] { text = implementation(plan)->describe(); });
+  return text;
 }
 
 fcsa_status fcsa_prepare(fcsa_plan* plan) {

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 
 #include "library/failure.h"
+#include "runner/host_failure.h"
 
 namespace fcsa::library {
 
@@ -18,9 +20,12 @@ Binaries::Compiled Binaries::compile(const kernels::KernelSource& source, const 
   runner::Compiler& compiler = compiler_for(source.kind);
   const std::string version = compiler.version();
   const std::string key = runner::source_hash(source, target, {version, runner::compile_options(target)});
-  if (auto found = cache().find(key)) return {std::move(found->binary), version};
+  if (auto found = cache(source.kind).find(key)) return {std::move(found->binary), version};
   const auto result = compiler.compile(source, target);
   if (!result.ok) {
+    if (result.out_of_memory)
+      throw Failure(FCSA_OUT_OF_MEMORY,
+                    fmt::format("not enough memory to compile a kernel: {}", result.message));
     throw Failure(FCSA_COMPILE_FAILED, fmt::format("{} could not compile a kernel for {}: {}", version,
                                                    target.arch, result.message));
   }
@@ -34,29 +39,47 @@ runner::Compiler& Binaries::compiler_for(kernels::DeviceKind kind) {
     if (!compiler)
       compiler =
           kind == kernels::DeviceKind::cuda ? runner::make_nvrtc_compiler() : runner::make_system_compiler();
+  } catch (const runner::HostFailure&) {
+    throw;
   } catch (const std::runtime_error& error) {
     throw Failure(FCSA_NO_COMPILER, error.what());
   }
   return *compiler;
 }
 
-const runner::BinaryCache& Binaries::cache() {
+void Binaries::done_without(const std::string& why) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!done_without_.insert(why).second) return;
+  }
+  notes_->say(fmt::format("kernels that are built in run in place of tuned ones, which are faster: {}", why));
+}
+
+const runner::BinaryCache& Binaries::cache(kernels::DeviceKind kind) {
   const std::lock_guard lock(mutex_);
-  if (cache_) return *cache_;
   try {
-    cache_ =
-        std::make_unique<runner::BinaryCache>(directory_ ? *directory_ : runner::default_cache_directory());
+    if (!cache_)
+      cache_ =
+          std::make_unique<runner::BinaryCache>(directory_ ? *directory_ : runner::default_cache_directory());
   } catch (const std::runtime_error& error) {
     return temporary_cache(error.what());
   }
-  return *cache_;
+  if (kind == kernels::DeviceKind::cuda || cache_->executable()) return *cache_;
+  return temporary_cache(
+      fmt::format("{} is on a file system that is mounted with noexec: choose another cache directory "
+                  "(fcsa_options.cache_directory, XDG_CACHE_HOME)",
+                  cache_->directory().string()));
 }
 
 // Precondition: locked.
 const runner::BinaryCache& Binaries::temporary_cache(const std::string& why) {
   if (!second_cache_) {
+    try {
+      temporary_ = std::make_unique<runner::TemporaryDirectory>();
+    } catch (const std::system_error& error) {
+      throw runner::HostFailure(fmt::format("{}; {}", why, error.what()));
+    }
     notes_->say(fmt::format("{}; until then compiled kernels are lost when the library is closed", why));
-    temporary_ = std::make_unique<runner::TemporaryDirectory>();
     second_cache_ = std::make_unique<runner::BinaryCache>(temporary_->path());
   }
   return *second_cache_;
@@ -65,7 +88,7 @@ const runner::BinaryCache& Binaries::temporary_cache(const std::string& why) {
 runner::CachedBinary Binaries::keep(const std::string& key, kernels::DeviceKind kind,
                                     const runner::CompileResult& result) {
   try {
-    return cache().store(key, kind, result);
+    return cache(kind).store(key, kind, result);
   } catch (const std::runtime_error& error) {
     const std::lock_guard lock(mutex_);
     return temporary_cache(error.what()).store(key, kind, result);

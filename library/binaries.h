@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "library/notes.h"
@@ -26,10 +27,12 @@ class Binaries {
   };
   // Throws Failure: there is no compiler, or it refuses the source.
   Compiled compile(const kernels::KernelSource& source, const kernels::Target& target);
+  // Kernels that are built in run, for this reason; said once.
+  void done_without(const std::string& why);
 
  private:
   runner::Compiler& compiler_for(kernels::DeviceKind kind);
-  const runner::BinaryCache& cache();
+  const runner::BinaryCache& cache(kernels::DeviceKind kind);
   const runner::BinaryCache& temporary_cache(const std::string& why);
   runner::CachedBinary keep(const std::string& key, kernels::DeviceKind kind,
                             const runner::CompileResult& result);
@@ -40,6 +43,7 @@ class Binaries {
   std::unique_ptr<runner::Compiler> nvrtc_, system_;
   std::unique_ptr<runner::TemporaryDirectory> temporary_;
   std::unique_ptr<const runner::BinaryCache> cache_, second_cache_;
+  std::set<std::string> done_without_;
 };
 
 }  // namespace fcsa::library

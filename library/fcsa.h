@@ -28,7 +28,9 @@
      fcsa_backward(backward, &tensors, stream);
 
    Functions return FCSA_OK or a status; fcsa_last_error() then says what was wrong and what to do about it.
-   Every function may be called from several threads at a time. C99 and C++. */
+   Every function may be called from several threads at a time, whatever the program does with signals. After
+   fork() the child may use what its parent opened, except on CUDA devices; plans that were prepared before
+   run in it, and what another thread was making or preparing at the time is FCSA_HOST_FAILED. C99 and C++. */
 #ifndef FCSA_H
 #define FCSA_H
 
@@ -57,7 +59,9 @@ typedef enum fcsa_status {
   FCSA_COMPILE_FAILED = 6,   /* the compiler refused the kernels */
   FCSA_DEVICE_FAILED = 7,    /* the CUDA driver refused a call, or the kernels could not be loaded */
   FCSA_OUT_OF_MEMORY = 8,
-  FCSA_INTERNAL = 9 /* a bug in fcsa: please report the text */
+  FCSA_INTERNAL = 9,    /* a bug in fcsa: please report the text */
+  FCSA_HOST_FAILED = 10 /* what the operating system gives: no place to write, no process or thread to be had,
+                           a fork() at the wrong time. Nothing is kept of it: a later call may go through */
 } fcsa_status;
 
 /* Values of the int32_t fields of fcsa_problem. */
@@ -186,6 +190,10 @@ FCSA_API const char* fcsa_status_name(fcsa_status status);
 
 /* Touches no device. `options` may be null. */
 FCSA_API fcsa_status fcsa_open(const fcsa_options* options, fcsa_library** library);
+/* How many threads CPU kernels use from their next call on, the calling one included: at most 1024. 0: what
+   the library starts with, $FCSA_NUM_THREADS or as many as there are usable cores. Results don't depend on
+   it. */
+FCSA_API fcsa_status fcsa_set_num_threads(fcsa_library* library, int32_t threads);
 /* Plans stay valid. Null is allowed. */
 FCSA_API void fcsa_close(fcsa_library* library);
 

@@ -37,6 +37,7 @@ const Kernel::Loaded& Kernel::load() {
     } catch (const std::exception& error) {
       if (!fallback_) throw;
       owned_ = built_in(error.what());
+      binaries_->done_without(error.what());
     }
     loaded_.store(owned_.get(), std::memory_order_release);
   }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "library/failure.h"
+#include "library/fork.h"
 
 namespace fcsa::library {
 namespace {
@@ -35,8 +36,19 @@ Plan& Library::plan(const fcsa_problem& problem) {
   const std::uint64_t context = context_of(problem);
   const auto key = PlanCache::key_of(problem, context);
   if (Plan* known = plans_.find(key)) return *known;
+  const LockedSection section;
   const Request request = request_of(problem);
   return plans_.add(key, new Plan(device(problem.device, context), request, *notes_));
+}
+
+void Library::set_num_threads(int threads) {
+  if (threads < 0 || threads > 1024)
+    refuse(fmt::format("threads is {}: set it from 1 to 1024, or to 0 for as many as there are usable cores",
+                       threads));
+  const std::lock_guard lock(devices_mutex_);
+  threads_ = threads;
+  if (const auto cpu = devices_.find({FCSA_CPU, 0}); cpu != devices_.end() && cpu->second)
+    cpu->second->launcher().set_threads(threads);
 }
 
 std::uint64_t Library::context_of(const fcsa_problem& problem) {
@@ -53,6 +65,7 @@ std::uint64_t Library::context_of(const fcsa_problem& problem) {
 
 const runner::CudaContexts& Library::cuda() {
   if (const auto* known = cuda_.load(std::memory_order_acquire)) return *known;
+  const LockedSection section;
   const std::lock_guard lock(devices_mutex_);
   try {
     if (!cuda_owned_) cuda_owned_ = std::make_unique<const runner::CudaContexts>();
@@ -73,6 +86,7 @@ std::shared_ptr<DeviceKernels> Library::device(std::int32_t kind, std::uint64_t 
 // Precondition: locked, and `cuda_owned_` is there for a CUDA device.
 std::shared_ptr<DeviceKernels> Library::open_device(std::int32_t kind) {
   auto launcher = kind == FCSA_CUDA ? cuda_owned_->attach() : runner::make_cpu_launcher();
+  launcher->set_threads(threads_);
   auto tables = databases_.tables_for(launcher->info(), *notes_);
   if (tables.empty() && databases_.should_have_data()) {
     notes_->say(

@@ -22,6 +22,8 @@ class Library {
 
   // A plan for the problem, retained for the caller. Throws Failure.
   Plan& plan(const fcsa_problem& problem);
+  // Of CPU kernels; 0: as many as there are usable cores. Throws Failure.
+  void set_num_threads(int threads);
 
  private:
   std::uint64_t context_of(const fcsa_problem& problem);
@@ -37,6 +39,7 @@ class Library {
   std::unique_ptr<const runner::CudaContexts> cuda_owned_;
   std::atomic<const runner::CudaContexts*> cuda_{nullptr};
   std::map<std::pair<std::int32_t, std::uint64_t>, std::shared_ptr<DeviceKernels>> devices_;
+  int threads_ = 0;
 
   PlanCache plans_;
 };

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "library/failure.h"
+#include "library/fork.h"
 
 namespace fcsa::library {
 namespace {
@@ -34,8 +35,8 @@ void require_op(kernels::Op asked, kernels::Op planned) {
 Plan::Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const Notes& notes)
     : device_(std::move(device)),
       request_(request),
-      selection_(device_->select(request_.problem)),
-      kernel_(device_->kernel(request_.problem, selection_)),
+      selection_(device_->select(request_.kernel_problem())),
+      kernel_(device_->kernel(request_.kernel_problem(), selection_)),
       notes_(joined(notes)) {
   launches_ =
       selection_.family->plan(kernels::traits_of(request_.problem), selection_.configuration, request_.args);
@@ -66,11 +67,17 @@ std::string Plan::text(const char* kernels) const {
 const char* Plan::describe() {
   const Kernel::Loaded* loaded = kernel_->loaded();
   if (loaded == nullptr) return unprepared_text_.c_str();
-  std::call_once(described_, [&] { prepared_text_ = text(loaded->origin.c_str()); });
+  if (const char* known = prepared_.load(std::memory_order_acquire)) return known;
+  const LockedSection section;
+  std::call_once(described_, [&] {
+    prepared_text_ = text(loaded->origin.c_str());
+    prepared_.store(prepared_text_.c_str(), std::memory_order_release);
+  });
   return prepared_text_.c_str();
 }
 
 void Plan::prepare() {
+  const LockedSection section;
   const Kernel::Loaded& loaded = kernel_->load();
   device_->launcher().reserve(loaded.is_fallback ? fallback_launches_ : launches_);
 }

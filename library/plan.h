@@ -48,6 +48,7 @@ class Plan {
   std::size_t lse_offset_ = 0;  // in the workspace, when the forward pass writes it there
   std::size_t workspace_bytes_ = 0;
   std::string unprepared_text_, prepared_text_;
+  std::atomic<const char*> prepared_{nullptr};  // the text, once it is there
   std::once_flag described_;
 };
 

@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <mutex>
+#include <vector>
 
 namespace fcsa::library {
 namespace {
@@ -13,8 +14,17 @@ constexpr std::size_t kMostPlans = 256;
 }  // namespace
 
 PlanCache::~PlanCache() {
+  forget(*this);
   for (const auto& shelf : shelves_)
     for (const auto& [key, plan] : shelf.plans) plan->release();
+}
+
+void PlanCache::lock_all() {
+  for (auto& shelf : shelves_) shelf.mutex.lock();
+}
+
+void PlanCache::unlock_all() {
+  for (auto& shelf : shelves_) shelf.mutex.unlock();
 }
 
 PlanCache::Key PlanCache::key_of(const fcsa_problem& problem, std::uint64_t context) {
@@ -36,18 +46,24 @@ Plan* PlanCache::find(const Key& key) {
 
 Plan& PlanCache::add(const Key& key, Plan* made) {
   Shelf& shelf = shelf_of(key);
-  const std::unique_lock lock(shelf.mutex);
-  if (shelf.plans.size() >= kMostPlans) {
-    std::erase_if(shelf.plans, [](const auto& entry) {
-      if (entry.second->shared()) return false;
-      entry.second->release();
-      return true;
-    });
+  std::vector<Plan*> gone;  // released when nothing is locked: they may unload code
+  Plan* kept = nullptr;
+  {
+    const std::unique_lock lock(shelf.mutex);
+    if (shelf.plans.size() >= kMostPlans) {
+      std::erase_if(shelf.plans, [&](const auto& entry) {
+        if (entry.second->shared()) return false;
+        gone.push_back(entry.second);
+        return true;
+      });
+    }
+    const auto [position, added] = shelf.plans.emplace(key, made);
+    if (!added) gone.push_back(made);
+    kept = position->second;
+    kept->retain();
   }
-  const auto [position, added] = shelf.plans.emplace(key, made);
-  if (!added) made->release();
-  position->second->retain();
-  return *position->second;
+  for (Plan* plan : gone) plan->release();
+  return *kept;
 }
 
 }  // namespace fcsa::library

@@ -7,15 +7,16 @@
 #include <shared_mutex>
 #include <unordered_map>
 
+#include "library/fork.h"
 #include "library/plan.h"
 
 namespace fcsa::library {
 
 // Thread-safe. Holds a reference to each of its plans; what nobody else holds goes when there are too many.
-class PlanCache {
+class PlanCache : public HeldDuringFork {
  public:
-  PlanCache() = default;
-  ~PlanCache();
+  PlanCache() { hold_during_fork(*this); }
+  ~PlanCache() override;
   PlanCache(const PlanCache&) = delete;
   PlanCache& operator=(const PlanCache&) = delete;
 
@@ -31,6 +32,9 @@ class PlanCache {
   // Takes the reference to `made`, and retains for the caller what is in the cache then: that, or what
   // another thread has added since.
   Plan& add(const Key& key, Plan* made);
+
+  void lock_all() override;
+  void unlock_all() override;
 
  private:
   struct LowBits {

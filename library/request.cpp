@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <stdexcept>
 #include <utility>
 
@@ -198,14 +199,28 @@ void check_optional(const Optional& tensor, std::size_t alignment) {
                     tensor.name, tensor.field));
 }
 
+// A tensor of `rows` rows in each batch: without any it may be null.
+struct Rows {
+  const char* name;
+  const void* pointer;
+  int rows;
+};
+
+void check_rows(const Request& request, std::initializer_list<Rows> tensors) {
+  for (const auto& [name, pointer, rows] : tensors)
+    if (request.args.batch > 0 && rows > 0) check_pointer(name, pointer, 16);
+}
+
 void check_forward_tensors(const Request& request, const fcsa_tensors& t, std::size_t bias_alignment) {
   const kernels::Problem& problem = request.problem;
-  for (const auto& [name, pointer] :
-       {std::pair<const char*, const void*>{"q", t.q}, {"k", t.k}, {"v", t.v}, {"o", t.o}})
-    check_pointer(name, pointer, 16);
-  check_optional({"key_mask", t.key_mask, problem.key_mask, "key_mask"}, 1);
-  check_optional({"bias", t.bias, problem.bias != Bias::none, "bias"}, bias_alignment);
-  check_optional({"head_scale", t.head_scale, problem.head_scale, "head_scale"}, sizeof(float));
+  const auto& [nq, nk] = std::pair(request.args.nq, request.args.nk);
+  check_rows(request, {{"q", t.q, nq}, {"k", t.k, nk}, {"v", t.v, nk}, {"o", t.o, nq}});
+  if (!request.is_empty()) {
+    check_optional({"key_mask", t.key_mask, problem.key_mask, "key_mask"}, 1);
+    check_optional({"bias", t.bias, problem.bias != Bias::none, "bias"}, bias_alignment);
+    check_optional({"head_scale", t.head_scale, problem.head_scale, "head_scale"}, sizeof(float));
+  }
+  if (request.args.batch == 0 || nq == 0) return;
   if (problem.op == Op::forward)
     check_optional({"lse", t.lse, request.writes_lse, "lse"}, sizeof(float));
   else if (t.lse == nullptr)
@@ -214,12 +229,12 @@ void check_forward_tensors(const Request& request, const fcsa_tensors& t, std::s
     check_pointer("lse", t.lse, sizeof(float));
 }
 
-void check_gradient_tensors(const kernels::Problem& problem, const fcsa_tensors& t,
-                            std::size_t bias_alignment) {
-  for (const auto& [name, pointer] :
-       {std::pair<const char*, const void*>{"dout", t.dout}, {"dq", t.dq}, {"dk", t.dk}, {"dv", t.dv}})
-    check_pointer(name, pointer, 16);
-  check_optional({"dbias", t.dbias, problem.bias_gradient, "bias_gradient"}, bias_alignment);
+void check_gradient_tensors(const Request& request, const fcsa_tensors& t, std::size_t bias_alignment) {
+  const kernels::Problem& problem = request.problem;
+  const auto& [nq, nk] = std::pair(request.args.nq, request.args.nk);
+  check_rows(request, {{"dout", t.dout, nq}, {"dq", t.dq, nq}, {"dk", t.dk, nk}, {"dv", t.dv, nk}});
+  if (nq > 0 && nk > 0)
+    check_optional({"dbias", t.dbias, problem.bias_gradient, "bias_gradient"}, bias_alignment);
   check_optional({"dscale", t.dscale, problem.scale_gradient, "scale_gradient"}, sizeof(float));
 }
 
@@ -241,7 +256,7 @@ Request request_of(const fcsa_problem& p) {
   Request request;
   request.problem = problem_of(p);
   try {
-    kernels::validate(request.problem);
+    kernels::validate(request.problem, 0);
   } catch (const std::invalid_argument& error) {
     refuse(error.what());
   }
@@ -257,7 +272,7 @@ kernels::BackwardArgs place(const Request& request, const fcsa_tensors& t, std::
   const std::size_t bias_alignment =
       problem.bias == Bias::f32 || problem.dtype == DType::f32 ? sizeof(float) : 2;
   check_forward_tensors(request, t, bias_alignment);
-  if (problem.op == Op::backward) check_gradient_tensors(problem, t, bias_alignment);
+  if (problem.op == Op::backward) check_gradient_tensors(request, t, bias_alignment);
   if (t.workspace_bytes < workspace_bytes)
     refuse(fmt::format("workspace_bytes is {}: this plan needs {}, as fcsa_workspace_bytes says",
                        t.workspace_bytes, workspace_bytes));

@@ -1,6 +1,9 @@
 // A problem and its tensors as the caller states them, checked, in the terms of the kernels.
 #pragma once
 
+#include <algorithm>
+
+#include "kernels/common/sizes.h"
 #include "kernels/problem.h"
 #include "library/fcsa.h"
 
@@ -10,6 +13,15 @@ struct Request {
   kernels::Problem problem;
   kernels::BackwardArgs args;  // every pointer null
   bool writes_lse = false;     // forward: for the caller
+
+  // Nothing to compute, and little to write.
+  bool is_empty() const { return kernels::is_empty(args); }
+  // What a kernel is chosen and compiled for: where that is so, one for a row and a key.
+  kernels::Problem kernel_problem() const {
+    kernels::Problem one = problem;
+    for (int* size : {&one.batch, &one.nq, &one.nk}) *size = std::max(*size, 1);
+    return one;
+  }
 };
 
 // Throws Failure that names the field, its value, and what is allowed.

@@ -20,13 +20,17 @@ struct Axis {
 
 using Axes = std::array<Axis, 3>;
 
+bool is_dense(const StatedTensor& tensor) {
+  const fcsa_strides& given = tensor.given;
+  return given.batch == 0 && given.head == 0 && given.row == 0;
+}
+
 Axes axes_of(const StatedTensor& tensor) {
   const auto& [batch, heads, rows, elements] = tensor.lengths;
   const fcsa_strides& given = tensor.given;
   const Strides& dense = tensor.dense;
-  const bool is_dense = given.batch == 0 && given.head == 0 && given.row == 0;
   const auto axis = [&](const char* name, int length, long long stated, long long if_dense) {
-    return Axis{name, length, is_dense || length == 1 ? if_dense : stated};
+    return Axis{name, length, is_dense(tensor) || length == 1 ? if_dense : stated};
   };
   return {axis("batch", batch, given.batch, dense.batch), axis("head", heads, given.head, dense.head),
           axis("row", rows, given.row, dense.row)};
@@ -36,16 +40,30 @@ Strides strides_of(const Axes& axes) {
   return {axes[0].stride, axes[1].stride, axes[2].stride};
 }
 
+bool has_elements(const StatedTensor& tensor) {
+  const auto& [batch, heads, rows, elements] = tensor.lengths;
+  return batch > 0 && heads > 0 && rows > 0 && elements > 0;
+}
+
+// Of a dense tensor too: where the stride is nobody's but that of its sizes.
+[[noreturn]] void too_large(const StatedTensor& tensor) {
+  const auto& [batch, heads, rows, elements] = tensor.lengths;
+  refuse(fmt::format("{} is too large: a batch of {} heads x {} rows x {} channels must be below 2^40 bytes",
+                     tensor.name, heads, rows, elements));
+}
+
 [[noreturn]] void wrong(const StatedTensor& tensor, const Axis& axis, const std::string& why) {
   refuse(fmt::format("{}_strides.{} is {}: {}", tensor.name, axis.name, axis.stride, why));
 }
 
 void require_positive(const StatedTensor& tensor, const Axis& axis) {
   if (axis.stride > 0) return;
-  wrong(tensor, axis,
-        fmt::format("there are {} along that axis, so it must be positive (leave all three at 0 for a dense "
-                    "tensor; heads that share keys are what kv_heads is for)",
-                    axis.length));
+  wrong(
+      tensor, axis,
+      fmt::format("there are {} along that axis, so it must be positive (leave all three at 0 for a dense "
+                  "tensor; heads that share keys are what kv_heads is for; what is read may be shared by all "
+                  "batches, what is written not)",
+                  axis.length));
 }
 
 void require_apart(const StatedTensor& tensor, Axes axes) {
@@ -61,14 +79,19 @@ void require_apart(const StatedTensor& tensor, Axes axes) {
   }
 }
 
-}  // namespace
+enum class Batches { may_be_shared, lie_apart };
 
-Strides input_strides(const StatedTensor& tensor, kernels::DType dtype) {
+Strides row_strides(const StatedTensor& tensor, kernels::DType dtype, Batches batches) {
+  if (!has_elements(tensor)) return tensor.dense;
   const Axes axes = axes_of(tensor);
   const long long bytes = kernels::element_bytes(dtype);
   for (const Axis& axis : axes) {
-    require_positive(tensor, axis);
-    if (axis.stride >= kMostStride / bytes) wrong(tensor, axis, "it must be below 2^40 bytes");
+    const bool shared = &axis == axes.data() && axis.stride == 0 && batches == Batches::may_be_shared;
+    if (!shared) require_positive(tensor, axis);
+    if (axis.stride >= kMostStride / bytes) {
+      if (is_dense(tensor)) too_large(tensor);
+      wrong(tensor, axis, "it must be below 2^40 bytes");
+    }
     if (axis.stride * bytes % 16 != 0)
       wrong(tensor, axis,
             fmt::format("it must be a multiple of {} elements, which are 16 bytes", 16 / bytes));
@@ -76,13 +99,20 @@ Strides input_strides(const StatedTensor& tensor, kernels::DType dtype) {
   return strides_of(axes);
 }
 
+}  // namespace
+
+Strides input_strides(const StatedTensor& tensor, kernels::DType dtype) {
+  return row_strides(tensor, dtype, Batches::may_be_shared);
+}
+
 Strides output_strides(const StatedTensor& tensor, kernels::DType dtype) {
-  const Strides strides = input_strides(tensor, dtype);
-  require_apart(tensor, axes_of(tensor));
+  const Strides strides = row_strides(tensor, dtype, Batches::lie_apart);
+  if (has_elements(tensor)) require_apart(tensor, axes_of(tensor));
   return strides;
 }
 
 Strides bias_strides(const StatedTensor& tensor) {
+  if (!has_elements(tensor)) return tensor.dense;
   const Axes axes = axes_of(tensor);
   for (const Axis& axis : axes)
     if (axis.stride < 0 || axis.stride >= kMostStride) wrong(tensor, axis, "it must be from 0 to 2^40 - 1");
@@ -91,6 +121,7 @@ Strides bias_strides(const StatedTensor& tensor) {
 
 Strides bias_gradient_strides(const StatedTensor& tensor) {
   const Strides strides = bias_strides(tensor);
+  if (!has_elements(tensor)) return strides;
   const Axes axes = axes_of(tensor);
   for (const Axis& axis : axes) require_positive(tensor, axis);
   require_apart(tensor, axes);

@@ -23,7 +23,7 @@ constexpr long long kMostStride = 1LL << 40;
 
 // The strides of a tensor; an axis of one has no neighbours, and whatever was given for it is replaced. All
 // throw Failure that names the field, its value, and what is allowed.
-//   of q, k, v and dout: positive multiples of 16 bytes
+//   of q, k, v and dout: positive multiples of 16 bytes; between batches also 0, all of which read the same
 kernels::Strides input_strides(const StatedTensor& tensor, kernels::DType dtype);
 //   of o, dq, dk and dv: the same, and rows lie apart
 kernels::Strides output_strides(const StatedTensor& tensor, kernels::DType dtype);

@@ -15,6 +15,7 @@
 #include <system_error>
 
 #include "runner/claims.h"
+#include "runner/dynamic_library.h"
 #include "runner/file_descriptor.h"
 #include "runner/protocol.h"
 
@@ -61,7 +62,8 @@ std::string temporary_suffix() {
 
 FileDescriptor create(const fs::path& path) {
   for (;;) {
-    FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    FileDescriptor file = above_standard_streams(
+        FileDescriptor(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)));
     if (!file) throw_unwritable(path, errno);
     if (claim(file)) return file;
   }
@@ -113,6 +115,10 @@ std::optional<CachedBinary> BinaryCache::find(const std::string& key) const {
   } catch (const json::exception&) {
     return std::nullopt;
   }
+}
+
+bool BinaryCache::executable() const {
+  return !mounted_noexec(directory_);
 }
 
 CachedBinary BinaryCache::store(const std::string& key, kernels::DeviceKind kind,

@@ -51,6 +51,8 @@ class BinaryCache {
   std::optional<CachedBinary> find(const std::string& key) const;
   // Files `<key>.cubin` or `<key>.so`, then `<key>.json`, each written under a temporary name and renamed;
   // the JSON file makes the entry valid. Throws std::runtime_error naming the file when it can't be written.
+  // Whether shared objects there can be loaded: the file system may be mounted with noexec.
+  bool executable() const;
   CachedBinary store(const std::string& key, kernels::DeviceKind kind, const CompileResult& result) const;
   // Removes half-written files of processes of this machine that were killed.
   void remove_abandoned() const;

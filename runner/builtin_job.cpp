@@ -7,7 +7,7 @@
 namespace fcsa::runner {
 
 std::optional<CandidateJob> builtin_job(const tuner::Candidate& candidate, const kernels::Target& target,
-                                        std::uint64_t seed) {
+                                        std::uint64_t seed, Placement placement) {
   const auto& [problem, family, configuration] = candidate;
   if (family->name() != "cpu") return std::nullopt;
   if (!(configuration == family->baseline(problem, target))) return std::nullopt;
@@ -18,10 +18,10 @@ std::optional<CandidateJob> builtin_job(const tuner::Candidate& candidate, const
     CandidateJob job;
     job.binary.path = "builtin:" + kernels::to_text(problem);
     job.checks = small_checks(*family, problem, configuration, seed);
-    job.target = full_check(*family, problem, configuration, seed);
+    job.target = full_check(*family, problem, configuration, seed, placement);
     // The built-in instance may be one for more general traits, with a plan of its own.
-    for (auto& check : job.checks) check.plan = builtin.plan(kernels::shape_args(check.problem));
-    job.target.plan = builtin.plan(kernels::shape_args(problem));
+    for (auto& check : job.checks) check.plan = builtin.plan(placed_args(check.problem, check.placement));
+    job.target.plan = builtin.plan(placed_args(problem, placement));
     return job;
   } catch (const std::invalid_argument&) {
     return std::nullopt;

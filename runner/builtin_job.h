@@ -10,8 +10,8 @@
 namespace fcsa::runner {
 
 // The job of a candidate of the cpu family that is the baseline for the target and built in; nothing for
-// others.
+// others. `placement` is of the tensors of the problem itself.
 std::optional<CandidateJob> builtin_job(const tuner::Candidate& candidate, const kernels::Target& target,
-                                        std::uint64_t seed);
+                                        std::uint64_t seed, Placement placement);
 
 }  // namespace fcsa::runner

@@ -87,7 +87,7 @@ bool place(int from, int to) {
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP}) ::signal(signal, SIG_DFL);
+  for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGCHLD}) ::signal(signal, SIG_DFL);
   // Out of the way first: any of them may sit on one of the numbers 0 to 3.
   const int channel = ::fcntl(plan.channel, F_DUPFD_CLOEXEC, 10);
   const int output = ::fcntl(plan.output, F_DUPFD_CLOEXEC, 10);

@@ -30,57 +30,35 @@ double distance(std::span<const double> a, std::span<const double> b) {
   return std::sqrt(squares);
 }
 
-// The largest, with NaN counting as infinite.
-template <typename Error>
-Worst worst_of(std::size_t rows, const Error& error) {
-  Worst worst;
-  for (std::size_t i = 0; i < rows; ++i) {
-    const double e = error(i);
-    if (e <= worst.error) continue;
-    worst.error = e;
-    worst.row = i;
-    if (std::isfinite(e)) continue;
-    worst.error = kInfinity;
-    break;
-  }
-  return worst;
-}
-
-// Largest product of a row of q and one of k there can be, times the scale, or the largest logit that there
-// was (lse is close to it), which raw q and k and a bias leave without a bound.
-double logit_range(const HostInputs& inputs, const RowResults& reference) {
-  const Problem& p = inputs.problem;
-  double largest = p.l2norm_qk ? double{std::fabs(p.scale)} * p.groups : 0;
-  if (p.l2norm_qk && p.bias == kernels::Bias::none) return largest;
-  for (const double lse : reference.lse)
-    if (std::isfinite(lse)) largest = std::max(largest, std::fabs(lse));
-  return largest;
-}
-
 struct Floors {
   double o = 0, lse = 0;
 };
 
+// Of a row whose logits are sums of terms of this size, `products` of it scale * q^ k^. All other rows of the
+// same problem may have smaller ones.
 // f32: the argument of exp2 is up to 40 + log2(e) * bound in magnitude under a fixed bound, so it is rounded
 // by up to 1.9e-6, which is 1.3e-6 of P; ex2.approx adds 2^-22. Approximate reciprocal square roots (2^-22
-// each) and the order of the dot product put 2e-7 of a logit on it. Of raw rows, whose products no reciprocal
-// square root scales, only what the plain implementation shows counts beyond logits of 64. 16 bits: P is
-// rounded before its product with v though its sum need not be, and then o is: two units of roundoff, where
-// the plain implementation can be exact (all weight on one key). Normalised rows are rounded before their
-// product: with D channels that moves a logit by about u / sqrt(D) of its range, and where few rows are
-// compared the plain implementation may have been lucky; and lse may be of the sum of the rounded P: one more
-// unit.
-Floors floors(const Problem& p, double range) {
-  const double logits = p.l2norm_qk ? range : std::min(range, 64.0);
-  const Floors f32{2e-6 + 2e-7 * logits, 4e-6 + 4e-7 * logits};
+// each), the bias and the order of the dot product put 2e-7 of the terms' size on a logit, also where they
+// cancel. 16 bits: P is rounded before its product with v though its sum need not be, and then o is: two units
+// of roundoff, where the plain implementation can be exact (all weight on one key). Normalised rows are rounded
+// before their product: with D channels that moves a logit by about u / sqrt(D) of its terms, and where few
+// rows are compared the plain implementation may have been lucky; TF32 rounds raw rows as well. lse may be of
+// the sum of the rounded P: one more unit.
+Floors floors(const Problem& p, double logit_size, double products) {
+  const Floors f32{2e-6 + 2e-7 * logit_size, 4e-6 + 4e-7 * logit_size};
   if (p.dtype == DType::f32 && !p.allow_tf32) return f32;
-  const double u = unit_roundoff(p.dtype);
-  return {2 * u + f32.o, u * (1 + std::max(1.0, range / std::sqrt(p.head_dim))) + f32.lse};
+  const double u = unit_roundoff(p.dtype), moved = products / std::sqrt(p.head_dim);
+  const bool rounded = p.l2norm_qk || p.allow_tf32;
+  return {u * std::max(2.0, rounded ? 2 * moved : 0.0) + f32.o, u * (1 + std::max(1.0, moved)) + f32.lse};
+}
+
+bool has_16_bits(const Problem& p) {
+  return p.dtype != DType::f32;
 }
 
 }  // namespace
 
-Worst worst_o(const RowResults& actual, const RowResults& reference) {
+Worst worst_o(const RowResults& actual, const RowResults& reference, std::span<const double> tolerances) {
   const std::size_t rows = reference.lse.size();
   if (rows == 0) return {};
   const std::size_t dim = reference.o.size() / rows;
@@ -93,7 +71,7 @@ Worst worst_o(const RowResults& actual, const RowResults& reference) {
     ++seeing;
   }
   const double rms = seeing == 0 ? 0 : std::sqrt(squares / static_cast<double>(seeing));
-  return worst_of(rows, [&](std::size_t i) {
+  return worst_of(rows, tolerances, [&](std::size_t i) {
     const double off = distance(row(actual, i), row(reference, i));
     if (off == 0) return 0.0;
     if (std::isinf(reference.lse[i])) return kInfinity;
@@ -101,13 +79,37 @@ Worst worst_o(const RowResults& actual, const RowResults& reference) {
   });
 }
 
-Worst worst_lse(const RowResults& actual, const RowResults& reference) {
-  return worst_of(reference.lse.size(), [&](std::size_t i) {
+Worst worst_lse(const RowResults& actual, const RowResults& reference, std::span<const double> tolerances) {
+  return worst_of(reference.lse.size(), tolerances, [&](std::size_t i) {
     const double expected = reference.lse[i];
     if (actual.lse[i] == expected) return 0.0;
     if (std::isinf(expected)) return kInfinity;
     return std::fabs(actual.lse[i] - expected) / std::max(1.0, std::fabs(expected));
   });
+}
+
+double mean_error(std::span<const double> actual, std::span<const double> expected) {
+  double off = 0, squares = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    off += (actual[i] - expected[i]) * expected[i];
+    squares += expected[i] * expected[i];
+  }
+  return squares == 0 ? 0 : off / squares;
+}
+
+double mean_tolerance(const Problem& p, std::size_t rows, std::span<const double> plain,
+                      std::span<const double> expected) {
+  constexpr std::size_t kFewRows = 64;
+  if (!has_16_bits(p) || rows < kFewRows) return 0;
+  const double spread = distance(plain, expected) / norm(expected);
+  return unit_roundoff(p.dtype) / 4 + 3 * spread / std::sqrt(static_cast<double>(rows));
+}
+
+std::vector<double> raised(std::vector<double> floors, const Worst& plain) {
+  const double times = 2 * plain.share();
+  if (times > 1)
+    for (double& floor : floors) floor *= times;
+  return floors;
 }
 
 std::vector<RowIndex> rows_to_check(const RowSpace& space, double flops, std::uint64_t seed) {
@@ -149,16 +151,24 @@ double unit_roundoff(DType dtype) {
   return dtype == DType::bf16 ? 0x1p-8 : 0x1p-11;
 }
 
-Expectation expect_rows(const HostInputs& inputs, std::vector<RowIndex> rows) {
+Expectation expect_rows(const HostInputs& inputs, std::vector<kernels::RowIndex> rows) {
   const kernels::Traits traits = kernels::traits_of(inputs.problem);
   const kernels::BackwardArgs args = inputs.args();
   Expectation expected;
   expected.reference = kernels::reference_rows(traits, args, rows);
   expected.rows = std::move(rows);
+  const RowResults& reference = expected.reference;
   const RowResults plain = kernels::plain_rows(traits, args, expected.rows);
-  const Floors least = floors(inputs.problem, logit_range(inputs, expected.reference));
-  expected.o_tolerance = std::max(2 * worst_o(plain, expected.reference).error, least.o);
-  expected.lse_tolerance = std::max(2 * worst_lse(plain, expected.reference).error, least.lse);
+  for (std::size_t i = 0; i < expected.rows.size(); ++i) {
+    const Floors least = floors(inputs.problem, reference.logit_size[i], reference.product_size[i]);
+    expected.o.rows.push_back(least.o);
+    expected.lse.rows.push_back(least.lse);
+  }
+  const Worst o = worst_o(plain, reference, expected.o.rows),
+              lse = worst_lse(plain, reference, expected.lse.rows);
+  expected.o.rows = raised(std::move(expected.o.rows), o);
+  expected.lse.rows = raised(std::move(expected.lse.rows), lse);
+  expected.o.mean = mean_tolerance(inputs.problem, expected.rows.size(), plain.o, reference.o);
   return expected;
 }
 

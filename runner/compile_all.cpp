@@ -26,7 +26,8 @@ class Batch {
                .jobs = options.compile_jobs,
                .cache_directory =
                    options.cache_directory.empty() ? default_cache_directory() : options.cache_directory,
-               .deadline = options.deadline}) {}
+               .deadline = options.deadline,
+               .interrupted = [stop = options.stop] { return stop != nullptr && *stop; }}) {}
 
   void run(std::span<const std::size_t> indices, const std::function<void(std::size_t, Evaluation)>& done) {
     while (!indices.empty() || !waiting_.empty()) {

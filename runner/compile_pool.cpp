@@ -13,14 +13,18 @@
 #include <mutex>
 #include <thread>
 
+#include "kernels/cpu/cores.h"
 #include "runner/compile_child.h"
 #include "runner/protocol.h"
 #include "runner/temporary_directory.h"
+#include "tuner/trials/evaluator.h"
 
 namespace fcsa::runner {
 namespace {
 
 using nlohmann::json;
+
+constexpr auto kInterruptCheck = std::chrono::milliseconds(100);
 
 struct Entry {
   enum class State { queued, running, done };
@@ -33,6 +37,9 @@ struct Entry {
 Compilation compiled(const json& message) {
   const auto result = member<CompileResult>(message, "compiled");
   const double compile_ms = member<double>(message, "compile_ms");
+  if (!result.ok && result.out_of_memory)
+    return {
+        tuner::Status::out_of_memory, "not enough memory to compile it: " + result.message, {}, compile_ms};
   if (!result.ok) return {tuner::Status::compile_failed, result.message, {}, compile_ms};
   return {tuner::Status::ok,
           {},
@@ -47,7 +54,7 @@ struct CompilePool::Impl {
     cache.remove_abandoned();
     TemporaryDirectory::remove_abandoned();
     int jobs = options.jobs;
-    if (jobs <= 0) jobs = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+    if (jobs <= 0) jobs = kernels::cpu::allowed_cores();
     for (int i = 0; i < jobs; ++i) threads.emplace_back([this] { serve(); });
   }
 
@@ -115,8 +122,12 @@ struct CompilePool::Impl {
               fmt::format("the compiler was stopped after {:.3g} s", options.deadline.count()),
               {},
               0};
+    // Killed by the kernel, most likely, for want of memory; else it crashed because of the source.
     if (answer.kind == Received::Kind::ended)
-      return {tuner::Status::crashed, "the compile process was " + answer.report, {}, 0};
+      return {answer.killed_from_outside ? tuner::Status::out_of_memory : tuner::Status::crashed,
+              "the compile process was " + answer.report,
+              {},
+              0};
     if (answer.message.contains("no_compiler"))
       throw NoCompiler(member<std::string>(answer.message, "no_compiler"));
     if (answer.message.contains("error"))
@@ -137,6 +148,13 @@ struct CompilePool::Impl {
       throw std::runtime_error(member<std::string>(answer.message, "error"));
     return {member<std::string>(answer.message, "version"),
             member<std::vector<std::string>>(answer.message, "options")};
+  }
+
+  // Precondition: locked.
+  template <typename Condition>
+  void wait_until(std::unique_lock<std::mutex>& lock, const Condition& condition) {
+    while (!done.wait_for(lock, kInterruptCheck, condition))
+      if (options.interrupted()) throw tuner::Interrupted("stopped while kernels were compiled");
   }
 
   // Precondition: locked.
@@ -198,21 +216,24 @@ CompilePool::~CompilePool() = default;
 
 CompilerDescription CompilePool::describe(const kernels::Target& target) {
   Impl& impl = *impl_;
-  std::promise<CompilerDescription> promise;
+  const auto promise = std::make_shared<std::promise<CompilerDescription>>();
   {
     const std::lock_guard lock(impl.mutex);
     const auto known = impl.descriptions.find(target.arch);
     if (known != impl.descriptions.end()) return known->second;
-    impl.questions.emplace_back([&](CompileChild& child) {
+    impl.questions.emplace_back([&impl, promise, target](CompileChild& child) {
       try {
-        promise.set_value(impl.ask_description(child, target));
+        promise->set_value(impl.ask_description(child, target));
       } catch (...) {
-        promise.set_exception(std::current_exception());
+        promise->set_exception(std::current_exception());
       }
     });
   }
   impl.work.notify_one();
-  auto description = promise.get_future().get();
+  auto answer = promise->get_future();
+  while (answer.wait_for(kInterruptCheck) != std::future_status::ready)
+    if (impl.options.interrupted()) throw tuner::Interrupted("stopped while the compiler was asked");
+  auto description = answer.get();
   const std::lock_guard lock(impl.mutex);
   return impl.descriptions.emplace(target.arch, std::move(description)).first->second;
 }
@@ -222,13 +243,36 @@ void CompilePool::submit(CompileRequest request) {
   impl_->find_or_queue(std::move(request));
 }
 
+void CompilePool::cancel(const std::string& key) {
+  const std::lock_guard lock(impl_->mutex);
+  const auto queued = std::find(impl_->queue.begin(), impl_->queue.end(), key);
+  if (queued == impl_->queue.end()) return;
+  impl_->queue.erase(queued);
+  impl_->entries.erase(key);
+}
+
+std::size_t CompilePool::first_done(std::span<const std::string> keys) {
+  Impl& impl = *impl_;
+  std::unique_lock lock(impl.mutex);
+  const auto done = [&](const std::string& key) {
+    const auto entry = impl.entries.find(key);
+    return entry == impl.entries.end() || entry->second.state == Entry::State::done;
+  };
+  auto found = keys.end();
+  impl.wait_until(lock, [&] {
+    found = std::find_if(keys.begin(), keys.end(), done);
+    return found != keys.end();
+  });
+  return static_cast<std::size_t>(found - keys.begin());
+}
+
 Compilation CompilePool::wait(const CompileRequest& request) {
   Impl& impl = *impl_;
   std::unique_lock lock(impl.mutex);
   Entry& entry = impl.find_or_queue(request);
   if (entry.state == Entry::State::done && impl.lost(entry)) impl.queue_entry(entry, request);
   impl.move_to_front(request.key);
-  impl.done.wait(lock, [&] { return entry.state == Entry::State::done; });
+  impl.wait_until(lock, [&] { return entry.state == Entry::State::done; });
   return Impl::tell(entry);
 }
 
@@ -239,14 +283,19 @@ Compilation CompilePool::result(const std::string& key) {
 
 std::vector<std::string> CompilePool::wait_finished() {
   std::unique_lock lock(impl_->mutex);
-  impl_->done.wait(lock, [&] { return !impl_->finished.empty(); });
+  impl_->wait_until(lock, [&] { return !impl_->finished.empty(); });
   return std::exchange(impl_->finished, {});
 }
 
 void CompilePool::pause() {
   std::unique_lock lock(impl_->mutex);
   impl_->paused = true;
-  impl_->done.wait(lock, [&] { return impl_->running == 0; });
+  try {
+    impl_->wait_until(lock, [&] { return impl_->running == 0; });
+  } catch (...) {
+    impl_->paused = false;
+    throw;
+  }
 }
 
 void CompilePool::resume() {

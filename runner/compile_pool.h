@@ -3,7 +3,9 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -26,6 +28,8 @@ struct CompilePoolOptions {
   int jobs = 0;            // 0: one per core
   std::filesystem::path cache_directory;
   std::chrono::duration<double> deadline{120};  // of one compilation
+  // What waits for a compilation throws tuner::Interrupted soon after this has become true.
+  std::function<bool()> interrupted = [] { return false; };
 };
 
 struct CompileRequest {
@@ -35,7 +39,7 @@ struct CompileRequest {
 };
 
 struct Compilation {
-  tuner::Status status = tuner::Status::ok;  // ok, compile_failed, timed_out, crashed
+  tuner::Status status = tuner::Status::ok;  // ok, compile_failed, out_of_memory, timed_out, crashed
   std::string message;
   CachedBinary cached;    // when ok
   double compile_ms = 0;  // zero when it came from the cache
@@ -55,6 +59,11 @@ class CompilePool {
   CompilerDescription describe(const kernels::Target& target);
   // Queues it unless its key is queued, under way or done. Returns at once.
   void submit(CompileRequest request);
+  // Takes it out of the queue again; does nothing when it is under way or done, or was never submitted.
+  void cancel(const std::string& key);
+  // Index of the first of these that is done, or was never submitted (or cancelled); waits until there is
+  // one. Precondition: not paused, and at least one.
+  std::size_t first_done(std::span<const std::string> keys);
   // Its result, ahead of everything still in the queue. compile_ms is told once per compilation, then zero.
   // Throws std::runtime_error when the environment is broken (the cache can't be written, the child can't be
   // started). Precondition: not paused.

@@ -8,6 +8,7 @@
 
 #include "runner/binary_cache.h"
 #include "runner/child_process.h"
+#include "runner/host_failure.h"
 #include "runner/process_evaluator.h"
 #include "runner/protocol.h"
 
@@ -43,6 +44,11 @@ class CompileServer {
 
  private:
   json describe(const kernels::Target& target) const {
+    try {
+      compiler_->check(target);
+    } catch (const HostFailure& error) {
+      return {{"no_compiler", error.what()}};
+    }
     return {{"version", compiler_->version()}, {"options", compile_options(target)}};
   }
 

@@ -15,6 +15,7 @@ struct CompileResult {
   bool ok = false;
   std::string log;                   // the compiler's output, whole
   std::string message;               // first error line when not ok
+  bool out_of_memory = false;        // when not ok: it says nothing about the source
   std::vector<std::string> symbols;  // lowered names, in the order of KernelSource::entries
   std::string binary;                // bytes of the cubin or of the shared object
   tuner::Resources resources;
@@ -26,7 +27,10 @@ class Compiler {
   virtual ~Compiler() = default;
   // "NVRTC 13.0", "g++ (Debian 12.2.0-14) 12.2.0": part of the cache key.
   virtual std::string version() const = 0;
-  // Bad source is a result, not an exception. Throws std::runtime_error when there is no room to compile.
+  // Throws HostFailure that says what is missing when it can't compile anything.
+  virtual void check(const kernels::Target& /*target*/) {}
+  // Bad source is a result, not an exception. Throws HostFailure when something else than the source keeps it
+  // from compiling.
   virtual CompileResult compile(const kernels::KernelSource& source, const kernels::Target& target) = 0;
 };
 

@@ -55,6 +55,12 @@ class Device {
   virtual const kernels::DeviceInfo& info() const = 0;
   virtual std::unique_ptr<Module> load(const Binary& binary) = 0;
   virtual std::unique_ptr<Buffer> allocate(std::size_t bytes) = 0;  // 256-byte aligned; throws OutOfMemory
+  // Not 0: buffers are aligned to so many bytes, and behind those whose size is a multiple of it lies a page
+  // without access.
+  virtual std::size_t fence_bytes() const { return 0; }
+  // From now on every launch, or none, finds NaN in memory that kernels share between launches besides
+  // buffers: the scratch of CPU threads. On a GPU without effect.
+  virtual void poison_scratch(bool) {}
   virtual void upload(Buffer& to, std::size_t offset, const void* from, std::size_t bytes) = 0;
   virtual void download(void* to, const Buffer& from, std::size_t offset, std::size_t bytes) = 0;
   virtual void fill(Buffer& buffer, std::size_t offset, unsigned char value, std::size_t bytes) = 0;

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <link.h>
+#include <sys/statvfs.h>
 
 #include <stdexcept>
 #include <string_view>
@@ -83,6 +84,11 @@ std::filesystem::path DynamicLibrary::path_of(const std::string& symbol) const {
   Dl_info where{};
   const bool known = address != nullptr && dladdr(address, &where) != 0 && where.dli_fname != nullptr;
   return known ? where.dli_fname : name_;
+}
+
+bool mounted_noexec(const std::filesystem::path& path) {
+  struct statvfs about {};
+  return ::statvfs(path.c_str(), &about) == 0 && (about.f_flag & ST_NOEXEC) != 0;
 }
 
 std::filesystem::path folder_of_this_code() {

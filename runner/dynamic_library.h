@@ -42,4 +42,7 @@ class DynamicLibrary {
 // Of the program or shared library that this code has become a part of; empty when the loader doesn't tell.
 std::filesystem::path folder_of_this_code();
 
+// Whether the file system there allows no code to be loaded.
+bool mounted_noexec(const std::filesystem::path& path);
+
 }  // namespace fcsa::runner

@@ -29,6 +29,7 @@ enum Feature {
   kScale,
   kHeads,
   kLayout,
+  kPlacement,
   kNq,
   kNk,
   kValues,
@@ -76,6 +77,8 @@ constexpr int count(Feature feature) {
       return kScales;
     case kHeads:
       return std::size(kHeadCounts);
+    case kPlacement:
+      return std::size(kAllPlacements);
     case kNq:
     case kNk:
       return std::size(kLengths);
@@ -190,7 +193,7 @@ FeatureCase make_case(kernels::Op op, const Row& row) {
   p.deterministic = row[kDeterministic] == 1;
   set_scale(p, row[kScale]);
   set_sizes(p, row);
-  return {p, kAllValues[row[kValues]]};
+  return {p, kAllValues[row[kValues]], kAllPlacements[row[kPlacement]]};
 }
 
 using Serves = std::function<bool(const Problem&)>;

@@ -1,6 +1,7 @@
 // A file descriptor that closes itself.
 #pragma once
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <utility>
@@ -31,5 +32,12 @@ class FileDescriptor {
  private:
   int fd_ = -1;
 };
+
+// The same file under a number above 2: where a program has closed its standard streams, what it prints would
+// go into whatever is opened next. Nothing when there are no numbers left.
+inline FileDescriptor above_standard_streams(FileDescriptor file) {
+  if (!file || file.get() > STDERR_FILENO) return file;
+  return FileDescriptor(::fcntl(file.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+}
 
 }  // namespace fcsa::runner

@@ -16,17 +16,30 @@ using kernels::RowIndex;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
+// What the row of an element is multiplied with.
+double norm_at(const ExpectedGradient& e, std::size_t element) {
+  if (e.norms.empty()) return 1.0;
+  const std::size_t width = e.width(), groups = e.norms.size() / e.rows.size();
+  return e.norms[element / width * groups + element % width / (width / groups)];
+}
+
+std::vector<double> times_norms(std::span<const double> values, const ExpectedGradient& e) {
+  std::vector<double> products(values.begin(), values.end());
+  for (std::size_t i = 0; i < products.size(); ++i) products[i] *= norm_at(e, i);
+  return products;
+}
+
 // Norms of a row of what is expected and of what it is off by.
 struct RowNorms {
   double expected = 0, off = 0;
 };
 
 RowNorms norms_of_row(std::span<const double> actual, const ExpectedGradient& e, std::size_t row) {
-  const std::size_t width = e.width(), groups = e.norms.empty() ? 1 : e.norms.size() / e.rows.size();
+  const std::size_t first = row * e.width();
   RowNorms squares;
-  for (std::size_t i = 0; i < width; ++i) {
-    const double expected = e.values[row * width + i], off = actual[row * width + i] - expected;
-    const double norm = e.norms.empty() ? 1.0 : e.norms[row * groups + i / (width / groups)];
+  for (std::size_t i = first; i < first + e.width(); ++i) {
+    const double expected = e.values[i], off = actual[i] - expected;
+    const double norm = norm_at(e, i);
     if (norm == 0 && off != 0) return {0, kInfinity};
     squares.expected += std::pow(norm * expected, 2);
     squares.off += std::pow(norm * off, 2);
@@ -34,29 +47,20 @@ RowNorms norms_of_row(std::span<const double> actual, const ExpectedGradient& e,
   return {std::sqrt(squares.expected), std::sqrt(squares.off)};
 }
 
-// Largest product of q and k there can be, times the scale, or largest lse. Raw logits are sums of larger
-// terms than they are, and the more terms the more their order matters.
-double largest_exponent(const Problem& p, const float* lse) {
-  double largest = 0;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(p.batch) * p.heads * p.nq; ++i)
-    if (std::isfinite(lse[i])) largest = std::max(largest, std::fabs(double{lse[i]}));
-  return p.l2norm_qk ? std::max(largest, double{std::fabs(p.scale)} * p.groups)
-                     : (2 + std::sqrt(p.head_dim) / 8) * largest;
-}
-
-// Relative to a row's size, so to terms that add up at right angles.
+// Relative to a row's size, so to terms that add up at right angles; its exponents are sums of terms of this
+// size.
 // f32: S, S log2(e) and lse log2(e) are rounded before exp2 takes their difference, and S by the order of its
-// product or an approximate reciprocal square root: four times 2^-24 of the largest is on P. ex2.approx adds
-// 2^-22, and so do the orders of the products dP and delta and the square roots on dS. Sums over n terms that
-// are added one after the other are off by about sqrt(n) times 2^-25.
+// product or an approximate reciprocal square root: four times 2^-24 of the terms is on P, also where they
+// cancel. ex2.approx adds 2^-22, and so do the orders of the products dP and delta and the square roots on dS.
+// Sums over n terms that are added one after the other are off by about sqrt(n) times 2^-25.
 // 16 bits: P and dS are rounded before their products, and then the gradient is: two units, where the plain
 // implementation can be exact. Where q^ and k^ are rounded, that moves logits by u / sqrt(D) of their range,
 // and P as much, and where few rows are compared the plain implementation may have been lucky.
 // dscale is one number rather than the norm of a vector of them, so more often far from its typical error.
-double floor_of(Output output, const Problem& p, const float* lse) {
+double floor_of(Output output, const Problem& p, double exponent) {
   const bool over_queries = output == Output::dk || output == Output::dv || output == Output::dscale;
   const double terms = output == Output::dbias ? p.batch : over_queries ? double(p.nq) * p.heads : p.nk;
-  const double f32 = 3e-6 + 0x1p-22 * largest_exponent(p, lse) + 0x1p-25 * std::sqrt(terms);
+  const double f32 = 3e-6 + 0x1p-22 * exponent + 0x1p-25 * std::sqrt(terms);
   const double statistic = output == Output::dscale ? 2 : 1;
   if (p.dtype == DType::f32 && !p.allow_tf32) return statistic * f32;
   const double range = p.l2norm_qk ? double{std::fabs(p.scale)} * p.groups : 0;
@@ -71,14 +75,18 @@ std::vector<RowIndex> heads_as_rows(const Problem& p) {
 
 std::vector<ExpectedGradient> expectations(kernels::GradientRows rows, Gradients g, const Problem& p) {
   std::vector<ExpectedGradient> list;
-  list.push_back({Output::dk, rows.keys, std::move(g.dk), std::move(g.dk_size), std::move(g.key_norms)});
-  list.push_back({Output::dv, std::move(rows.keys), std::move(g.dv), std::move(g.dv_size), {}});
-  list.push_back(
-      {Output::dq, std::move(rows.queries), std::move(g.dq), std::move(g.dq_size), std::move(g.query_norms)});
+  list.push_back({Output::dk, rows.keys, std::move(g.dk), std::move(g.dk_size), std::move(g.key_norms),
+                  std::move(g.dk_exponent)});
+  list.push_back({Output::dv, std::move(rows.keys), std::move(g.dv), std::move(g.dv_size), {},
+                  std::move(g.dv_exponent)});
+  list.push_back({Output::dq, std::move(rows.queries), std::move(g.dq), std::move(g.dq_size),
+                  std::move(g.query_norms), std::move(g.dq_exponent)});
   if (p.bias_gradient)
-    list.push_back({Output::dbias, std::move(rows.bias), std::move(g.dbias), std::move(g.dbias_size), {}});
+    list.push_back({Output::dbias, std::move(rows.bias), std::move(g.dbias), std::move(g.dbias_size), {},
+                    std::move(g.dbias_exponent)});
   if (rows.scale)
-    list.push_back({Output::dscale, heads_as_rows(p), std::move(g.dscale), std::move(g.dscale_size), {}});
+    list.push_back({Output::dscale, heads_as_rows(p), std::move(g.dscale), std::move(g.dscale_size), {},
+                    std::move(g.dscale_exponent)});
   return list;
 }
 
@@ -100,16 +108,15 @@ const std::vector<double>& values_of(const Gradients& g, Output output) {
 }  // namespace
 
 Worst worst_gradient(std::span<const double> actual, const ExpectedGradient& expected) {
-  Worst worst;
-  for (std::size_t row = 0; row < expected.rows.size(); ++row) {
+  return worst_of(expected.rows.size(), expected.tolerance.rows, [&](std::size_t row) {
     const RowNorms norms = norms_of_row(actual, expected, row);
     const double size = std::max(norms.expected, expected.sizes[row]);
-    const double error = norms.off == 0 ? 0.0 : size == 0 ? kInfinity : norms.off / size;
-    if (error <= worst.error) continue;
-    worst = {std::isfinite(error) ? error : kInfinity, row};
-    if (!std::isfinite(error)) break;
-  }
-  return worst;
+    return norms.off == 0 ? 0.0 : size == 0 ? kInfinity : norms.off / size;
+  });
+}
+
+double mean_gradient_error(std::span<const double> actual, const ExpectedGradient& expected) {
+  return mean_error(times_norms(actual, expected), times_norms(expected.values, expected));
 }
 
 std::string describe(const OutputShape& shape, const ExpectedGradient& expected,
@@ -124,7 +131,7 @@ std::string describe(const OutputShape& shape, const ExpectedGradient& expected,
     if (off_by(i) > off_by(worst)) worst = i;
   return fmt::format(
       "{} at {} is off by {:.3g} of the size of its terms, {:.3g} allowed: {}{:.6g} instead of {:.6g}",
-      to_text(expected.output), shape.describe(expected.rows[off.row]), off.error, expected.tolerance,
+      to_text(expected.output), shape.describe(expected.rows[off.row]), off.error, off.tolerance,
       width == 1 ? "" : fmt::format("{} is ", shape.column(worst - off.row * width)), actual[worst],
       expected.values[worst]);
 }
@@ -155,9 +162,16 @@ std::vector<ExpectedGradient> expect_gradients(const Problem& problem, const ker
   const Gradients plain = kernels::plain_gradients(traits, args, rows);
   Gradients reference = kernels::reference_gradients(traits, args, kernels::given_sums(traits, args), rows);
   std::vector<ExpectedGradient> list = expectations(std::move(rows), std::move(reference), problem);
-  for (ExpectedGradient& expected : list)
-    expected.tolerance = std::max(2 * worst_gradient(values_of(plain, expected.output), expected).error,
-                                  floor_of(expected.output, problem, args.lse));
+  for (ExpectedGradient& expected : list) {
+    Tolerance& tolerance = expected.tolerance;
+    for (const double exponent : expected.exponents)
+      tolerance.rows.push_back(floor_of(expected.output, problem, exponent));
+    const std::vector<double>& values = values_of(plain, expected.output);
+    tolerance.rows = raised(std::move(tolerance.rows), worst_gradient(values, expected));
+    if (expected.output != Output::dscale)
+      tolerance.mean = mean_tolerance(problem, expected.rows.size(), times_norms(values, expected),
+                                      times_norms(expected.values, expected));
+  }
   return list;
 }
 

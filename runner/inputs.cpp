@@ -6,10 +6,9 @@
 #include <iterator>
 #include <optional>
 
-#include "kernels/reference/elements.h"
-#include "kernels/reference/parallel_for.h"
+#include "runner/draw_rows.h"
 #include "runner/forward_results.h"
-#include "runner/random_bits.h"
+#include "runner/input_masks.h"
 
 namespace fcsa::runner {
 namespace {
@@ -18,7 +17,6 @@ using kernels::DType;
 using kernels::Problem;
 using kernels::Strides;
 
-constexpr std::size_t kRowsAtATime = 1024;
 constexpr float kLargeBias = 60.0f;
 
 enum Stream : std::uint64_t {
@@ -34,32 +32,11 @@ enum Stream : std::uint64_t {
   kDout
 };
 
-std::size_t storage_bytes(DType dtype, std::size_t elements) {
-  return elements * static_cast<std::size_t>(kernels::element_bytes(dtype));
-}
-
 std::size_t query_rows(const Problem& p) {
   return static_cast<std::size_t>(p.batch) * p.heads * p.nq;
 }
 std::size_t key_rows(const Problem& p) {
   return static_cast<std::size_t>(p.batch) * p.kv_heads * p.nk;
-}
-
-// A tensor of rows of `dim` normal values; `adjust(row, values)` may change a row before it is stored.
-template <typename Adjust>
-std::vector<unsigned char> draw_rows(DType dtype, std::size_t rows, int dim, const Bits& bits,
-                                     const Adjust& adjust) {
-  const auto width = static_cast<std::size_t>(dim);
-  std::vector<unsigned char> data(storage_bytes(dtype, rows * width));
-  kernels::parallel_for((rows + kRowsAtATime - 1) / kRowsAtATime, [&](std::size_t block) {
-    std::vector<float> values(width);
-    for (std::size_t row = block * kRowsAtATime; row < std::min(rows, (block + 1) * kRowsAtATime); ++row) {
-      for (std::size_t d = 0; d < width; ++d) values[d] = bits.normal(row * width + d);
-      adjust(row, values);
-      kernels::store_elements(dtype, data.data(), static_cast<long long>(row) * dim, dim, values.data());
-    }
-  });
-  return data;
 }
 
 // The largest of a bias: with a promised bound, what the products leave of it. A caller who promises less
@@ -81,84 +58,43 @@ std::optional<float> largest_norm(const Problem& p) {
 }
 
 void limit_norm(std::vector<float>& row, float largest) {
-  float squares = 0;
-  for (const float x : row) squares += x * x;
-  const float norm = std::sqrt(squares);
-  if (norm <= largest) return;
-  for (float& x : row) x *= largest / norm;
+  double squares = 0;
+  for (const float x : row) squares += double{x} * x;
+  const double norm = std::sqrt(squares);
+  if (norm <= double{largest}) return;
+  for (float& x : row) x = static_cast<float>(x * (largest / norm));
 }
 
-float factor_of_special_rows(Values values) {
+// What a row of q or k is multiplied with; `random` decides which kind of row it is.
+float factor_of_row(Values values, DType dtype, std::uint64_t random) {
+  const bool special = random % 4 != 0;
   switch (values) {
     case Values::tiny_rows:
-      return 1e-3f;
-    case Values::large_rows:
-      return 1e3f;
-    case Values::zero_rows:
-      return 0.0f;
+      return special ? 1e-3f : 1.0f;
+    case Values::clamped_rows:
+      return !special ? 1.0f : random % 8 < 4 ? 0.0f : 1e-3f;
+    case Values::huge_rows:
+    case Values::large_rows: {
+      if (!special) return 1.0f;
+      const float far[2][4] = {{1e3f, 1e3f, 1e10f, 1e-8f}, {1e3f, 1e20f, 1e-20f, 0.0f}};
+      return dtype == DType::f16 ? 1e3f : far[values == Values::huge_rows ? 1 : 0][random / 4 % 4];
+    }
     default:
       return 1.0f;
   }
 }
 
 // Rows of q and k. One row in four is left as it is drawn, so that neighbours differ in norm by a factor of
-// 1e3.
+// 1e3 and more.
 std::vector<unsigned char> draw_qk(const Problem& p, Values values, std::uint64_t seed, Stream stream) {
   const Bits kinds(seed, kRowKind ^ (stream << 8));
   const std::optional<float> norm = largest_norm(p);
-  const float factor = factor_of_special_rows(values);
   const auto adjust = [&](std::size_t row, std::vector<float>& x) {
-    if (kinds.at(row) % 4 != 0)
-      for (float& v : x) v *= factor;
+    const float factor = factor_of_row(values, p.dtype, kinds.at(row));
+    for (float& v : x) v *= factor;
     if (norm) limit_norm(x, *norm);
   };
   return draw_rows(p.dtype, stream == kQ ? query_rows(p) : key_rows(p), p.head_dim, Bits(seed, stream),
-                   adjust);
-}
-
-// Adversarial inputs hide a run of keys, so that whole tiles are hidden at one end.
-std::vector<unsigned char> draw_mask(const Problem& p, Values values, std::uint64_t seed) {
-  const Bits bits(seed, kMask);
-  const auto nk = static_cast<std::size_t>(p.nk);
-  std::vector<unsigned char> mask(static_cast<std::size_t>(p.batch) * nk);
-  for (std::size_t i = 0; i < mask.size(); ++i) {
-    const std::size_t key = i % nk;
-    switch (values) {
-      case Values::dominant_key:
-      case Values::large_rows:
-        mask[i] = key >= nk / 4;
-        break;
-      case Values::tiny_rows:
-        mask[i] = key < nk - nk / 4;
-        break;
-      case Values::one_visible_key:
-        break;
-      default:
-        mask[i] = bits.at(i) % 4 != 0;
-    }
-  }
-  for (std::size_t batch = 0; batch < static_cast<std::size_t>(p.batch); ++batch) {
-    const auto first = mask.begin() + static_cast<std::ptrdiff_t>(batch * nk);
-    if (std::find(first, first + p.nk, 1) == first + p.nk)
-      first[static_cast<std::ptrdiff_t>(bits.at(batch) % nk)] = 1;
-  }
-  return mask;
-}
-
-std::vector<unsigned char> draw_bias(const Problem& p, Values values, std::uint64_t seed) {
-  if (p.bias == kernels::Bias::none) return {};
-  const kernels::BackwardArgs shape = kernels::shape_args(p);
-  const std::size_t rows = static_cast<std::size_t>(shape.bias_batch) * shape.bias_heads * p.nq;
-  const Bits entries(seed, kBiasEntry);
-  const float largest = largest_bias(p);
-  const float factor = std::min(1.0f, largest / 3.5f);  // a normal value is below 3.5
-  const auto adjust = [&](std::size_t row, std::vector<float>& x) {
-    for (float& v : x) v *= factor;
-    if (values != Values::large_bias) return;
-    if (row % 4 == 0) std::fill(x.begin(), x.end(), largest);
-    if (row % 4 == 1) x[entries.at(row) % x.size()] = largest;
-  };
-  return draw_rows(p.bias == kernels::Bias::f32 ? DType::f32 : p.dtype, rows, p.nk, Bits(seed, kBias),
                    adjust);
 }
 
@@ -274,8 +210,8 @@ void add_backward_inputs(HostInputs& inputs, Values values, std::uint64_t seed) 
 
 std::string_view to_text(Values values) {
   constexpr std::array<std::string_view, std::size(kAllValues)> kNames = {
-      "normal",  "dominant key",  "tiny rows",       "large rows", "zero rows",
-      "opposed", "repeated keys", "one visible key", "large bias"};
+      "normal",  "dominant key",  "tiny rows",       "large rows", "clamped rows",
+      "opposed", "repeated keys", "one visible key", "large bias", "huge rows"};
   return kNames.at(static_cast<std::size_t>(values));
 }
 
@@ -297,15 +233,22 @@ bool apply_to(Values values, const Problem& p) {
   }
 }
 
+Values values_for(kernels::DeviceKind kind, Values values) {
+  return kind == kernels::DeviceKind::cuda && values == Values::huge_rows ? Values::large_rows : values;
+}
+
 HostInputs make_inputs(const Problem& problem, Values values, std::uint64_t seed) {
   HostInputs inputs;
   inputs.problem = problem;
+  if (values == Values::clamped_rows) inputs.eps = 0.05f;
   inputs.q = draw_qk(problem, values, seed, kQ);
   inputs.k = draw_qk(problem, values, seed, kK);
   inputs.v = draw_rows(problem.dtype, key_rows(problem), problem.head_dim, Bits(seed, kV),
                        [](std::size_t, std::vector<float>&) {});
-  if (problem.key_mask) inputs.key_mask = draw_mask(problem, values, seed);
-  inputs.bias = draw_bias(problem, values, seed);
+  if (problem.key_mask) inputs.key_mask = draw_key_mask(problem, values, Bits(seed, kMask));
+  if (problem.bias != kernels::Bias::none)
+    inputs.bias =
+        draw_bias(problem, values, largest_bias(problem), Bits(seed, kBias), Bits(seed, kBiasEntry));
   inputs.head_scale = draw_head_scale(problem, seed);
   if (values == Values::dominant_key) add_dominant_keys(inputs, seed);
   if (values == Values::opposed) oppose_keys(inputs);
@@ -316,6 +259,7 @@ HostInputs make_inputs(const Problem& problem, Values values, std::uint64_t seed
 
 kernels::BackwardArgs HostInputs::args() const {
   kernels::BackwardArgs args = kernels::shape_args(problem);
+  args.eps = eps;
   args.q = q.data();
   args.k = k.data();
   args.v = v.data();

@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "kernels/cpu/instruction_set.h"
 #include "runner/compiler.h"
 #include "runner/cpu/cpu_device.h"
 #include "runner/cuda/cuda_device.h"
@@ -26,7 +27,11 @@ Inventory::Library describe_nvrtc() {
 
 Inventory::Library describe_system_compiler() {
   try {
-    return {"C++ compiler", make_system_compiler()->version(), "", ""};
+    const auto compiler = make_system_compiler();
+    kernels::Target target;
+    target.arch = kernels::cpu::host_instruction_set();
+    compiler->check(target);
+    return {"C++ compiler", compiler->version(), "", ""};
   } catch (const std::runtime_error& error) {
     return {"C++ compiler", "", "", error.what()};
   }

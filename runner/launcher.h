@@ -23,6 +23,8 @@ class Launcher {
   // launcher. CPU: `stream` is not looked at; returns when the kernels have finished.
   virtual void launch(const Module& module, const kernels::LaunchPlan& plan,
                       const kernels::BackwardArgs& args, void* stream) = 0;
+  // CPU: how many threads launches use from the next one on; 0: as many as there are usable cores.
+  virtual void set_threads(int /*threads*/) {}
   // Whether launches on the stream become part of a CUDA graph.
   virtual bool capturing(void* stream) const = 0;
 };

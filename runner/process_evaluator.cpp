@@ -3,13 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <limits>
 #include <optional>
 #include <stdexcept>
+#include <unordered_map>
 
 #include "runner/builtin_job.h"
 #include "runner/compile_pool.h"
+#include "runner/host_failure.h"
 #include "runner/pruning.h"
 #include "runner/worker_client.h"
+#include "tuner/trials/recording.h"
 
 namespace fcsa::runner {
 namespace {
@@ -43,13 +48,22 @@ class CompilationPause {
   CompilePool* pool_ = nullptr;
 };
 
-CompilePoolOptions pool_options(const ProcessEvaluatorOptions& options, kernels::DeviceKind kind) {
+std::string identity(const Candidate& candidate) {
+  return kernels::to_text(candidate.problem) + '\n' + tuner::configuration_text(candidate);
+}
+
+std::filesystem::path cache_directory(const ProcessEvaluatorOptions& options) {
+  return options.cache_directory.empty() ? default_cache_directory() : options.cache_directory;
+}
+
+CompilePoolOptions pool_options(const ProcessEvaluatorOptions& options, kernels::DeviceKind kind,
+                                std::function<bool()> interrupted) {
   return {.executable = options.executable,
           .kind = kind == kernels::DeviceKind::cuda ? "nvrtc" : "system",
           .jobs = options.compile_jobs,
-          .cache_directory =
-              options.cache_directory.empty() ? default_cache_directory() : options.cache_directory,
-          .deadline = options.compile_deadline};
+          .cache_directory = cache_directory(options),
+          .deadline = options.compile_deadline,
+          .interrupted = std::move(interrupted)};
 }
 
 }  // namespace
@@ -57,9 +71,9 @@ CompilePoolOptions pool_options(const ProcessEvaluatorOptions& options, kernels:
 struct ProcessEvaluator::Impl {
   explicit Impl(ProcessEvaluatorOptions given)
       : options(std::move(given)),
-        worker(options.executable, options.device),
+        worker(options.executable, options.device, [this] { return interrupted(); }),
         device(worker.describe()),
-        pool(pool_options(options, device.target.kind)) {
+        pool(pool_options(options, device.target.kind, [this] { return interrupted(); })) {
     try {
       compiler = pool.describe(device.target);
       device.compiler = compiler.version;
@@ -68,6 +82,22 @@ struct ProcessEvaluator::Impl {
       no_compiler = error.what();
       compiler.version = device.compiler = "built into fcsa " FCSA_VERSION;
     }
+    if (device.target.kind == kernels::DeviceKind::cpu && no_compiler.empty()) require_executable_cache();
+  }
+
+  bool interrupted() const {
+    return (options.stop != nullptr && *options.stop) ||
+           std::chrono::steady_clock::now().time_since_epoch().count() >= deadline.load();
+  }
+
+  // Every trial would fail to launch, and be recorded.
+  void require_executable_cache() const {
+    const BinaryCache cache(cache_directory(options));
+    if (!cache.executable())
+      throw HostFailure(
+          fmt::format("{} is on a file system that is mounted with noexec, so that no compiled kernel can be "
+                      "loaded from there: choose another cache directory (--cache-dir, XDG_CACHE_HOME)",
+                      cache.directory().string()));
   }
 
   CompileRequest request(const Candidate& candidate) const {
@@ -76,16 +106,19 @@ struct ProcessEvaluator::Impl {
     return {std::move(source), device.target, std::move(key)};
   }
 
-  CandidateJob job(const Candidate& candidate, const Binary& binary) const {
-    return {binary, small_checks(*candidate.family, candidate.problem, candidate.configuration, options.seed),
-            full_check(*candidate.family, candidate.problem, candidate.configuration, options.seed)};
+  CandidateJob job(const Candidate& candidate, const Binary& binary, Placement placement) const {
+    const auto& [problem, family, configuration] = candidate;
+    return {binary, small_checks(*family, problem, configuration, options.seed),
+            full_check(*family, problem, configuration, options.seed, placement)};
   }
 
   // `job` says what to do; its candidates are filled in, then `adjust` may change them.
   std::vector<Evaluation> run(std::span<const Candidate> candidates, Job job,
-                              const std::function<void(CandidateJob&)>& adjust = {}) {
+                              const std::function<void(CandidateJob&)>& adjust = {},
+                              Placement placement = Placement::dense) {
+    if (interrupted()) throw tuner::Interrupted("stopped before it began");
     std::vector<Evaluation> evaluations(candidates.size());
-    const auto entrants = compile(candidates, evaluations, job);
+    const auto entrants = compile(candidates, evaluations, job, placement);
     if (entrants.empty()) return evaluations;
     if (adjust) std::for_each(job.candidates.begin(), job.candidates.end(), adjust);
     const CompilationPause pause(pool, device.target.kind);
@@ -104,7 +137,7 @@ struct ProcessEvaluator::Impl {
   // Fills in what is decided before anything runs and adds the rest to the job. Positions of those in the
   // job.
   std::vector<std::size_t> compile(std::span<const Candidate> candidates,
-                                   std::vector<Evaluation>& evaluations, Job& work) {
+                                   std::vector<Evaluation>& evaluations, Job& work, Placement placement) {
     std::vector<std::optional<CompileRequest>> requests(candidates.size());
     for (std::size_t i = 0; i < candidates.size(); ++i) {
       evaluations[i] = pruned(reason_not_to_compile(candidates[i], device.target));
@@ -115,8 +148,8 @@ struct ProcessEvaluator::Impl {
     std::vector<std::size_t> entrants;
     for (std::size_t i = 0; i < candidates.size(); ++i) {
       if (!requests[i]) continue;
-      auto ready = no_compiler.empty() ? compiled(candidates[i], *requests[i], evaluations[i])
-                                       : built_in(candidates[i], evaluations[i]);
+      auto ready = no_compiler.empty() ? compiled(candidates[i], *requests[i], evaluations[i], placement)
+                                       : built_in(candidates[i], evaluations[i], placement);
       if (!ready) continue;
       work.candidates.push_back(std::move(*ready));
       entrants.push_back(i);
@@ -125,16 +158,17 @@ struct ProcessEvaluator::Impl {
   }
 
   std::optional<CandidateJob> compiled(const Candidate& candidate, const CompileRequest& request,
-                                       Evaluation& evaluation) {
+                                       Evaluation& evaluation, Placement placement) {
     const Compilation compilation = pool.wait(request);
     evaluation = judge(candidate, compilation);
     if (evaluation.status != Status::ok) return std::nullopt;
-    return job(candidate, compilation.cached.binary);
+    return job(candidate, compilation.cached.binary, placement);
   }
 
-  std::optional<CandidateJob> built_in(const Candidate& candidate, Evaluation& evaluation) const {
+  std::optional<CandidateJob> built_in(const Candidate& candidate, Evaluation& evaluation,
+                                       Placement placement) const {
     evaluation = {};
-    auto ready = builtin_job(candidate, device.target, options.seed);
+    auto ready = builtin_job(candidate, device.target, options.seed, placement);
     if (ready) return ready;
     evaluation.status = Status::compile_failed;
     evaluation.message = no_compiler;
@@ -159,11 +193,17 @@ struct ProcessEvaluator::Impl {
   }
 
   const ProcessEvaluatorOptions options;
+  // Of the steady clock, in its own units; read by the threads that compile.
+  std::atomic<std::chrono::steady_clock::rep> deadline{
+      std::numeric_limits<std::chrono::steady_clock::rep>::max()};
   WorkerClient worker;
   kernels::DeviceInfo device;
   CompilePool pool;
   CompilerDescription compiler;
   std::string no_compiler;  // why there is none; empty when there is one
+  // Key of the compilation of each candidate that was prefetched, by its identity: rendering and hashing its
+  // source again takes longer than looking it up.
+  std::unordered_map<std::string, std::string> prefetched;
 };
 
 ProcessEvaluator::ProcessEvaluator(ProcessEvaluatorOptions options)
@@ -179,15 +219,47 @@ tuner::CacheState ProcessEvaluator::cache_state() const {
   return impl_->options.measurement.cache;
 }
 
+void ProcessEvaluator::end_at(std::chrono::steady_clock::time_point deadline) {
+  impl_->deadline = deadline.time_since_epoch().count();
+}
+
+const std::string& ProcessEvaluator::missing_compiler() const {
+  return impl_->no_compiler;
+}
+
 std::string ProcessEvaluator::source_hash(const Candidate& candidate) {
   return impl_->request(candidate).key;
 }
 
 void ProcessEvaluator::prefetch(std::span<const Candidate> candidates) {
   if (!impl_->no_compiler.empty()) return;
-  for (const auto& candidate : candidates)
-    if (reason_not_to_compile(candidate, impl_->device.target).empty())
-      impl_->pool.submit(impl_->request(candidate));
+  for (const auto& candidate : candidates) {
+    if (!reason_not_to_compile(candidate, impl_->device.target).empty()) continue;
+    auto request = impl_->request(candidate);
+    impl_->prefetched.insert_or_assign(identity(candidate), request.key);
+    impl_->pool.submit(std::move(request));
+  }
+}
+
+void ProcessEvaluator::cancel(std::span<const Candidate> candidates) {
+  for (const auto& candidate : candidates) {
+    const auto prefetched = impl_->prefetched.find(identity(candidate));
+    if (prefetched == impl_->prefetched.end()) continue;
+    impl_->pool.cancel(prefetched->second);
+    impl_->prefetched.erase(prefetched);
+  }
+}
+
+// What was never prefetched, or is pruned, has no key: evaluating it doesn't wait for a compiler, or can't be
+// said to.
+std::size_t ProcessEvaluator::first_ready(std::span<const Candidate> candidates) {
+  std::vector<std::string> keys;
+  keys.reserve(candidates.size());
+  for (const auto& candidate : candidates) {
+    const auto prefetched = impl_->prefetched.find(identity(candidate));
+    keys.push_back(prefetched == impl_->prefetched.end() ? "" : prefetched->second);
+  }
+  return impl_->pool.first_done(keys);
 }
 
 Evaluation ProcessEvaluator::evaluate(const Candidate& candidate) {
@@ -206,16 +278,15 @@ Evaluation ProcessEvaluator::verify(const Candidate& candidate, int launches) {
   return impl_->run({&candidate, 1}, {.candidates = {}, .measurement = {}, .measure = false}, repeat).front();
 }
 
-Evaluation ProcessEvaluator::verify(const Candidate& candidate, Values values, double reference_flops,
-                                    int launches) {
+Evaluation ProcessEvaluator::verify(const Candidate& candidate, const OneCheck& check, int launches) {
   const auto one_check = [&](CandidateJob& job) {
     job.checks.clear();
-    job.target.values = values;
-    job.target.reference_flops = reference_flops;
+    job.target.values = check.values;
+    job.target.reference_flops = check.reference_flops;
     job.target.launches = launches;
   };
-  return impl_->run({&candidate, 1}, {.candidates = {}, .measurement = {}, .measure = false}, one_check)
-      .front();
+  const Job job{.candidates = {}, .measurement = {}, .measure = false};
+  return impl_->run({&candidate, 1}, job, one_check, check.placement).front();
 }
 
 Evaluation ProcessEvaluator::measure(const Candidate& candidate, int launches,

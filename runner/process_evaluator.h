@@ -1,6 +1,7 @@
 // The Evaluator that does it for real: compile processes, a worker process per device, a cache of binaries.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -10,6 +11,7 @@
 
 #include "runner/inputs.h"
 #include "runner/measurement.h"
+#include "runner/verification.h"
 #include "tuner/trials/evaluator.h"
 
 namespace fcsa::runner {
@@ -24,6 +26,15 @@ struct ProcessEvaluatorOptions {
       60};  // of a job in the worker, on top of what its size needs
   MeasurementOptions measurement;
   std::uint64_t seed = 1;
+  const std::atomic<bool>* stop =
+      nullptr;  // what is under way ends with tuner::Interrupted soon after it is set
+};
+
+// The inputs of a check, and what the rows that are compared may cost in the reference.
+struct OneCheck {
+  Values values = Values::normal;
+  Placement placement = Placement::dense;
+  double reference_flops = kFullReferenceFlops;
 };
 
 class ProcessEvaluator final : public tuner::Evaluator {
@@ -36,15 +47,18 @@ class ProcessEvaluator final : public tuner::Evaluator {
   tuner::CacheState cache_state() const override;
   std::string source_hash(const tuner::Candidate& candidate) override;
   void prefetch(std::span<const tuner::Candidate> candidates) override;
+  void cancel(std::span<const tuner::Candidate> candidates) override;
+  std::size_t first_ready(std::span<const tuner::Candidate> candidates) override;
   tuner::Evaluation evaluate(const tuner::Candidate& candidate) override;
   std::vector<tuner::Evaluation> race(std::span<const tuner::Candidate> candidates) override;
+  void end_at(std::chrono::steady_clock::time_point deadline) override;
+  // Why only kernels that are built in can be measured, and what to do; empty when there is a compiler.
+  const std::string& missing_compiler() const;
   // Compile and verify, no timing: `fcsa verify`. With more than one launch of the problem itself, all have
   // to give the same bits.
   tuner::Evaluation verify(const tuner::Candidate& candidate, int launches = 1);
-  // The same with one check only: the candidate's problem with these values, by a sample of rows that costs
-  // at most `reference_flops` in the reference.
-  tuner::Evaluation verify(const tuner::Candidate& candidate, Values values, double reference_flops,
-                           int launches = 1);
+  // The same with one check only, of the candidate's problem.
+  tuner::Evaluation verify(const tuner::Candidate& candidate, const OneCheck& check, int launches = 1);
   // At least `launches` more launches of a candidate that has passed evaluate() or verify(), in batches of
   // Measurement::launches_per_sample; fewer where `limit` ends them. `fcsa bench`.
   tuner::Evaluation measure(const tuner::Candidate& candidate, int launches,
@@ -62,6 +76,7 @@ struct CompileOnlyOptions {
   int compile_jobs = 0;
   std::filesystem::path cache_directory;
   std::chrono::duration<double> deadline{120};
+  const std::atomic<bool>* stop = nullptr;  // ends it with tuner::Interrupted
 };
 struct CompileJob {
   tuner::Candidate candidate;

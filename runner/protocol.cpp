@@ -71,15 +71,29 @@ void from_json(const json& json, CacheState& state) {
 
 namespace fcsa::runner {
 
+namespace {
+
+template <typename Kind, std::size_t Count>
+Kind kind_of(const json& json, const Kind (&all)[Count], const char* what) {
+  const int number = json.get<int>();
+  if (number < 0 || number >= static_cast<int>(Count))
+    throw std::out_of_range(fmt::format("unknown {} {}", what, number));
+  return all[number];
+}
+
+}  // namespace
+
 void to_json(json& json, Values values) {
   json = static_cast<int>(values);
 }
-
 void from_json(const json& json, Values& values) {
-  const int number = json.get<int>();
-  if (number < 0 || number >= static_cast<int>(std::size(kAllValues)))
-    throw std::out_of_range(fmt::format("unknown kind of values {}", number));
-  values = static_cast<Values>(number);
+  values = kind_of(json, kAllValues, "kind of values");
+}
+void to_json(json& json, Placement placement) {
+  json = static_cast<int>(placement);
+}
+void from_json(const json& json, Placement& placement) {
+  placement = kind_of(json, kAllPlacements, "placement");
 }
 
 std::string encode(const json& message) {

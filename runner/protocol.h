@@ -53,9 +53,12 @@ namespace fcsa::runner {
 
 void to_json(nlohmann::json& json, Values values);
 void from_json(const nlohmann::json& json, Values& values);
+void to_json(nlohmann::json& json, Placement placement);
+void from_json(const nlohmann::json& json, Placement& placement);
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Binary, path, symbols)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Check, problem, plan, values, seed, reference_flops, launches)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Check, problem, plan, values, placement, seed, reference_flops,
+                                   launches)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MeasurementOptions, cache, target_relative_interval, min_samples,
                                    max_samples, max_seconds, min_sample_ms, launches)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CandidateJob, binary, checks, target)
@@ -63,7 +66,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Job, candidates, measurement, verify, measure
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JobProgress, candidate, stage)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JobFailure, candidate, message)
 // Without the binary: the compile process writes that to the cache itself.
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CompileResult, ok, log, message, symbols, resources, warnings)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CompileResult, ok, log, message, out_of_memory, symbols, resources,
+                                   warnings)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceReport, info, usable, missing)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Inventory::Library, name, version, path, problem)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Inventory, devices, libraries)

@@ -1,6 +1,7 @@
 #include "runner/temporary_directory.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -34,6 +35,7 @@ TemporaryDirectory::TemporaryDirectory(const std::string& parent) {
 }
 
 TemporaryDirectory::~TemporaryDirectory() {
+  if (::getpid() != owner_) return;  // a copy, in a process made by fork()
   std::error_code ignored;
   std::filesystem::remove_all(path_, ignored);
 }

@@ -1,6 +1,8 @@
 // A directory of its owner's own, removed with everything in it.
 #pragma once
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <string>
 
@@ -25,6 +27,7 @@ class TemporaryDirectory {
  private:
   static std::string default_parent();
 
+  const pid_t owner_ = ::getpid();
   std::filesystem::path path_;
   FileDescriptor claim_;
 };

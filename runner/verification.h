@@ -17,19 +17,22 @@ struct Check {
   kernels::Problem problem;
   kernels::LaunchPlan plan = {};
   Values values = Values::normal;
+  Placement placement = Placement::dense;  // what the plan was made for
   std::uint64_t seed = 1;
   double reference_flops = kFullReferenceFlops;  // what the rows compared may cost
   int launches = 1;                              // more: all have to give the same bits
 };
 
 // Small adversarial problems with the traits of `problem` (so that one binary serves them all): lengths at
-// tile +-1 and off, Nq != Nk both ways (also rows that see no key when causal), grouped heads, every kind of
-// Values that applies, both layouts, a bias with and without broadcasting.
+// tile +-1, off, and of many tiles, Nq != Nk both ways (also rows that see no key when causal), grouped heads,
+// every kind of Values that applies, tiles that the mask hides in front of others and between them, both
+// layouts and every Placement, a bias of each batch and head, of some and of all.
 std::vector<Check> small_checks(const kernels::Family& family, const kernels::Problem& problem,
                                 const kernels::Configuration& configuration, std::uint64_t seed);
-// The tuned shape itself.
+// The tuned shape itself, dense where it is measured.
 Check full_check(const kernels::Family& family, const kernels::Problem& problem,
-                 const kernels::Configuration& configuration, std::uint64_t seed);
+                 const kernels::Configuration& configuration, std::uint64_t seed,
+                 Placement placement = Placement::dense);
 
 struct CheckResult {
   bool ok = false;
@@ -47,10 +50,11 @@ class Verifier {
   explicit Verifier(Device& device);
   ~Verifier();
 
-  // Poisons the outputs, runs the plan, checks guards, finiteness of every output, and rows against fp64: all
-  // rows where the reference costs under `reference_flops`, else a seeded sample that includes the first
-  // and the last rows of every head and the tile boundaries. NaN never passes. Then launches again as often
-  // as the check says, and compares all outputs bit by bit.
+  // Poisons the outputs, the workspace and the scratch, runs the plan, checks guards, finiteness of every
+  // output, and rows against fp64: all rows where the reference costs under `reference_flops`, else a seeded
+  // sample that includes the first and the last rows of every head and the tile boundaries. NaN never passes.
+  // Then launches again as often as the check says, or three times in all where the problem promises the same
+  // bits, and compares all outputs bit by bit.
   CheckResult run(const Module& module, const Check& check);
   // The tensors of the latest large problem, for measuring on what was verified.
   DeviceTensors& tensors(const Check& check);

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <numeric>
 #include <stdexcept>
 #include <utility>
 
 #include "runner/protocol.h"
+#include "tuner/trials/evaluator.h"
 
 namespace fcsa::runner {
 namespace {
@@ -19,6 +21,7 @@ using Seconds = std::chrono::duration<double>;
 // Opening a device: the CUDA driver takes seconds on a host with many GPUs.
 constexpr Seconds kStartLimit{120};
 constexpr int kStartAttempts = 3;
+constexpr auto kInterruptCheck = std::chrono::milliseconds(100);
 
 SteadyTime after(Seconds seconds) {
   return Clock::now() + std::chrono::duration_cast<Clock::duration>(seconds);
@@ -36,8 +39,19 @@ Job without_others(const Job& job, const std::vector<std::size_t>& kept, bool re
 
 }  // namespace
 
-WorkerClient::WorkerClient(std::string executable, std::string device)
-    : executable_(std::move(executable)), device_(std::move(device)) {}
+WorkerClient::WorkerClient(std::string executable, std::string device, std::function<bool()> interrupted)
+    : executable_(std::move(executable)), device_(std::move(device)), interrupted_(std::move(interrupted)) {}
+
+Received WorkerClient::receive(SteadyTime deadline) {
+  for (;;) {
+    if (interrupted_()) {
+      child_.reset();
+      throw tuner::Interrupted("stopped before its result was there");
+    }
+    auto received = child_->receive(std::min<SteadyTime>(deadline, Clock::now() + kInterruptCheck));
+    if (received.kind != Received::Kind::timed_out || Clock::now() >= deadline) return received;
+  }
+}
 
 void WorkerClient::start() {
   if (child_ && child_->running()) return;
@@ -48,7 +62,7 @@ kernels::DeviceInfo WorkerClient::describe() {
   start();
   const SteadyTime deadline = after(kStartLimit);
   const bool sent = child_->send(encode({{"describe", true}}), deadline);
-  const Received received = child_->receive(deadline);
+  const Received received = receive(deadline);
   if (received.kind == Received::Kind::frame) {
     const json message = decode(received.frame);
     if (message.contains("error")) throw std::runtime_error(member<std::string>(message, "error"));
@@ -101,7 +115,7 @@ WorkerClient::Attempt WorkerClient::attempt(const Job& job, const StageLimits& l
     const Seconds limit = !last                        ? kStartLimit
                           : last->stage == "measuring" ? limits.measuring
                                                        : limits.verifying;
-    const Received received = child_->receive(after(limit));
+    const Received received = receive(after(limit));
     if (received.kind == Received::Kind::ended) return ended(last);
     if (received.kind == Received::Kind::timed_out) {
       child_.reset();

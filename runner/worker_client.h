@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,7 +24,10 @@ struct StageLimits {
 
 class WorkerClient {
  public:
-  WorkerClient(std::string executable, std::string device);
+  // A job that is under way when `interrupted` becomes true is ended, within a tenth of a second, by
+  // tuner::Interrupted.
+  WorkerClient(
+      std::string executable, std::string device, std::function<bool()> interrupted = [] { return false; });
 
   // Asks a worker. Throws std::runtime_error when the device can't be opened.
   kernels::DeviceInfo describe();
@@ -44,9 +48,11 @@ class WorkerClient {
   Attempt attempt(const Job& job, const StageLimits& limits);
   Attempt ended(std::optional<JobProgress> last);
   void start();
+  Received receive(SteadyTime deadline);
 
   std::string executable_;
   std::string device_;
+  std::function<bool()> interrupted_;
   std::unique_ptr<ChildProcess> child_;
 };
 

@@ -53,16 +53,19 @@ cc -std=c99 examples/library_attention.c -I "$folder/include" -L "$folder/lib" "
 
 stage "The tuned headers of the data that ships"
 cuda=$(sed -nE 's/^FCSA_CUDA_INCLUDE_DIR:[A-Z]+=//p' build/portable/CMakeCache.txt)
+nvcc=$(PATH=$PATH:/usr/local/cuda/bin command -v nvcc || true)
 for data in data/*/*.json; do
-  device=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["sessions"][0]["device"]["name"])' "$data")
+  read -r arch device < <(python3 -c 'import json, sys; d = json.load(open(sys.argv[1]))["sessions"][0]["device"]; print(d["arch"], d["name"])' "$data")
   headers=$out/$(basename "$data" .json)
   for kind in "" --cubin; do
-    FCSA_DB= "$folder/bin/fcsa" emit --db "$scratch/none.db" --device "$device" $kind --out "$headers"
+    XDG_DATA_HOME=$scratch/none "$folder/bin/fcsa" emit --device "$device" $kind --out "$headers"
   done
   printf '#include "%s"\nint main() {}\n' "$(basename "$headers"/*.h)" > "$scratch/check.cpp"
   g++ -std=c++20 -fsyntax-only -I "$headers" -I "$cuda" "$scratch/check.cpp"
-  if command -v nvcc >/dev/null; then
-    nvcc -std=c++20 -gencode arch=compute_90a,code=sm_90a -I "$headers" -c examples/cuda_attention.cu -o "$scratch/check.o"
+  if [ -n "$nvcc" ]; then
+    source=$(basename "$headers"/*.cuh)
+    "$nvcc" -std=c++20 -gencode "arch=compute_${arch#sm_},code=$arch" -DFCSA_HEADER="\"$source\"" \
+      -DFCSA_NAMESPACE="fcsa_tuned::$(basename "${source#fcsa_tuned_}" .cuh)" -I "$headers" -c examples/cuda_attention.cu -o "$scratch/check.o"
   else
     echo "$headers/*.cuh was not compiled: there is no nvcc here"
   fi

@@ -53,3 +53,9 @@ fi
 
 stage "Unit and end-to-end tests, and those that need NVRTC"
 ctest --preset asan --no-tests=error -j "$jobs"
+
+stage "Python"
+# The library without sanitizers, whose run-time library would have to come before Python's own.
+cmake --preset dev
+cmake --build --preset dev --target fcsa_shared
+scripts/test_python.sh build/dev/library/libfcsa.so

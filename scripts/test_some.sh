@@ -13,8 +13,9 @@ if [ ! -f $build/build.ninja ]; then
     options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON)
   fi
   cmake --preset dev "${options[@]}"
-elif [ -n "$(find CMakeLists.txt cmake tests kernels tuner runner library reports cli data -name 'CMakeLists.txt' -newer $build/build.ninja -print -quit)" ]; then
-  cmake --preset dev
+else
+  # Configures again where a CMakeLists.txt changed, so that new tests are known.
+  ninja -C $build build.ninja > /dev/null
 fi
 
 # Lines of programs.txt that a name means: a source, with or without _test.cpp, a program, a folder or a label.
@@ -23,7 +24,7 @@ lines_of() {
     source = $1; sub(/.*\//, "", source); sub(/\.cpp$/, "", source)
     program = $2; sub(/.*\//, "", program)
     if (source == name || source == name "_test") print $1, $2, "source"
-    else if (program == name || $3 == name || ($3 != "gpu" && index($1, name "/") == 1)) print $1, $2, "all"
+    else if (program == name || $3 == name || ($3 != "gpu" && index("/" $1, "/" name "/") > 0)) print $1, $2, "all"
   }' $programs
 }
 
@@ -41,7 +42,7 @@ for name in "$@"; do
   fi
   lines=$(lines_of "$name")
   if [ -z "$lines" ]; then
-    echo "test.sh: nothing is called '$name'. Folders: $(cut -d/ -f1 $programs | sort -u | paste -sd' ') docs" >&2
+    echo "test.sh: nothing is called '$name'. Folders: $(cut -d/ -f1 $programs | grep . | sort -u | paste -sd' ') docs" >&2
     exit 2
   fi
   while read -r source program kind; do

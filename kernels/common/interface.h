@@ -101,12 +101,20 @@ struct Launch {
   bool cooperative = false;  // GPU: blocks wait for each other, so all must run at the same time or none
 };
 
+// What is left of a problem without queries, keys or batches: zeros, and lse of -inf (sizes.h).
+struct Nothing {
+  bool to_compute = false;  // such a problem, and no kernel is launched
+  bool backward = false;
+  int element_bytes = 0, head_dim = 0, bias_bytes = 0;
+};
+
 struct LaunchPlan {
   int count = 0;
   Launch steps[4] = {};
   long long workspace_bytes = 0;
   int map_count = 0;
   TensorMap maps[TensorMaps::kMost];  // with = {} here GCC 12 would not make a LaunchPlan from {}
+  Nothing nothing;
 };
 
 // Blocks to launch along x on a device of so many multiprocessors.

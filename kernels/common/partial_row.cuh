@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/common/interface.h"
-#include "kernels/common/key_factors.cuh"
+#include "kernels/common/logits.cuh"
 #include "kernels/common/ptx.cuh"
 
 namespace fcsa::kernels {
@@ -14,10 +14,11 @@ struct PartialRow {
   float top = minus_infinity();
 
   // Adds a part with its sum and maximum (x and y). `top` is the maximum of all parts already.
-  template <bool fixed_bound>
+  template <Traits T>
   FCSA_DEVICE void add(const float4& part, const float2& sums) {
     const float reference = top == minus_infinity() ? 0.0f : top;
-    const float factor = fixed_bound ? 1.0f : ptx::exp2_approximate(sums.y - reference);
+    constexpr bool kFixed = T.softmax == Softmax::fixed_bound;
+    const float factor = kFixed ? 1.0f : ptx::exp2_approximate(above<T>(sums.y, reference));
     o = {fmaf(part.x, factor, o.x), fmaf(part.y, factor, o.y), fmaf(part.z, factor, o.z),
          fmaf(part.w, factor, o.w)};
     sum = fmaf(sums.x, factor, sum);
@@ -29,7 +30,10 @@ template <Traits T>
 FCSA_DEVICE void write_row(const Args& args, long long row, int channel, const PartialRow& total) {
   const float inverse = total.sum > 0 ? 1.0f / total.sum : 0.0f;
   const float top = T.softmax == Softmax::fixed_bound ? bound_offset_log2(T.dtype, args.bound) : total.top;
-  if (channel == 0) args.lse[row] = total.sum > 0 ? (log2f(total.sum) + top) * kLn2 : minus_infinity();
+  if (channel == 0)
+    args.lse[row] = total.sum > 0
+                        ? lse_of<T>(args, static_cast<int>(row / args.nq % args.heads), total.sum, top)
+                        : minus_infinity();
   const Strides& s = args.o_strides;
   const long long head = row / args.nq;
   const long long first =

@@ -1,6 +1,7 @@
 // From the tensor maps of a launch plan to what the driver makes of them. For those who have included cuda.h.
 #pragma once
 
+#include "kernels/common/backward_maps.h"
 #include "kernels/common/interface.h"
 
 namespace fcsa::kernels {
@@ -10,9 +11,10 @@ struct EncodedMaps {
   TensorMaps maps;                // as many as the plan has
 };
 
-// `encode` is cuTensorMapEncodeTiled, wherever the caller has it from.
-inline EncodedMaps encode_maps(decltype(&cuTensorMapEncodeTiled) encode, const LaunchPlan& plan,
-                               const Args& args) {
+// `encode` is cuTensorMapEncodeTiled, wherever the caller has it from; `args` are Args or BackwardArgs.
+template <typename Arguments>
+EncodedMaps encode_maps(decltype(&cuTensorMapEncodeTiled) encode, const LaunchPlan& plan,
+                        const Arguments& args) {
   static_assert(sizeof(CUtensorMap) == sizeof(TensorMaps::map[0]));
   EncodedMaps encoded;
   for (int m = 0; m < plan.map_count && encoded.error == CUDA_SUCCESS; ++m) {

@@ -1,6 +1,7 @@
 // A block of query rows and keys of one head in the backward pass: its scratch, and what is copied there.
 #pragma once
 
+#include "kernels/common/logits.h"
 #include "kernels/cpu/backward_config.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/vectors.h"
@@ -21,11 +22,13 @@ struct PairBlock {
   int rows, keys;        // that exist
   long long shift;       // row i of the tensor sees the keys up to i + shift
   bool all_shown;        // the mask hides none of the keys
+  bool careful_rows;     // Q or dO has infinities or NaN, which times a P or dS of 0 is NaN
+  bool careful_keys;     // K has
   const char* bias;      // of the first row and key
   long long bias_pitch;  // bytes from one row to the next
-  float* q;              // [padded_rows][head_dim], times scale * log2(e) / |q|
+  float* q;              // [padded_rows][head_dim], times scale * log2(e) / unit / |q|
   float* dout;           // [padded_rows][head_dim]
-  float* lse;            // [padded_rows], base 2, infinite: the row sees no key
+  float* lse;            // [padded_rows], base 2 over unit, infinite: the row sees no key
   float* delta;          // [padded_rows]
   float* k;              // [padded_keys][head_dim], over |k|
   float* transposed_k;   // [key_steps][head_dim][key_step], over |k|
@@ -103,13 +106,12 @@ FCSA_CPU_INLINE void locate_rows(const Args& args, long long block, PairBlock& b
   b.rows = count_in(args.nq, block, C.block_rows());
 }
 
-// As a null mask hides nothing, null scales are all args.scale: one built-in kernel serves both.
-template <Traits T>
-FCSA_CPU_INLINE float scale_of(const Args& args, int head) {
-  return T.head_scale && args.head_scale ? args.head_scale[head] : args.scale;
+// Logits, in base 2, are held over this: as in the forward pass (logits.h), whichever variant that was.
+FCSA_CPU_INLINE constexpr float backward_unit(const Traits& traits) {
+  return traits.bias != Bias::none ? 4.0f : 1.0f;
 }
 
-// Query rows of a block of one head: Q, dO, lse, delta.
+// Query rows of a block of one head: Q, dO, lse, delta. Those that see no key are zero.
 template <Traits T, BackwardConfig C>
 FCSA_CPU_INLINE void stage_rows(const BackwardArgs& args, int batch, int head, long long block,
                                 PairBlock& b) {
@@ -121,19 +123,30 @@ FCSA_CPU_INLINE void stage_rows(const BackwardArgs& args, int batch, int head, l
   const long long index = (static_cast<long long>(batch) * args.heads + head) * args.nq + b.first_row;
   const float* const delta = in_workspace<float>(args, workspace.delta) + index;
   const float* const inverse = in_workspace<float>(args, workspace.inverse) + index * T.groups;
-  const float factor = scale_of<T>(args, head) * kLog2E;
+  constexpr float kBase = kLog2E / backward_unit(T);
+  const float scale = scale_of<T>(args, head), factor = safe_scale(T, scale) * kBase;
+  const float lse_factor = static_cast<float>(static_cast<double>(kBase) / excess_of<T>(scale));
+  b.careful_rows = false;
   for (int i = 0; i < b.rows; ++i) {
     const long long row = b.first_row + i;
+    const float lse = args.lse[index + i];
+    if (lse == -__builtin_inff()) {
+      clear_row<T, W>(b.q + i * D);
+      clear_row<T, W>(b.dout + i * D);
+      b.lse[i] = __builtin_inff();
+      b.delta[i] = 0.0f;
+      continue;
+    }
     load_row<T, W>(row_of<T>(args.q, args.q_strides, batch, head, row), b.q + i * D);
     load_row<T, W>(row_of<T>(args.dout, args.dout_strides, batch, head, row), b.dout + i * D);
     if constexpr (T.l2norm_qk) {
       for (int g = 0; g < T.groups; ++g)
-        multiply_row<kWidth, W>(b.q + i * D + g * kWidth, factor * inverse[i * T.groups + g]);
+        multiply_row_twice<kWidth, W>(b.q + i * D + g * kWidth, inverse[i * T.groups + g], factor);
     } else {
       multiply_row<D, W>(b.q + i * D, factor);
     }
-    const float lse = args.lse[index + i];
-    b.lse[i] = lse > -__builtin_inff() ? lse * kLog2E : __builtin_inff();
+    b.careful_rows |= !all_finite<W>(b.q + i * D, D) || !all_finite<W>(b.dout + i * D, D);
+    b.lse[i] = lse * lse_factor;
     b.delta[i] = delta[i];
   }
 }
@@ -151,8 +164,8 @@ FCSA_CPU_INLINE void transpose_rows(const float* rows, int key, float* to) {
     for (int i = 0; i < C.vector_floats; ++i) to[d * C.key_step() + i] = rows[i * T.head_dim + d];
 }
 
-// Keys of a block of one key/value head: K, K^T, V^T and the mask. Those past the end are zero. False when
-// the mask hides all of them: then nothing else has been done.
+// Keys of a block of one key/value head: K, K^T, V^T and the mask. Those past the end, and those that the
+// mask hides, are zero. False when it hides all of them: then nothing else has been done.
 template <Traits T, BackwardConfig C>
 FCSA_CPU_INLINE bool stage_keys(const BackwardArgs& args, int batch, int kv_head, long long block,
                                 PairBlock& b) {
@@ -173,15 +186,17 @@ FCSA_CPU_INLINE bool stage_keys(const BackwardArgs& args, int batch, int kv_head
     if (count == 0) return false;
     b.all_shown = count == b.keys;
   }
+  b.careful_keys = false;
   // V passes through the place of dV, which is not in use yet.
   for (int key = 0; key < ceil_div(b.keys, C.key_step()) * C.key_step(); key += W) {
     float* const keys = b.k + key * D;
     float* const values = b.dv + key * D;
     for (int i = 0; i < W; ++i) {
       const long long existing = b.first_key + key + i;
-      if (key + i < b.keys) {
+      if (key + i < b.keys && (!T.key_mask || b.visible[key + i] != 0)) {
         load_row<T, W>(row_of<T>(args.k, args.k_strides, batch, kv_head, existing), keys + i * D);
         scale_row<T, W>(keys + i * D, 1.0f, args.eps);
+        b.careful_keys |= !all_finite<W>(keys + i * D, D);
         load_row<T, W>(row_of<T>(args.v, args.v_strides, batch, kv_head, existing), values + i * D);
       } else {
         clear_row<T, W>(keys + i * D);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/common/backward.h"
+#include "kernels/common/sizes.h"
 
 namespace fcsa::kernels::cpu {
 
@@ -115,6 +116,7 @@ struct BackwardConfig {
   // Kernel 0: prepare_gradients. 1: key_gradients, and the sums of dQ. 2: query_gradients.
   // 3: shared_gradients, those of the bias and the scale, which several heads and batches add to.
   FCSA_HD constexpr LaunchPlan plan(const Traits& traits, const BackwardArgs& args) const {
+    if (is_empty(args)) return empty_plan(traits, true);
     const long long heads = static_cast<long long>(args.batch) * args.heads;
     LaunchPlan plan;
     const auto add = [&](long long tasks) {

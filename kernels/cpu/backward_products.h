@@ -50,7 +50,8 @@ FCSA_CPU_INLINE void add_product(const float* a, const float* b, int steps, Vect
     for (; step < steps; ++step, a += S.a_step, b += S.b_step) add_step(a, b);
 }
 
-// Adds the bias, in base 2, to the logits of a register tile. Edge: its keys may go on past the last one.
+// Adds the bias to the logits of a register tile; where it is minus infinity, that is the logit. Edge: its
+// keys may go on past the last one.
 template <Traits T, BackwardConfig C, bool Edge, typename Vector>
 FCSA_CPU_INLINE void add_bias_to(const PairBlock& b, int row, int column,
                                  Vector (&s)[C.score_rows][C.score_vectors]) {
@@ -71,7 +72,7 @@ FCSA_CPU_INLINE void add_bias_to(const PairBlock& b, int row, int column,
     }
     FCSA_CPU_UNROLL
     for (int j = 0; j < C.score_vectors; ++j)
-      s[i][j] += load_elements<kType, W>(bias + j * W * kBytes) * kLog2E;
+      add_bias_vector<W>(load_elements<kType, W>(bias + j * W * kBytes), kLog2E / backward_unit(T), s[i][j]);
   }
 }
 
@@ -103,9 +104,11 @@ FCSA_CPU_INLINE void score_pairs(const PairBlock& b, int row, int column) {
     const int end = Edge ? b.key_end(row + i) - column : 0;
     FCSA_CPU_UNROLL
     for (int j = 0; j < N; ++j) {
-      const Vector x = s[i][j] - b.lse[row + i];
+      // No logit exceeds lse, but for the rounding of large ones.
+      Vector x = (s[i][j] - b.lse[row + i]) * backward_unit(T);
+      x = x > 0.0f ? Vector{} : x;
       // Smaller is zero: of minus infinity too, which a bias may be.
-      Ints seen = x >= -126.0f;
+      Ints seen = ~(x < -126.0f);
       if constexpr (Edge) {
         seen &= load<Ints>(kLanes) < end - j * W;
         if constexpr (T.key_mask) seen &= load<Ints>(b.visible + column + j * W);
@@ -119,9 +122,11 @@ FCSA_CPU_INLINE void score_pairs(const PairBlock& b, int row, int column) {
   FCSA_CPU_UNROLL
   for (int i = 0; i < R; ++i) {
     FCSA_CPU_UNROLL
-    for (int j = 0; j < N; ++j)
-      store(ds + i * C.pitch() + j * W,
-            load<Vector>(p + i * C.pitch() + j * W) * (t[i][j] - b.delta[row + i]));
+    for (int j = 0; j < N; ++j) {
+      const Vector weights = load<Vector>(p + i * C.pitch() + j * W);
+      const Vector product = weights * (t[i][j] - b.delta[row + i]);
+      store(ds + i * C.pitch() + j * W, bits_as<Vector>(bits_as<Ints>(product) & (weights != 0.0f)));
+    }
   }
 }
 
@@ -176,22 +181,45 @@ FCSA_CPU_INLINE void add_sums(const float* a, const float* b, int steps, float* 
   }
 }
 
+// The same where b may have infinities or NaN, without what has a weight of 0.
+template <Traits T, BackwardConfig C, int AddressRow, int AddressStep>
+__attribute__((noinline, cold)) void add_sums_carefully(const float* a, const float* b, int steps,
+                                                        float* to) {
+  for (int i = 0; i < C.sum_rows; ++i)
+    for (int step = 0; step < steps; ++step) {
+      const float weight = a[i * AddressRow + step * AddressStep];
+      if (weight == 0.0f) continue;
+      for (int d = 0; d < T.head_dim; ++d) to[i * T.head_dim + d] += weight * b[step * T.head_dim + d];
+    }
+}
+
 // dV += P^T dO, or dK += dS^T Q.
 template <Traits T, BackwardConfig C>
 void add_key_sums(const PairBlock& b, const float* weights, const float* rows, float* to) {
   for (int key = 0; key < b.keys; key += C.sum_rows) {
     const int begin = b.row_begin(key);
-    add_sums<T, C, 1, C.pitch()>(weights + begin * C.pitch() + key, rows + begin * T.head_dim, b.rows - begin,
-                                 to + key * T.head_dim);
+    const float* const a = weights + begin * C.pitch() + key;
+    const float* const first_row = rows + begin * T.head_dim;
+    if (b.careful_rows) [[unlikely]] {
+      add_sums_carefully<T, C, 1, C.pitch()>(a, first_row, b.rows - begin, to + key * T.head_dim);
+    } else {
+      add_sums<T, C, 1, C.pitch()>(a, first_row, b.rows - begin, to + key * T.head_dim);
+    }
   }
 }
 
 // dQ += dS K.
 template <Traits T, BackwardConfig C>
 void add_query_sums(const PairBlock& b) {
-  for (int row = 0; row < b.rows; row += C.sum_rows)
-    add_sums<T, C, C.pitch(), 1>(b.ds + row * C.pitch(), b.k, b.key_end(row + C.sum_rows - 1),
-                                 b.dq + row * T.head_dim);
+  for (int row = 0; row < b.rows; row += C.sum_rows) {
+    const float* const a = b.ds + row * C.pitch();
+    const int end = b.key_end(row + C.sum_rows - 1);
+    if (b.careful_keys) [[unlikely]] {
+      add_sums_carefully<T, C, C.pitch(), 1>(a, b.k, end, b.dq + row * T.head_dim);
+    } else {
+      add_sums<T, C, C.pitch(), 1>(a, b.k, end, b.dq + row * T.head_dim);
+    }
+  }
 }
 
 }  // namespace fcsa::kernels::cpu::FCSA_CPU_ISA

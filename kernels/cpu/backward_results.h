@@ -13,11 +13,13 @@ namespace fcsa::kernels::cpu::FCSA_CPU_ISA {
 inline constexpr float kLn2 = 0.6931471805599453f;
 
 // The gradient of a row of q or k (`raw`, loaded here) from that of its normalised form, in place. A group
-// whose norm is clamped has none. Returns the product of the normalised row and the gradient given.
+// whose norm is clamped has none, and nor has a row that nobody sees or that sees nothing, whatever it holds.
+// Returns the product of the normalised row and the gradient given.
 template <Traits T, int W>
 FCSA_CPU_INLINE float through_normalisation(const char* raw, float* gradient, float eps) {
   constexpr int D = T.head_dim;
   constexpr int kWidth = D / T.groups;
+  if (all_zero<W>(gradient, D)) return 0.0f;
   float row[D];
   load_row<T, W>(raw, row);
   float total = 0.0f;
@@ -30,7 +32,8 @@ FCSA_CPU_INLINE float through_normalisation(const char* raw, float* gradient, fl
     const float along = dot<kWidth, W>(row + g, gradient + g);
     total += along;
     if constexpr (T.l2norm_qk) {
-      const float factor = inverse * eps < 1.0f ? inverse : 0.0f;
+      // Less than 1 by more than rounding.
+      const float factor = inverse * usable_eps(eps) < 0.9999998f ? inverse : 0.0f;
       for (int d = g; d < g + kWidth; ++d) gradient[d] = factor * (gradient[d] - row[d] * along);
     }
   }
@@ -56,8 +59,8 @@ FCSA_CPU_INLINE void store_keys(const BackwardArgs& args, int batch, int kv_head
     const long long key = b.first_key + j;
     float* const dk = b.dk + j * T.head_dim;
     through_normalisation<T, W>(row_of<T>(args.k, args.k_strides, batch, kv_head, key), dk, args.eps);
-    // Q was in base 2.
-    store_row<T, W>(dk, kLn2, args.dk, element_of(args.dk_strides, batch, kv_head, key));
+    // Q was in base 2 over the unit.
+    store_row<T, W>(dk, kLn2 * backward_unit(T), args.dk, element_of(args.dk_strides, batch, kv_head, key));
     store_row<T, W>(b.dv + j * T.head_dim, 1.0f, args.dv, element_of(args.dv_strides, batch, kv_head, key));
   }
 }

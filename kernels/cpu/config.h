@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/common/interface.h"
+#include "kernels/common/sizes.h"
 
 namespace fcsa::kernels::cpu {
 
@@ -18,13 +19,16 @@ struct ForwardConfig {
   int row_groups = 16;  // register tiles of rows in a task
   int key_steps = 2;    // register tiles of keys in a block
   int unroll = 4;       // steps of the inner loops
-  int pack_v = 1;       // f32: 1 copies V next to K, 0 reads it in place. Other types are always converted
+  int pack_v = 1;       // f32 without a mask: 1 copies V next to K, 0 reads it in place
 
   FCSA_HD constexpr int key_step() const { return qk_vectors * vector_floats; }
   FCSA_HD constexpr int block_rows() const { return row_groups * qk_rows; }
   FCSA_HD constexpr int block_keys() const { return key_steps * key_step(); }
 
-  FCSA_HD constexpr bool packs_v(DType dtype) const { return pack_v || dtype != DType::f32; }
+  // With a mask always: the copy has zeros in place of what is hidden.
+  FCSA_HD constexpr bool packs_v(const Traits& traits) const {
+    return pack_v || traits.dtype != DType::f32 || traits.key_mask;
+  }
   FCSA_HD constexpr int pv_channels() const { return pv_vectors * vector_floats; }
 
   // Registers that an inner loop keeps occupied: the accumulators, one vector operand each and a broadcast
@@ -70,6 +74,7 @@ struct ForwardConfig {
 
   // Kernel 0: prepare. Kernel 1: forward.
   FCSA_HD constexpr LaunchPlan plan(const Traits& traits, const Args& args) const {
+    if (is_empty(args)) return empty_plan(traits, false);
     LaunchPlan plan;
     plan.count = 2;
     Launch& prepare = plan.steps[0];
@@ -80,7 +85,7 @@ struct ForwardConfig {
     forward.kernel = 1;
     forward.grid_x = static_cast<unsigned>(ceil_div(args.nq, block_rows()) * args.heads * args.batch);
     forward.smem_bytes = static_cast<unsigned>(scratch_bytes(traits));
-    plan.workspace_bytes = 4 * packed_floats(traits, args) * (packs_v(traits.dtype) ? 2 : 1);
+    plan.workspace_bytes = 4 * packed_floats(traits, args) * (packs_v(traits) ? 2 : 1);
     return plan;
   }
 };

@@ -22,7 +22,10 @@ const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
       {&ForwardConfig::row_groups, "row_groups", {4, 8, 16, 24}, "register tiles of query rows in a task"},
       {&ForwardConfig::key_steps, "key_steps", {1, 2, 4, 8, 16}, "register tiles of keys in a block"},
       {&ForwardConfig::unroll, "unroll", {1, 2, 4}, "steps of the inner loops that are written out"},
-      {&ForwardConfig::pack_v, "pack_v", {0, 1}, "f32: 1 copies V next to the packed K, 0 reads it in place"},
+      {&ForwardConfig::pack_v,
+       "pack_v",
+       {0, 1},
+       "f32 without a mask: 1 copies V next to the packed K, 0 reads it in place"},
   };
   return fields;
 }
@@ -136,8 +139,8 @@ class CpuFamily final : public Family {
          RuleKind::worth},
         {"more steps written out than the channels divide into",
          [](P p, V c, D) { return p.head_dim % config_of(c).unroll == 0; }},
-        {"f16 and bf16 are always packed",
-         [](P p, V c, D) { return p.dtype == DType::f32 || config_of(c).pack_v; }},
+        {"f16 and bf16, and what has a mask, are always packed",
+         [](P p, V c, D) { return config_of(c).pack_v || !config_of(c).packs_v(traits_of(p)); }},
     };
   }
 };

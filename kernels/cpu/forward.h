@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/common/interface.h"
+#include "kernels/common/logits.h"
 #include "kernels/cpu/config.h"
 #include "kernels/cpu/prepare.h"
 #include "kernels/cpu/scores.h"
@@ -44,7 +45,7 @@ FCSA_CPU_INLINE Block locate(const Args& args, long long task, void* scratch) {
   }
   const long long packed_head = static_cast<long long>(b.batch) * args.kv_heads + b.kv_head;
   b.k = static_cast<const float*>(args.workspace) + packed_head * C.padded_keys(args.nk) * T.head_dim;
-  if constexpr (C.packs_v(T.dtype)) {
+  if constexpr (C.packs_v(T)) {
     b.v = b.k + C.packed_floats(T, args);
     b.v_stride = T.head_dim;
   } else {
@@ -66,14 +67,13 @@ template <Traits T, ForwardConfig C>
 FCSA_CPU_INLINE void start(const Args& args, const Block& b, int rows) {
   constexpr int W = C.vector_floats;
   constexpr int D = T.head_dim;
-  // As a null mask hides nothing, null scales are all args.scale: one built-in kernel serves both.
-  const float scale = T.head_scale && args.head_scale ? args.head_scale[b.head] : args.scale;
+  const float factor = safe_scale(T, scale_of<T>(args, b.head)) * (kLog2E / logit_unit(T));
   for (int i = 0; i < rows; ++i) {
     float* const row = b.q + i * D;
     const char* const q =
         row_of<T>(args.q, args.q_strides, b.batch, b.head, b.first_row + (i < b.rows ? i : b.rows - 1));
     load_row<T, W>(q, row);
-    scale_row<T, W>(row, scale * kLog2E, args.eps);
+    scale_row<T, W>(row, factor, args.eps);
     clear_row<T, W>(b.o + i * D);
     store(b.sum + i * W, typename VectorTypes<W>::Vector{});
     b.maximum[i] = -__builtin_inff();
@@ -88,7 +88,7 @@ FCSA_CPU_INLINE void weigh_tile(const Block& b, int row, int channel, long long 
   constexpr int N = C.pv_vectors;
   constexpr int D = T.head_dim;
   using Vector = typename VectorTypes<W>::Vector;
-  const long long stride = C.packs_v(T.dtype) ? D : b.v_stride;
+  const long long stride = C.packs_v(T) ? D : b.v_stride;
   const float* v = b.v + first_key * stride + channel;
   const float* p = b.p + row * C.p_pitch();
   float* const to = b.o + row * D + channel;
@@ -124,23 +124,39 @@ FCSA_CPU_INLINE void weigh_tile(const Block& b, int row, int channel, long long 
   }
 }
 
+// The same where 0 times what a row doesn't see may not be a number.
+template <Traits T, ForwardConfig C>
+__attribute__((noinline, cold)) void weigh_carefully(const Block& b, int row, int channel,
+                                                     long long first_key, int keys) {
+  const long long stride = C.packs_v(T) ? T.head_dim : b.v_stride;
+  const float* const v = b.v + first_key * stride + channel;
+  for (int i = row; i < row + C.pv_rows; ++i)
+    for (int key = 0; key < keys; ++key) {
+      const float p = b.p[i * C.p_pitch() + key];
+      if (p == 0.0f) continue;
+      float* const o = b.o + i * T.head_dim + channel;
+      for (int d = 0; d < C.pv_channels(); ++d) o[d] += p * v[key * stride + d];
+    }
+}
+
 template <Traits T, ForwardConfig C>
 FCSA_CPU_INLINE void finish(const Args& args, const Block& b, float offset) {
   constexpr int W = C.vector_floats;
   constexpr int D = T.head_dim;
   using Vector = typename VectorTypes<W>::Vector;
+  const double natural =
+      0.6931471805599453 * excess_of<T>(scale_of<T>(args, b.head)) * static_cast<double>(logit_unit(T));
   const long long lse_row = (static_cast<long long>(b.batch) * args.heads + b.head) * args.nq + b.first_row;
   for (int i = 0; i < b.rows; ++i) {
     const float sum = sum_of<W>(load<Vector>(b.sum + i * W));
-    const float inverse = sum > 0.0f ? 1.0f / sum : 0.0f;
+    const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
     char* const to = const_cast<char*>(row_of<T>(args.o, args.o_strides, b.batch, b.head, b.first_row + i));
     for (int d = 0; d < D; d += W)
       store_elements<T.dtype, W>(to + d * element_bytes(T.dtype), load<Vector>(b.o + i * D + d) * inverse);
-    const float exponent = T.softmax == Softmax::running_maximum ? b.maximum[i] : offset;
-    args.lse[lse_row + i] = sum > 0.0f
-                                ? static_cast<float>(__builtin_log(static_cast<double>(sum)) +
-                                                     static_cast<double>(exponent) * 0.6931471805599453)
-                                : -__builtin_inff();
+    const double exponent = T.softmax == Softmax::running_maximum ? b.maximum[i] : offset;
+    args.lse[lse_row + i] =
+        sum == 0.0f ? -__builtin_inff()
+                    : static_cast<float>(__builtin_log(static_cast<double>(sum)) + exponent * natural);
   }
 }
 
@@ -148,7 +164,7 @@ FCSA_CPU_INLINE void finish(const Args& args, const Block& b, float offset) {
 // types can share it.
 template <ForwardConfig C>
 constexpr Traits loop_traits(const Traits& traits) {
-  const DType packed = C.packs_v(traits.dtype) ? DType::bf16 : DType::f32;
+  const DType packed = C.packs_v(traits) ? DType::bf16 : DType::f32;
   return {.dtype = traits.bias == Bias::same ? traits.dtype : packed,
           .head_dim = traits.head_dim,
           .key_mask = traits.key_mask,
@@ -171,7 +187,11 @@ void walk_keys(const Block& b, long long key_end, int rows) {
       const long long seen = b.key_end(row + C.pv_rows - 1) - first_key;
       const int weighed = seen < keys ? static_cast<int>(seen) : keys;
       for (int channel = 0; channel < T.head_dim && weighed > 0; channel += C.pv_channels())
-        weigh_tile<T, C>(b, row, channel, first_key, weighed);
+        if (b.careful) [[unlikely]] {
+          weigh_carefully<T, C>(b, row, channel, first_key, weighed);
+        } else {
+          weigh_tile<T, C>(b, row, channel, first_key, weighed);
+        }
     }
   }
 }
@@ -183,10 +203,17 @@ void forward(const Args& args, long long task, void* scratch) {
   Block b = locate<T, C>(args, task, scratch);
   const float offset = exponent_offset<T>(args);
   b.magic = kMagic - offset;
+  b.careful = false;
   // Whole register tiles of P V, and the whole register tiles of Q K^T that cover them.
   const int weighed_rows = static_cast<int>(ceil_div(b.rows, C.pv_rows)) * C.pv_rows;
-  start<T, C>(args, b, static_cast<int>(ceil_div(weighed_rows, C.qk_rows)) * C.qk_rows);
+  const int scored_rows = static_cast<int>(ceil_div(weighed_rows, C.qk_rows)) * C.qk_rows;
+  start<T, C>(args, b, scored_rows);
   walk_keys<loop_traits<C>(T), C>(b, b.key_end(b.rows - 1), weighed_rows);
+  if (!all_finite<C.vector_floats>(b.o, b.rows * T.head_dim)) [[unlikely]] {
+    b.careful = true;
+    start<T, C>(args, b, scored_rows);
+    walk_keys<loop_traits<C>(T), C>(b, b.key_end(b.rows - 1), weighed_rows);
+  }
   finish<T, C>(args, b, offset);
 }
 

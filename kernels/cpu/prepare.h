@@ -13,7 +13,7 @@
 namespace fcsa::kernels::cpu::FCSA_CPU_ISA {
 
 // Packs pack_keys() keys of one key/value head: K, normalised, transposed within each key_step, V as f32
-// rows. Keys past the end are zero.
+// rows. Keys past the end, and those that the mask hides, are zero: whatever they hold has no influence.
 template <Traits T, ForwardConfig C>
 void prepare(const Args& args, long long task, void* scratch) {
   static_assert(C.is_valid(T), "the configuration doesn't fit the problem");
@@ -29,10 +29,12 @@ void prepare(const Args& args, long long task, void* scratch) {
   float* const packed_k = static_cast<float*>(args.workspace) + kv * padded * D;
   float* const packed_v = packed_k + C.packed_floats(T, args);
   float* const rows = static_cast<float*>(scratch);
+  const unsigned char* const mask =
+      T.key_mask && args.key_mask ? args.key_mask + batch * args.key_mask_stride : nullptr;
 
   for (long long key = first; key < last; key += W) {
     for (int i = 0; i < W; ++i) {
-      const bool exists = key + i < args.nk;
+      const bool exists = key + i < args.nk && (!mask || mask[key + i] != 0);
       float* const row = rows + i * D;
       if (exists) {
         load_row<T, W>(row_of<T>(args.k, args.k_strides, batch, head, key + i), row);
@@ -40,7 +42,7 @@ void prepare(const Args& args, long long task, void* scratch) {
       } else {
         clear_row<T, W>(row);
       }
-      if constexpr (C.packs_v(T.dtype)) {
+      if constexpr (C.packs_v(T)) {
         float* const values = packed_v + (key + i) * D;
         if (exists)
           load_row<T, W>(row_of<T>(args.v, args.v_strides, batch, head, key + i), values);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/common/interface.h"
+#include "kernels/common/logits.h"
 #include "kernels/cpu/config.h"
 #include "kernels/cpu/vectors.h"
 
@@ -21,11 +22,12 @@ struct Block {
   int nk;
   const unsigned char* mask;  // of this batch; null: every key is visible
   float magic;                // of exp2_of
-  float* q;                   // [block_rows][head_dim], times scale * log2(e) / |q|
+  bool careful;               // what a row doesn't see may hold infinities or NaN
+  float* q;                   // [block_rows][head_dim], times scale * log2(e) / logit_unit / |q|
   float* o;                   // [block_rows][head_dim]
   float* p;                   // [block_rows][p_pitch]
   float* sum;                 // [block_rows][vector_floats]
-  float* maximum;             // [block_rows], base 2
+  float* maximum;             // [block_rows], base 2 over logit_unit
   int* visible;               // [block_keys], all ones: the mask shows the key
   const char* bias;           // of the block's first row
   long long bias_pitch;       // bytes from one row to the next
@@ -70,8 +72,8 @@ __attribute__((noinline, cold)) void raise_maxima(const Block& b, int row, int c
     float* const p = b.p + i * C.p_pitch();
     float highest = b.maximum[i];
     for (int j = column; j < column + C.key_step(); ++j) highest = p[j] > highest ? p[j] : highest;
-    if (!(highest > b.maximum[i] + kHeadroom)) continue;
-    const float factor = __builtin_exp2f(b.maximum[i] - highest);
+    if (!(highest > b.maximum[i] + kHeadroom / logit_unit(T))) continue;
+    const float factor = __builtin_exp2f((b.maximum[i] - highest) * logit_unit(T));
     b.maximum[i] = highest;
     for (int j = 0; j < column; ++j) p[j] *= factor;
     for (int d = 0; d < T.head_dim; ++d) b.o[i * T.head_dim + d] *= factor;
@@ -79,7 +81,8 @@ __attribute__((noinline, cold)) void raise_maxima(const Block& b, int row, int c
   }
 }
 
-// Adds the bias, in base 2, to the scores of a register tile. Edge: its keys may go on past the last one.
+// Adds the bias, in base 2 over logit_unit, to the scores of a register tile; where it is minus infinity,
+// that is the score, whatever it was. Edge: its keys may go on past the last one.
 template <Traits T, ForwardConfig C, bool Edge, typename Vector>
 FCSA_CPU_INLINE void add_bias(const Block& b, int row, int column, long long first_key,
                               Vector (&s)[C.qk_rows][C.qk_vectors]) {
@@ -100,7 +103,8 @@ FCSA_CPU_INLINE void add_bias(const Block& b, int row, int column, long long fir
       }
     }
     FCSA_CPU_UNROLL
-    for (int j = 0; j < C.qk_vectors; ++j) s[i][j] += load_elements<kType, W>(bias + j * W * kBytes) * kLog2E;
+    for (int j = 0; j < C.qk_vectors; ++j)
+      add_bias_vector<W>(load_elements<kType, W>(bias + j * W * kBytes), kLog2E / logit_unit(T), s[i][j]);
   }
 }
 
@@ -161,7 +165,7 @@ FCSA_CPU_INLINE void score_tile(const Block& b, int row, int column, long long f
       Vector highest = s[i][0];
       FCSA_CPU_UNROLL
       for (int j = 1; j < N; ++j) highest = larger(highest, s[i][j]);
-      above |= highest > b.maximum[row + i] + kHeadroom;
+      above |= highest > b.maximum[row + i] + kHeadroom / logit_unit(T);
     }
     if (any<W>(above)) [[unlikely]] {
       // Through memory, so that the call has no registers to save.
@@ -183,15 +187,18 @@ FCSA_CPU_INLINE void score_tile(const Block& b, int row, int column, long long f
   for (int i = 0; i < R; ++i) {
     float* const sum = b.sum + (row + i) * W;
     Vector total = load<Vector>(sum);
+    // No key seen yet: infinity minus infinity would not be a number.
+    const float reference = b.maximum[row + i] == -__builtin_inff() ? 0.0f : b.maximum[row + i];
     FCSA_CPU_UNROLL
     for (int j = 0; j < N; ++j) {
       Vector x = s[i][j];
-      if constexpr (T.softmax == Softmax::running_maximum) x -= b.maximum[row + i];
+      if constexpr (T.softmax == Softmax::running_maximum) x = (x - reference) * logit_unit(T);
+      // What is not a number stays so.
       if constexpr (T.softmax == Softmax::running_maximum && T.bias == Bias::none)
-        x = larger(x, Vector{} - 126.0f);
+        x = x < -126.0f ? Vector{} - 126.0f : x;
       Vector e = exp2_of<W>(x, b.magic);
       // A bias of minus infinity hides the pair, whichever the softmax.
-      if constexpr (T.bias != Bias::none) e = bits_as<Vector>(bits_as<Ints>(e) & (x >= lowest));
+      if constexpr (T.bias != Bias::none) e = bits_as<Vector>(bits_as<Ints>(e) & ~(x < lowest));
       if constexpr (Edge) e = bits_as<Vector>(bits_as<Ints>(e) & seen[i][j]);
       total += e;
       store(p + i * C.p_pitch() + j * W, e);

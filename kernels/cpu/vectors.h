@@ -134,6 +134,16 @@ FCSA_CPU_INLINE Vector larger(const Vector& a, const Vector& b) {
   return a > b ? a : b;
 }
 
+// score += bias * factor, and minus infinity where the bias is that, whatever the score was.
+template <int W>
+FCSA_CPU_INLINE void add_bias_vector(const typename VectorTypes<W>::Vector& bias, float factor,
+                                     typename VectorTypes<W>::Vector& score) {
+  using Vector = typename VectorTypes<W>::Vector;
+  using Bits = typename VectorTypes<W>::Bits;
+  const auto hidden = bits_as<Bits>(bias) == 0xff800000u;
+  score = hidden ? Vector{} - __builtin_inff() : score + bias * factor;
+}
+
 template <int W>
 FCSA_CPU_INLINE bool any(const typename VectorTypes<W>::Ints& lanes) {
   long long words[W / 2];

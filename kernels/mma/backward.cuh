@@ -52,11 +52,12 @@ struct GradientRows {
       for (int i = 0; i < 4; ++i) a[c][i] *= scale;
   }
 
-  // a to the gradient of rows `first` to first + 15 of `tensor`. Returns raw . A of rows g and g + 8 in all
+  // a to the gradient of rows `first` to first + 15 of `tensor`; zero where `is_there(row)` says that nobody
+  // sees the row, or that it sees nothing, whatever it holds. Returns raw . A of rows g and g + 8 in all
   // lanes of a row: what the scale is multiplied with. Where warps share rows, all of a block call it.
-  template <bool norm_after>
+  template <bool norm_after, typename IsThere>
   FCSA_DEVICE float2 project(Rows& a, const char* tensor, long long row_bytes, int first, int limit,
-                             float scale) const {
+                             float scale, const IsThere& is_there) const {
     float2 dots{0, 0};
 #pragma unroll
     for (int group = 0; group < kGroups; ++group) {
@@ -73,7 +74,17 @@ struct GradientRows {
       dots.x += project_row<norm_after, 0>(a, group, words[0], sums[0], scale);
       dots.y += project_row<norm_after, 1>(a, group, words[1], sums[1], scale);
     }
+    if constexpr (T.causal || T.key_mask) {
+      if (!is_there(min(first + g, limit - 1))) clear_half<0>(a), dots.x = 0;
+      if (!is_there(min(first + g + 8, limit - 1))) clear_half<1>(a), dots.y = 0;
+    }
     return dots;
+  }
+
+  template <int half>
+  FCSA_DEVICE static void clear_half(Rows& a) {
+#pragma unroll
+    for (int c = 0; c < kTiles; ++c) a[c][2 * half] = a[c][2 * half + 1] = 0;
   }
 
   FCSA_DEVICE static float2 row_sums(const Rows& a, int group, int half, const unsigned* words) {
@@ -201,7 +212,8 @@ FCSA_DEVICE void run_keys(const BackwardArgs& args, unsigned shared) {
     if constexpr (T.l2norm_qk) {
       rows.template project<true>(block.of_scores[m],
                                   head_rows(args.k, args.k_strides, place.batch, place.head),
-                                  2 * args.k_strides.row, first, args.nk, scale);
+                                  2 * args.k_strides.row, first, args.nk, scale,
+                                  [&](int key) { return block.shows(place.batch, key); });
     } else {
       rows.multiply(block.of_scores[m], scale);
     }
@@ -222,7 +234,7 @@ FCSA_DEVICE void write_dq(const BackwardArgs& args, const GradientRows<T, C, C.q
   if (T.l2norm_qk || args.wants_dscale) {
     dots = rows.template project<C.normalised_before(T)>(
         a, head_rows(args.q, args.q_strides, place.batch, place.head), 2 * args.q_strides.row, first, args.nq,
-        scale);
+        scale, [&](int query) { return query >= first_seeing_query<T, C>(args, place.batch); });
   } else {
     rows.multiply(a, scale);
   }

@@ -3,6 +3,7 @@
 
 #include "kernels/common/backward.h"
 #include "kernels/common/normalise.h"
+#include "kernels/common/sizes.h"
 #include "kernels/mma/row_layout.h"
 
 namespace fcsa::kernels::mma {
@@ -141,10 +142,10 @@ struct BackwardConfig {
 
   // Workspace: normalised q and k; of every query [batch, heads, padded_queries] f32 each: lse in base 2,
   // delta, 1/|q|, and q . A for the gradient of the scale; of every key [batch, kv_heads, padded_keys] f32:
-  // 1/|k|, and 0 or -inf; dQ in f32 as fragments of 16 x 8, [batch, heads, padded_queries / 16, head_dim / 8,
-  // 32, 4].
+  // 1/|k|, and 0 or -inf; with a mask the first key of every batch that it shows [batch], 32 bits; dQ in f32
+  // as fragments of 16 x 8, [batch, heads, padded_queries / 16, head_dim / 8, 32, 4].
   struct Workspace {
-    long long queries = 0, query_floats = 0, keys = 0, key_floats = 0, dq = 0, bytes = 0;
+    long long queries = 0, query_floats = 0, keys = 0, key_floats = 0, dq = 0, first_shown = 0, bytes = 0;
   };
   FCSA_HD static constexpr long long aligned(long long bytes) { return ceil_div(bytes, 256) * 256; }
   // Tiles that are loaded past the end are zero: a multiple of every tile's length.
@@ -162,7 +163,8 @@ struct BackwardConfig {
     w.keys = w.queries + 4LL * 4 * w.query_floats;
     w.key_floats = 1LL * a.batch * a.kv_heads * padded_keys(a);
     w.dq = w.keys + 2LL * 4 * w.key_floats;
-    w.bytes = w.dq + (dq == kAtomics ? 4 * w.query_floats * t.head_dim : 0);
+    w.first_shown = w.dq + (dq == kAtomics ? 4 * w.query_floats * t.head_dim : 0);
+    w.bytes = w.first_shown + (t.key_mask ? aligned(4LL * a.batch) : 0);
     return w;
   }
 
@@ -174,6 +176,7 @@ struct BackwardConfig {
   FCSA_HD constexpr bool prepares_keys(const Traits& t, const BackwardArgs& a) const {
     return t.key_mask || reads_key_norms(t, a);
   }
+  // Of rows; with a mask one for every batch follows.
   FCSA_HD constexpr long long prepare_blocks(const Traits& t, const BackwardArgs& a) const {
     const long long keys = prepares_keys(t, a) ? a.kv_heads * padded_keys(a) : 0;
     return a.batch * (a.heads * padded_queries(a) + keys) / kPrepareRows;
@@ -195,11 +198,13 @@ struct BackwardConfig {
 
   // Kernels: 0 prepare_backward, 1 grad_keys, 2 grad_queries, 3 grad_bias_and_scale.
   FCSA_HD constexpr LaunchPlan plan(const Traits& t, const BackwardArgs& a) const {
+    if (is_empty(a)) return empty_plan(t, true);
     LaunchPlan plan;
     plan.workspace_bytes = workspace(t, a).bytes;
     plan.count = 3;
     plan.steps[0] = {.kernel = 0,
-                     .grid_x = static_cast<unsigned>(normalise_blocks(t, a) + prepare_blocks(t, a)),
+                     .grid_x = static_cast<unsigned>(normalise_blocks(t, a) + prepare_blocks(t, a) +
+                                                     (t.key_mask ? a.batch : 0)),
                      .threads = kPrepareThreads};
     plan.steps[1] = {.kernel = 1,
                      .grid_x = static_cast<unsigned>(key_blocks(a)),

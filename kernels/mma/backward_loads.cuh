@@ -12,9 +12,9 @@ FCSA_HD constexpr int lanes_of_row(int pieces) {
 }
 
 template <Traits T, BackwardConfig C, Pass pass>
-template <int rows>
-FCSA_DEVICE void BackwardPass<T, C, pass>::load_rows(unsigned to, const Source& from, int first,
-                                                     int limit) const {
+template <int rows, typename IsThere>
+FCSA_DEVICE void BackwardPass<T, C, pass>::load_rows(unsigned to, const Source& from, int first, int limit,
+                                                     const IsThere& is_there) const {
   // Threads of a row, and rows at a time: those differ by multiples of eight, which have the same
   // permutation.
   constexpr int kLanes = lanes_of_row(Rows::kPieces);
@@ -25,7 +25,7 @@ FCSA_DEVICE void BackwardPass<T, C, pass>::load_rows(unsigned to, const Source& 
 #pragma unroll
   for (int r = 0; r < rows; r += kAtOnce, source += kAtOnce * from.row_bytes) {
     if (r + kAtOnce > rows && row >= rows - r) break;
-    const bool exists = first + row + r < limit;  // otherwise nothing is read
+    const bool exists = first + row + r < limit && is_there(first + row + r);  // otherwise nothing is read
 #pragma unroll
     for (int p = 0; p < Rows::kPieces; p += kLanes)
       ptx::copy_async_16(address + r * Rows::kPitch + 16 * p, source + 16 * p, exists);
@@ -55,15 +55,18 @@ template <bool keys, int rows>
 FCSA_DEVICE void BackwardPass<T, C, pass>::load_side(unsigned to, int b, int head, int first) const {
   const unsigned second = to + rows * Rows::kPitch, numbers_to = second + rows * Rows::kPitch;
   if constexpr (keys) {
-    load_rows<rows>(to, keys_of(b, head), first, args.nk);
-    load_rows<rows>(second, values_of(b, head), first, args.nk);
+    const auto shown = [&](int key) { return shows(b, key); };
+    load_rows<rows>(to, keys_of(b, head), first, args.nk, shown);
+    load_rows<rows>(second, values_of(b, head), first, args.nk, shown);
     const long long padded = C.padded_keys(args), at = (1LL * b * args.kv_heads + head) * padded + first;
     load_numbers<C.uses_norms(T) && !kOwnsKeys ? 0 : 1, T.key_mask ? 2 : 1, rows>(
         numbers_to, numbers().key_norm + at, C.workspace(T, args).key_floats,
         static_cast<int>(padded) - first);
   } else {
-    load_rows<rows>(to, queries_of(b, head), first, args.nq);
-    load_rows<rows>(second, gradients_of(b, head), first, args.nq);
+    const int begin = pass == Pass::dbias ? first_seeing(b) : seeing;
+    const auto sees = [&](int query) { return !(T.causal || T.key_mask) || query >= begin; };
+    load_rows<rows>(to, queries_of(b, head), first, args.nq, sees);
+    load_rows<rows>(second, gradients_of(b, head), first, args.nq, sees);
     const long long padded = C.padded_queries(args), at = (1LL * b * args.heads + head) * padded + first;
     load_numbers<0, C.uses_norms(T) ? 3 : 2, rows>(
         numbers_to, numbers().lse + at, C.workspace(T, args).query_floats, static_cast<int>(padded) - first);

@@ -1,7 +1,7 @@
 // One pass of the backward computation: a block owns rows of one side and walks over the rows of the other.
 #pragma once
 
-#include "kernels/common/key_factors.cuh"
+#include "kernels/common/logits.cuh"
 #include "kernels/common/thread_index.cuh"
 #include "kernels/mma/backward_prepare.cuh"
 #include "kernels/mma/shared_rows.cuh"
@@ -54,6 +54,7 @@ struct BackwardPass {
   int bias_head = 0;                 // of queries that are owned
   int batch, owned_head, first_row;  // owned rows: of a key/value head, or of a query head
   int shift;                         // causal: query i sees keys up to i + shift
+  int seeing = 0;                    // first_seeing of the batch
 
   uint4 a1[kShape.resident ? kRowTiles : 1][kShape.resident ? kSteps : 1];
   uint4 a2[kShape.resident ? kRowTiles : 1][kShape.resident ? kSteps : 1];
@@ -93,6 +94,14 @@ struct BackwardPass {
   FCSA_DEVICE int walked_limit() const {
     return kOwnsKeys ? args.nq : args.nk;
   }
+  FCSA_DEVICE bool shows(int b, int key) const {
+    if constexpr (T.key_mask) return __ldg(args.key_mask + b * args.key_mask_stride + key) != 0;
+    return true;
+  }
+  // The first query that sees a key: those that see none come before it, or are all.
+  FCSA_DEVICE int first_seeing(int b) const {
+    return first_seeing_query<T, C>(args, b);
+  }
   FCSA_DEVICE int row_at(int m, int half) const {
     return first_row + row_group * kShape.warp_rows() + 16 * m + 8 * half + g;
   }
@@ -127,9 +136,11 @@ struct BackwardPass {
     return source(args.dout, args.dout_strides, b, head);
   }
 
-  // `rows` rows from `first` on, asynchronously, zero from `limit` on.
-  template <int rows>
-  FCSA_DEVICE void load_rows(unsigned to, const Source& from, int first, int limit) const;
+  // `rows` rows from `first` on, asynchronously, zero from `limit` on and where `is_there(row)` says so: what
+  // nobody sees, and what sees nothing, is not read.
+  template <int rows, typename IsThere>
+  FCSA_DEVICE void load_rows(unsigned to, const Source& from, int first, int limit,
+                             const IsThere& is_there) const;
 
   // Rows from `first` on of a key/value head or of a query head, and their numbers.
   template <bool keys, int rows>
@@ -264,6 +275,24 @@ struct BackwardPass {
 
   // ---- the loop
 
+  // Of the owned keys. By the whole block.
+  FCSA_DEVICE bool owns_anything_shown() const {
+    if constexpr (!T.key_mask || !kOwnsKeys) return true;
+    bool any = false;
+    for (int row = static_cast<int>(threadIdx.x); row < kRows; row += kThreads)
+      any = any || (first_row + row < args.nk && shows(batch, first_row + row));
+    return __syncthreads_or(any);
+  }
+  // Whether the mask hides all keys of a tile; every warp finds the same.
+  FCSA_DEVICE bool hides_all(unsigned tile) const {
+    if constexpr (!T.key_mask || kOwnsKeys || pass == Pass::dbias) return false;
+    bool any = false;
+#pragma unroll
+    for (int key = 0; key < kBlock; key += 32)
+      any = any || (key + lane < kBlock && ptx::load_shared(columns(tile) + 4 * (kBlock + key + lane)) == 0);
+    return !__any_sync(0xffffffffu, any);
+  }
+
   // First and one past the last row of the other side that any of the owned rows meets.
   FCSA_DEVICE int walk_begin() const {
     return T.causal && kOwnsKeys ? min(max(0, first_row - shift), args.nq) / kBlock * kBlock : 0;
@@ -360,7 +389,7 @@ struct BackwardPass {
     constexpr bool kOneBarrier = kExchange && C.score_buffers == 2;
     static_assert(!kOneBarrier || kStages >= 3);
     const int begin = walk_begin(), end = walk_end(), heads = kOwnsKeys ? group_size() : 1;
-    const int count = max(0, (end - begin + kBlock - 1) / kBlock) * heads;
+    const int count = owns_anything_shown() ? max(0, (end - begin + kBlock - 1) / kBlock) * heads : 0;
     const int first_head = kOwnsKeys ? owned_head * heads : owned_head / group_size();
     Place loaded{batch, first_head, begin}, place{batch, kOwnsKeys ? first_head : owned_head, begin};
     const auto advance = [&](Place& at) {
@@ -377,6 +406,7 @@ struct BackwardPass {
       ptx::copy_async_commit();  // even an empty group, so that the waits always count the same number
     };
     bias_head = owned_head;
+    seeing = first_seeing(batch);
     load_owned(batch, owned_head);
 #pragma unroll
     for (int i = 0; i < kStages - 1; ++i) load(i);
@@ -397,12 +427,13 @@ struct BackwardPass {
         load(i + kStages - 1);
       }
       const unsigned buffer = after_stages + (kOneBarrier ? i % 2 : 0) * (kParts > 1 ? 2 : 1) * kScoreBytes;
-      compute_scores(stage(i), buffer, place);
+      const bool skipped = hides_all(stage(i));
+      if (!skipped) compute_scores(stage(i), buffer, place);
       if constexpr (kOneBarrier) ptx::copy_async_wait<(kStages >= 3 ? kStages - 3 : 0)>();
       if constexpr (kExchange) __syncthreads();
       if constexpr (kOneBarrier) load(i + kStages - 1);
       locate();
-      use_scores(stage(i), buffer, place);
+      if (!skipped) use_scores(stage(i), buffer, place);
     }
     ptx::copy_async_wait<0>();
     __syncthreads();  // shared memory is free

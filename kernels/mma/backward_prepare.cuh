@@ -1,7 +1,7 @@
 // What the backward passes of the mma family read instead of tensors: a few numbers for every query and key.
 #pragma once
 
-#include "kernels/common/key_factors.cuh"
+#include "kernels/common/logits.cuh"
 #include "kernels/common/normalise.cuh"
 #include "kernels/mma/backward_config.h"
 
@@ -23,6 +23,19 @@ struct Numbers {
             k, k + space.key_floats};
   }
 };
+
+template <Traits T, BackwardConfig C>
+FCSA_DEVICE int first_seeing_query(const Args& args, int batch) {
+  const int shift = args.nk - args.nq;
+  if constexpr (T.key_mask) {
+    const char* workspace = static_cast<const char*>(args.workspace);
+    const BackwardArgs& all = static_cast<const BackwardArgs&>(args);
+    const int first = reinterpret_cast<const int*>(workspace + C.workspace(T, all).first_shown)[batch];
+    return first == args.nk ? args.nq : T.causal ? max(0, first - shift) : 0;
+  } else {
+    return T.causal ? max(0, -shift) : 0;
+  }
+}
 
 // Eight lanes read a row, `kLoads` pieces each.
 template <Traits T>
@@ -71,8 +84,14 @@ FCSA_DEVICE void prepare_query(const BackwardArgs& args, long long index, int pa
   const Numbers numbers = Numbers::of<T, C>(args);
   const float delta = dot<T>(o, dout);
   if (part == 0) {
-    numbers.lse[index] = lse == minus_infinity() ? -minus_infinity() : lse * kLog2E;
-    numbers.delta[index] = delta;
+    const bool blind = lse == minus_infinity();
+    numbers.lse[index] = blind ? -minus_infinity() : lse * lse_factor<T>(args, h);
+    // Whatever a row holds that sees nothing.
+    if constexpr (hides_pairs(T)) {
+      numbers.delta[index] = blind ? 0.0f : delta;
+    } else {
+      numbers.delta[index] = delta;
+    }
   }
   if constexpr (C.uses_norms(T)) {
     const float norm = inverse_norm(dot<T>(q, q), args.eps);
@@ -105,6 +124,24 @@ FCSA_DEVICE void prepare_key(const BackwardArgs& args, long long index, int part
   }
 }
 
+// The first key of a batch that the mask shows; nk: there is none.
+template <Traits T, BackwardConfig C>
+FCSA_DEVICE void find_first_shown(const BackwardArgs& args, int batch) {
+  __shared__ int first_of_warp[BackwardConfig::kPrepareThreads / 32];
+  const unsigned char* mask = args.key_mask + batch * args.key_mask_stride;
+  int first = args.nk;
+  for (int key = static_cast<int>(threadIdx.x); key < first; key += BackwardConfig::kPrepareThreads)
+    if (mask[key] != 0) first = key;
+#pragma unroll
+  for (int lane = 1; lane < 32; lane *= 2) first = min(first, __shfl_xor_sync(0xffffffffu, first, lane));
+  if (threadIdx.x % 32 == 0) first_of_warp[threadIdx.x / 32] = first;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (const int other : first_of_warp) first = min(first, other);
+  reinterpret_cast<int*>(static_cast<char*>(args.workspace) + C.workspace(T, args).first_shown)[batch] =
+      first;
+}
+
 // Blocks that normalise q and k, where that comes first, then those of queries, then of keys. On an H100 at
 // the speed of the memory (D = 64, 16,384 tokens: 324 MB in 112 us), for all its divisions of 64 bits.
 template <Traits T, BackwardConfig C>
@@ -115,6 +152,10 @@ __global__ void __launch_bounds__(BackwardConfig::kPrepareThreads)
   if constexpr (C.normalised_before(T)) {
     static_assert(NormaliseLayout::kThreads == BackwardConfig::kPrepareThreads);
     if (blockIdx.x < normalising) return normalise_block<T>(args);
+  }
+  if constexpr (T.key_mask) {
+    const auto rows = static_cast<unsigned>(normalising + C.prepare_blocks(T, args));
+    if (blockIdx.x >= rows) return find_first_shown<T, C>(args, static_cast<int>(blockIdx.x - rows));
   }
   const int part = static_cast<int>(threadIdx.x) % 8;
   const long long row =

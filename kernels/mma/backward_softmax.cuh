@@ -9,7 +9,7 @@ template <Traits T, BackwardConfig C, Pass pass>
 template <bool edge>
 FCSA_DEVICE void BackwardPass<T, C, pass>::probabilities(unsigned stage, int first, const Place& place,
                                                          Scores& s) const {
-  const float scale = kLog2E * scale_of(place.head);
+  const float scale = logit_factor<T>(scale_of(place.head));
   [[maybe_unused]] RowNumbers row_hide, row_lse, row_norm;
   if constexpr (T.key_mask && kOwnsKeys) load_owned_numbers(1, row_hide);
   if constexpr (!kOwnsKeys) load_owned_numbers(0, row_lse);
@@ -36,9 +36,13 @@ FCSA_DEVICE void BackwardPass<T, C, pass>::probabilities(unsigned stage, int fir
         const int query = kOwnsKeys ? walked : row_at(m, half), key = kOwnsKeys ? row_at(m, half) : walked;
         const float base = kOwnsKeys ? pick(lse, side) : row_lse[m][half];
         float x = fmaf(kRowNorms ? s[m][n][i] * row_norm[m][half] : s[m][n][i], pick(factor, side), -base);
-        if constexpr (T.bias != Bias::none) x = fmaf(bias[m][n % 2][i], kLog2E, x);
-        if constexpr (T.key_mask) x += kOwnsKeys ? row_hide[m][half] : pick(hide, side);
-        s[m][n][i] = edge && hidden(query, key) ? 0.0f : ptx::exp2_approximate(x);
+        if constexpr (T.bias != Bias::none) x = fmaf(bias[m][n % 2][i], kLog2E / logit_unit(T), x);
+        if constexpr (T.key_mask) {
+          const float hiding = kOwnsKeys ? row_hide[m][half] : pick(hide, side);
+          // Where the mask hides the key, the bias has no say.
+          x = T.bias == Bias::none ? x + hiding : hiding != 0 ? hiding : x;
+        }
+        s[m][n][i] = edge && hidden(query, key) ? 0.0f : probability<T>(x);
       }
   }
 }

@@ -3,6 +3,7 @@
 
 #include "kernels/common/interface.h"
 #include "kernels/common/normalise.h"
+#include "kernels/common/sizes.h"
 #include "kernels/mma/row_layout.h"
 
 namespace fcsa::kernels::mma {
@@ -133,6 +134,7 @@ struct ForwardConfig {
 
   // Kernels: 0 forward, 1 key_factors, 2 combine, 3 normalise, 4 forward_in_clusters.
   FCSA_HD constexpr LaunchPlan plan(const Traits& t, const Args& args) const {
+    if (is_empty(args)) return empty_plan(t, false);
     LaunchPlan plan;
     plan.workspace_bytes = workspace(t, args).bytes;
     if (normalises_first(t)) plan.steps[plan.count++] = normalise_launch(3, t, args);

@@ -13,7 +13,11 @@ template <Traits T, ForwardConfig C>
 FCSA_DEVICE void run(const Args& args) {
   extern __shared__ uint4 shared[];
   Forward<T, C> block(args, ptx::shared_address(shared));
-  block.loop_over_keys();
+  if constexpr (T.key_mask) {
+    block.loop_over_shown_keys();
+  } else {
+    block.loop_over_keys();
+  }
   block.gather();
   if constexpr (C.cluster > 1) {
     if (block.warp_n == 0) block.share_part();

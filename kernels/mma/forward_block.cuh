@@ -3,6 +3,7 @@
 
 #include "kernels/common/exp2_polynomial.cuh"
 #include "kernels/common/interface.h"
+#include "kernels/common/logits.cuh"
 #include "kernels/common/normalise.cuh"
 #include "kernels/common/ptx.cuh"
 #include "kernels/mma/config.h"
@@ -141,21 +142,56 @@ struct Forward {
 
   FCSA_DEVICE void load_queries() const;
 
-  FCSA_DEVICE unsigned k_stage(int tile) const {
-    return shared + 2 * ((tile - first_tile) % C.stages) * C.tile_bytes(T);
-  }
-  FCSA_DEVICE unsigned v_stage(int tile) const {
-    return k_stage(tile) + C.tile_bytes(T);
-  }
-  FCSA_DEVICE unsigned factor_stage(int tile) const {
-    return factors + (tile - first_tile) % C.stages * C.block_n * 8;
+  // A tile of keys, and where it would be if there were no others than those that are computed: they take
+  // turns in the stages.
+  struct Step {
+    int tile, slot;
+  };
+  FCSA_DEVICE static Step step_of(int tile) {
+    return {tile, tile};
   }
 
-  // block_n rows of K or V from `first` on. Where a row is a power of two of pieces, one pointer walks down
-  // the tensor: to keep the distance of every row would take the registers of O.
-  FCSA_DEVICE void load_tile(unsigned to, const char* base, long long row_bytes, int first) const;
+  FCSA_DEVICE unsigned k_stage(int slot) const {
+    return shared + 2 * ((slot - first_tile) % C.stages) * C.tile_bytes(T);
+  }
+  FCSA_DEVICE unsigned v_stage(int slot) const {
+    return k_stage(slot) + C.tile_bytes(T);
+  }
+  FCSA_DEVICE unsigned factor_stage(int slot) const {
+    return factors + (slot - first_tile) % C.stages * C.block_n * 8;
+  }
 
-  FCSA_DEVICE void load_keys(int tile) const;
+  // Which keys of a tile the mask shows, a bit each.
+  static constexpr int kMaskWords = T.key_mask ? (C.block_n + 31) / 32 : 1;
+  struct Shown {
+    unsigned words[kMaskWords];
+
+    FCSA_DEVICE bool at(int key) const {
+      if constexpr (!T.key_mask) return true;
+      unsigned word = words[0];
+#pragma unroll
+      for (int w = 1; w < kMaskWords; ++w) word = key / 32 == w ? words[w] : word;
+      return word >> key % 32 & 1;
+    }
+  };
+
+  // block_n rows of K or V from `first` on, zeros in place of what the mask hides. Where a row is a power of
+  // two of pieces, one pointer walks down the tensor: to keep the distance of every row would take the
+  // registers of O.
+  FCSA_DEVICE void load_tile(unsigned to, const char* base, long long row_bytes, int first,
+                             const Shown& shown) const;
+
+  FCSA_DEVICE void load_keys(Step at, const Shown& shown) const;
+
+  // Where the mask has been looked at: the next tile, and what it says of this lane's keys of that, read a
+  // tile ahead.
+  struct MaskCursor {
+    int tile;
+    unsigned char bytes[kMaskWords];
+  };
+  FCSA_DEVICE MaskCursor look_at(int tile) const;
+  // The next tile of which the mask shows a key, and which keys; end_tile: there is none.
+  FCSA_DEVICE int next_shown(MaskCursor& cursor, Shown& shown) const;
 
   // Fragment of 16 rows and one step of channels (as A; of V, transposed: as B): row and piece that this lane
   // addresses.
@@ -197,11 +233,11 @@ struct Forward {
   FCSA_DEVICE float2 bias_at(int m, int half, int key) const;
 
   // Factors of the rows of K that this warp has loaded, in time for the barrier that publishes the tile.
-  FCSA_DEVICE void publish_factors(int tile) const {
-    if constexpr (kFactors && !kPrepared) publish_own_factors(tile);
+  FCSA_DEVICE void publish_factors(Step at) const {
+    if constexpr (kFactors && !kPrepared) publish_own_factors(at);
   }
 
-  FCSA_DEVICE void publish_own_factors(int tile) const;
+  FCSA_DEVICE void publish_own_factors(Step at) const;
 
   // d += a b for one step of 32 bytes. f32 as upper * upper + upper * lower + lower * upper, the small
   // products first, in an accumulator of its own: the tensor cores truncate what they accumulate, which over
@@ -229,7 +265,7 @@ struct Forward {
   }
 
   // S of a chunk, raw.
-  FCSA_DEVICE void scores(int tile, int chunk, Scores& s) const {
+  FCSA_DEVICE void scores(int slot, int chunk, Scores& s) const {
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m)
 #pragma unroll
@@ -247,7 +283,7 @@ struct Forward {
       for (int m = 0; m < kRowTiles; ++m) a[m] = query_fragment(m, step);
 #pragma unroll
       for (int n = 0; n < kKeyTiles; n += 2) {
-        const uint4 b = key_fragment(k_stage(tile), first + 8 * n, step);
+        const uint4 b = key_fragment(k_stage(slot), first + 8 * n, step);
 #pragma unroll
         for (int m = 0; m < kRowTiles; ++m) {
           multiply_add(s[m][n], a[m], b.x, b.y);
@@ -259,7 +295,7 @@ struct Forward {
 
   // S to logits in base 2, hidden ones -inf.
   template <bool edge>
-  FCSA_DEVICE void logits(int tile, int chunk, Scores& s) const;
+  FCSA_DEVICE void logits(Step at, int chunk, Scores& s) const;
 
   // Subtracts the running maximum, raised where a logit is further above it than the headroom.
   FCSA_DEVICE void subtract_maximum(Scores& s);
@@ -268,11 +304,11 @@ struct Forward {
 
   // S to P in place, and the row sums.
   template <bool edge>
-  FCSA_DEVICE void softmax(int tile, int chunk, Scores& s);
+  FCSA_DEVICE void softmax(Step at, int chunk, Scores& s);
 
   // O += P V. The accumulators of S are the A fragments of P: of 16 keys in 16 bits; of 8 in f32, if word t
   // is taken for key 2t and word t + 4 for key 2t + 1, in V as well.
-  FCSA_DEVICE void add_values(int tile, int chunk, const Scores& s) {
+  FCSA_DEVICE void add_values(int slot, int chunk, const Scores& s) {
     const int first = warp_n * C.warp_keys() + chunk * C.chunk;
     if constexpr (kF32) {
 #pragma unroll
@@ -281,7 +317,7 @@ struct Forward {
         for (int c = 0; c < kChannelTiles; ++c) {
           const auto value = [&](int row) {
             return __float_as_uint(ptx::load_shared(
-                v_stage(tile) + Layout::offset(first + 8 * n, row, 2 * c, g / 4) + g % 4 * 4));
+                v_stage(slot) + Layout::offset(first + 8 * n, row, 2 * c, g / 4) + g % 4 * 4));
           };
           const unsigned b0 = value(2 * t), b1 = value(2 * t + 1);
 #pragma unroll
@@ -308,7 +344,7 @@ struct Forward {
         }
 #pragma unroll
         for (int c = 0; c < kChannelTiles; c += 2) {
-          const uint4 b = ptx::load_matrices_transposed(rows_then_columns(v_stage(tile), first + 8 * n, c));
+          const uint4 b = ptx::load_matrices_transposed(rows_then_columns(v_stage(slot), first + 8 * n, c));
 #pragma unroll
           for (int m = 0; m < kRowTiles; ++m) {
             multiply_add(o[m][c], p[m], b.x, b.y);
@@ -326,24 +362,24 @@ struct Forward {
   }
 
   template <bool edge>
-  FCSA_DEVICE void compute(int tile) {
+  FCSA_DEVICE void compute(Step at) {
     // The last key that any row of this warp sees, for the tiles that some of them don't see all of.
     [[maybe_unused]] const int end = edge ? key_limit(row_at(kRowTiles - 1, 1) - g + 7) : 0;
-    const int first = tile * C.block_n + warp_n * C.warp_keys();
+    const int first = at.tile * C.block_n + warp_n * C.warp_keys();
     [[maybe_unused]] Scores next;
-    if constexpr (C.overlap) scores(tile, 0, next);
+    if constexpr (C.overlap) scores(at.slot, 0, next);
 #pragma unroll C.unroll
     for (int chunk = 0; chunk < kChunks; ++chunk) {
       if (edge && first + chunk * C.chunk >= end) break;
       Scores s;
       if constexpr (C.overlap) {
         copy(s, next);
-        if (chunk + 1 < kChunks) scores(tile, chunk + 1, next);
+        if (chunk + 1 < kChunks) scores(at.slot, chunk + 1, next);
       } else {
-        scores(tile, chunk, s);
+        scores(at.slot, chunk, s);
       }
-      softmax<edge>(tile, chunk, s);
-      add_values(tile, chunk, s);
+      softmax<edge>(at, chunk, s);
+      add_values(at.slot, chunk, s);
     }
   }
 
@@ -356,11 +392,11 @@ struct Forward {
         for (int i = 0; i < 4; ++i) to[m][n][i] = from[m][n][i];
   }
 
-  FCSA_DEVICE void compute_tile(int tile) {
-    if (has_edge(tile)) {
-      compute<true>(tile);
+  FCSA_DEVICE void compute_tile(Step at) {
+    if (has_edge(at.tile)) {
+      compute<true>(at);
     } else {
-      compute<false>(tile);
+      compute<false>(at);
     }
   }
 
@@ -370,7 +406,7 @@ struct Forward {
     // Groups are committed even when empty, so that the waits below always count the same number.
 #pragma unroll
     for (int i = 0; i < C.stages - 1; ++i) {
-      if (first_tile + i < end_tile) load_keys(first_tile + i);
+      if (first_tile + i < end_tile) load_keys(step_of(first_tile + i), {});
       ptx::copy_async_commit();
     }
     ptx::copy_async_wait<C.stages - 1>();
@@ -380,19 +416,63 @@ struct Forward {
     for (int tile = first_tile; tile < end_tile; ++tile) {
       if constexpr (C.stages == 1) {
         __syncthreads();  // the tile before is still being read
-        load_keys(tile);
+        load_keys(step_of(tile), {});
         ptx::copy_async_commit();
         ptx::copy_async_wait<0>();
-        publish_factors(tile);
+        publish_factors(step_of(tile));
         __syncthreads();
       } else {
         ptx::copy_async_wait<C.stages - 2>();
-        publish_factors(tile);
+        publish_factors(step_of(tile));
         __syncthreads();  // this tile has arrived, and everybody is done with the stage that is loaded next
-        if (tile + C.stages - 1 < end_tile) load_keys(tile + C.stages - 1);
+        if (tile + C.stages - 1 < end_tile) load_keys(step_of(tile + C.stages - 1), {});
         ptx::copy_async_commit();
       }
-      compute_tile(tile);
+      compute_tile(step_of(tile));
+    }
+    ptx::copy_async_wait<0>();
+    __syncthreads();  // shared memory is free
+  }
+
+  // The same with a mask: over the tiles of which it shows a key.
+  FCSA_DEVICE void loop_over_shown_keys() {
+    load_queries();
+    ptx::copy_async_commit();
+    MaskCursor cursor = look_at(first_tile);
+    Shown shown;
+    int tiles[C.stages];  // that are in flight, the one to be computed first
+#pragma unroll
+    for (int i = 0; i < C.stages - 1; ++i) {
+      tiles[i] = next_shown(cursor, shown);
+      if (tiles[i] < end_tile) load_keys({tiles[i], first_tile + i}, shown);
+      ptx::copy_async_commit();
+    }
+    ptx::copy_async_wait<C.stages - 1>();
+    __syncthreads();
+    prepare_queries();
+#pragma unroll 1
+    for (int slot = first_tile;; ++slot) {
+      if constexpr (C.stages == 1) {
+        tiles[0] = next_shown(cursor, shown);
+        if (tiles[0] >= end_tile) break;
+        __syncthreads();  // the tile before is still being read
+        load_keys({tiles[0], slot}, shown);
+        ptx::copy_async_commit();
+        ptx::copy_async_wait<0>();
+        publish_factors({tiles[0], slot});
+        __syncthreads();
+      } else {
+        if (tiles[0] >= end_tile) break;
+        ptx::copy_async_wait<C.stages - 2>();
+        publish_factors({tiles[0], slot});
+        __syncthreads();  // this tile has arrived, and everybody is done with the stage that is loaded next
+        tiles[C.stages - 1] = next_shown(cursor, shown);
+        if (tiles[C.stages - 1] < end_tile) load_keys({tiles[C.stages - 1], slot + C.stages - 1}, shown);
+        ptx::copy_async_commit();
+      }
+      compute_tile({tiles[0], slot});
+#pragma unroll
+      for (int i = 0; i + 1 < C.stages; ++i) tiles[i] = tiles[i + 1];
     }
     ptx::copy_async_wait<0>();
     __syncthreads();  // shared memory is free

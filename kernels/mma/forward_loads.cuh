@@ -36,13 +36,42 @@ FCSA_DEVICE void Forward<T, C>::load_queries() const {
 }
 
 template <Traits T, ForwardConfig C>
-FCSA_DEVICE void Forward<T, C>::load_tile(unsigned to, const char* base, long long row_bytes,
-                                          int first) const {
+FCSA_DEVICE auto Forward<T, C>::look_at(int tile) const -> MaskCursor {
+  MaskCursor cursor{tile, {}};
+  const unsigned char* mask = args.key_mask + batch * args.key_mask_stride;
+#pragma unroll
+  for (int w = 0; w < kMaskWords; ++w) {
+    const int key = 32 * w + lane, place = tile * C.block_n + key;
+    cursor.bytes[w] = key < C.block_n && tile < end_tile && place < args.nk ? __ldg(mask + place) : 0;
+  }
+  return cursor;
+}
+
+template <Traits T, ForwardConfig C>
+FCSA_DEVICE int Forward<T, C>::next_shown(MaskCursor& cursor, Shown& shown) const {
+  while (cursor.tile < end_tile) {
+    const int tile = cursor.tile;
+    unsigned any = 0;
+#pragma unroll
+    for (int w = 0; w < kMaskWords; ++w) {
+      shown.words[w] = __ballot_sync(0xffffffffu, cursor.bytes[w] != 0);
+      any |= shown.words[w];
+    }
+    cursor = look_at(tile + 1);
+    if (any != 0) return tile;
+  }
+  return end_tile;
+}
+
+template <Traits T, ForwardConfig C>
+FCSA_DEVICE void Forward<T, C>::load_tile(unsigned to, const char* base, long long row_bytes, int first,
+                                          const Shown& shown) const {
   constexpr int kPieces = Layout::kPieces, kShare = C.block_n / C.warps(), kRows = 32 / kPieces;
   const char* from = base + first * row_bytes;
   if constexpr (kRows == 0 || 32 % kPieces != 0 || kShare % 8 != 0 || 8 % kRows != 0) {
-    load_rows<C.block_n>(
-        to, [&](int row) -> const char* { return first + row < args.nk ? from + row * row_bytes : nullptr; });
+    load_rows<C.block_n>(to, [&](int row) -> const char* {
+      return first + row < args.nk && shown.at(row) ? from + row * row_bytes : nullptr;
+    });
   } else {
     const int share = static_cast<int>(threadIdx.x) / 32 * kShare, row = lane / kPieces,
               column = lane % kPieces;
@@ -50,23 +79,24 @@ FCSA_DEVICE void Forward<T, C>::load_tile(unsigned to, const char* base, long lo
     from += (share + row) * row_bytes + 16 * column;
 #pragma unroll
     for (int i = 0; i < kShare; i += kRows) {
-      ptx::copy_async_16(to + Layout::offset(share + i / 8 * 8, row + i % 8, 0, column),
-                         i < end ? from : base, i < end);
+      const bool exists = i < end && shown.at(share + row + i);
+      ptx::copy_async_16(to + Layout::offset(share + i / 8 * 8, row + i % 8, 0, column), exists ? from : base,
+                         exists);
       from += kRows * row_bytes;
     }
   }
 }
 
 template <Traits T, ForwardConfig C>
-FCSA_DEVICE void Forward<T, C>::load_keys(int tile) const {
-  const int first = tile * C.block_n;
-  load_tile(k_stage(tile), k_base, args.k_strides.row * kElement, first);
-  load_tile(v_stage(tile), v_base, args.v_strides.row * kElement, first);
+FCSA_DEVICE void Forward<T, C>::load_keys(Step at, const Shown& shown) const {
+  const int first = at.tile * C.block_n;
+  load_tile(k_stage(at.slot), k_base, args.k_strides.row * kElement, first, shown);
+  load_tile(v_stage(at.slot), v_base, args.v_strides.row * kElement, first, shown);
   if constexpr (kPrepared) {
     const char* from = static_cast<const char*>(args.workspace) + C.workspace(T, args).factors +
                        ((batch * args.kv_heads + kv_head) * C.padded_keys(args) + first) * 8;
     for (int i = threadIdx.x; i < C.block_n / 2; i += kThreads)
-      ptx::copy_async_16(factor_stage(tile) + 16 * i, from + 16 * i, true);
+      ptx::copy_async_16(factor_stage(at.slot) + 16 * i, from + 16 * i, true);
   }
 }
 
@@ -76,14 +106,16 @@ FCSA_DEVICE void Forward<T, C>::prepare_queries() {
   for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
     for (int h = 0; h < 2; ++h)
-      row_scale[m][h] =
-          kLog2E * (T.head_scale ? args.head_scale[min(head_of(row_at(m, h)), args.heads - 1)] : args.scale);
+      row_scale[m][h] = logit_factor<T>(
+          T.head_scale ? args.head_scale[min(head_of(row_at(m, h)), args.heads - 1)] : args.scale);
     if constexpr (C.q_in_registers) {
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) q[m][step] = shared_query_fragment(m, step);
     }
     if constexpr (kNormalise) {
       normalise_row_scale(m);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) row_scale[m][h] = row_factor<T>(row_scale[m][h]);
       scale_queries(m);
     }
   }
@@ -164,17 +196,18 @@ FCSA_DEVICE float2 Forward<T, C>::bias_at(int m, int half, int key) const {
     }
     bias = ptx::unpack<T.dtype>(word);
   }
-  return {bias.x * kLog2E, bias.y * kLog2E};
+  constexpr float kFactor = kLog2E / logit_unit(T);
+  return {bias.x * kFactor, bias.y * kFactor};
 }
 
 template <Traits T, ForwardConfig C>
-FCSA_DEVICE void Forward<T, C>::publish_own_factors(int tile) const {
+FCSA_DEVICE void Forward<T, C>::publish_own_factors(Step at) const {
   constexpr int kShare = C.block_n / C.warps();
   const int first = static_cast<int>(threadIdx.x) / 32 * kShare;
   const auto publish = [&](int key, float inverse) {
-    const float2 factor = key_factor<T>(args, batch, tile * C.block_n + key, inverse);
-    ptx::store_shared(factor_stage(tile) + 8 * key, __float_as_uint(factor.x));
-    ptx::store_shared(factor_stage(tile) + 8 * key + 4, __float_as_uint(factor.y));
+    const float2 factor = key_factor<T>(args, batch, at.tile * C.block_n + key, inverse);
+    ptx::store_shared(factor_stage(at.slot) + 8 * key, __float_as_uint(factor.x));
+    ptx::store_shared(factor_stage(at.slot) + 8 * key + 4, __float_as_uint(factor.y));
   };
   if constexpr (!kNormalise) {
     for (int i = lane; i < kShare; i += 32) publish(first + i, 1.0f);
@@ -185,7 +218,7 @@ FCSA_DEVICE void Forward<T, C>::publish_own_factors(int tile) const {
       float squares[2] = {0, 0}, upper[4] = {0, 0, 0, 0}, lower[4] = {0, 0, 0, 0};
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) {
-        const uint4 b = key_fragment(k_stage(tile), first + key, step);
+        const uint4 b = key_fragment(k_stage(at.slot), first + key, step);
         if constexpr (C.key_norms == kTensorCores) {
           // The two halves of K K^T that have the diagonal: the fragment of B, reordered, is that of A.
           ptx::multiply_add_16<T.dtype>(upper, {b.x, b.z, b.y, b.w}, b.x, b.y);

@@ -65,8 +65,8 @@ FCSA_DEVICE void Forward<T, C>::receive(int index) {
       const float sum = get(), top = get();
       if constexpr (!kFixed) {
         const float both = fmaxf(row_max[m][h], top), reference = both == minus_infinity() ? 0.0f : both;
-        mine[h] = ptx::exp2_approximate(row_max[m][h] - reference);
-        theirs[h] = ptx::exp2_approximate(top - reference);
+        mine[h] = ptx::exp2_approximate(above<T>(row_max[m][h], reference));
+        theirs[h] = ptx::exp2_approximate(above<T>(top, reference));
         row_max[m][h] = both;
       }
       row_sum[m][h] = row_sum[m][h] * mine[h] + sum * theirs[h];
@@ -133,7 +133,7 @@ FCSA_DEVICE void Forward<T, C>::sum_parts() const {
 #pragma unroll
     for (int part = 0; part < C.cluster; ++part) {
       const float4 x = ptx::load_cluster_4(ptx::cluster_address(part_word(row, channel), part));
-      total.template add<kFixed>(x, sums[part]);
+      total.template add<T>(x, sums[part]);
     }
     write_row<T>(args, output_row(first_row + row), channel, total);
   }
@@ -151,7 +151,7 @@ FCSA_DEVICE void Forward<T, C>::write_rows() const {
       const float sum = row_sum[m][h], inverse = sum > 0 ? 1.0f / sum : 0.0f;
       const float top = kFixed ? offset : row_max[m][h];
       if (t == 0 && row < args.nq * packed)
-        args.lse[output_row(row)] = sum > 0 ? (log2f(sum) + top) * kLn2 : minus_infinity();
+        args.lse[output_row(row)] = sum > 0 ? lse_of<T>(args, head_of(row), sum, top) : minus_infinity();
       const unsigned to = shared + (row - first_row) * kPitch + 2 * t * kElement;
 #pragma unroll
       for (int c = 0; c < kChannelTiles; ++c) {

@@ -7,12 +7,12 @@ namespace fcsa::kernels::mma {
 
 template <Traits T, ForwardConfig C>
 template <bool edge>
-FCSA_DEVICE void Forward<T, C>::logits(int tile, int chunk, Scores& s) const {
+FCSA_DEVICE void Forward<T, C>::logits(Step at, int chunk, Scores& s) const {
   const int first = warp_n * C.warp_keys() + chunk * C.chunk + 2 * t;
 #pragma unroll
   for (int n = 0; n < kKeyTiles; ++n) {
     float4 factor{1, -offset, 1, -offset};
-    if constexpr (kFactors) factor = ptx::load_shared_4(factor_stage(tile) + 8 * (first + 8 * n));
+    if constexpr (kFactors) factor = ptx::load_shared_4(factor_stage(at.slot) + 8 * (first + 8 * n));
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m)
 #pragma unroll
@@ -20,11 +20,12 @@ FCSA_DEVICE void Forward<T, C>::logits(int tile, int chunk, Scores& s) const {
         float &x = s[m][n][2 * h], &y = s[m][n][2 * h + 1];
         x = fmaf(x, kNormalise ? factor.x : row_scale[m][h], factor.y);
         y = fmaf(y, kNormalise ? factor.z : row_scale[m][h], factor.w);
-        const int key = tile * C.block_n + first + 8 * n;
+        const int key = at.tile * C.block_n + first + 8 * n;
         if constexpr (T.bias != Bias::none) {
           const float2 bias = bias_at(m, h, key);
-          x += bias.x;
-          y += bias.y;
+          // Where the mask hides the key, the bias has no say.
+          x = T.key_mask && factor.y == minus_infinity() ? factor.y : x + bias.x;
+          y = T.key_mask && factor.w == minus_infinity() ? factor.w : y + bias.y;
         }
         if constexpr (edge) {
           const int limit = key_limit(row_at(m, h));
@@ -38,7 +39,7 @@ FCSA_DEVICE void Forward<T, C>::logits(int tile, int chunk, Scores& s) const {
 template <Traits T, ForwardConfig C>
 FCSA_DEVICE void Forward<T, C>::subtract_maximum(Scores& s) {
   float largest[kRowTiles][2];
-  bool above = false;
+  bool raises = false;
 #pragma unroll
   for (int m = 0; m < kRowTiles; ++m)
 #pragma unroll
@@ -47,9 +48,9 @@ FCSA_DEVICE void Forward<T, C>::subtract_maximum(Scores& s) {
 #pragma unroll
       for (int n = 0; n < kKeyTiles; ++n)
         largest[m][h] = fmaxf(largest[m][h], fmaxf(s[m][n][2 * h], s[m][n][2 * h + 1]));
-      above = above || largest[m][h] > row_max[m][h] + kHeadroom;
+      raises = raises || largest[m][h] > row_max[m][h] + kHeadroom / logit_unit(T);
     }
-  if (__any_sync(0xffffffffu, above)) raise_maximum(largest);
+  if (__any_sync(0xffffffffu, raises)) raise_maximum(largest);
 #pragma unroll
   for (int m = 0; m < kRowTiles; ++m)
 #pragma unroll
@@ -58,8 +59,8 @@ FCSA_DEVICE void Forward<T, C>::subtract_maximum(Scores& s) {
       const float reference = row_max[m][h] == minus_infinity() ? 0.0f : row_max[m][h];
 #pragma unroll
       for (int n = 0; n < kKeyTiles; ++n) {
-        s[m][n][2 * h] -= reference;
-        s[m][n][2 * h + 1] -= reference;
+        s[m][n][2 * h] = above<T>(s[m][n][2 * h], reference);
+        s[m][n][2 * h + 1] = above<T>(s[m][n][2 * h + 1], reference);
       }
     }
 }
@@ -73,7 +74,8 @@ FCSA_DEVICE void Forward<T, C>::raise_maximum(const float (&largest)[kRowTiles][
       float raised = fmaxf(row_max[m][h], largest[m][h]);
       raised = fmaxf(raised, __shfl_xor_sync(0xffffffffu, raised, 1));
       raised = fmaxf(raised, __shfl_xor_sync(0xffffffffu, raised, 2));
-      const float factor = raised == minus_infinity() ? 1.0f : ptx::exp2_approximate(row_max[m][h] - raised);
+      const float factor =
+          raised == minus_infinity() ? 1.0f : ptx::exp2_approximate(above<T>(row_max[m][h], raised));
       row_max[m][h] = raised;
       row_sum[m][h] *= factor;
       tensor_sum[m][2 * h] *= factor;
@@ -87,8 +89,8 @@ FCSA_DEVICE void Forward<T, C>::raise_maximum(const float (&largest)[kRowTiles][
 
 template <Traits T, ForwardConfig C>
 template <bool edge>
-FCSA_DEVICE void Forward<T, C>::softmax(int tile, int chunk, Scores& s) {
-  logits<edge>(tile, chunk, s);
+FCSA_DEVICE void Forward<T, C>::softmax(Step at, int chunk, Scores& s) {
+  logits<edge>(at, chunk, s);
   if constexpr (!kFixed) subtract_maximum(s);
 #pragma unroll
   for (int m = 0; m < kRowTiles; ++m)

@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(ForwardConfig::kCombineThreads) combine(const 
   if (group < kGroups) {
 #pragma unroll 4
     for (int part = group; part < parts; part += kGroups)
-      total.template add<kFixed>(o[(part * rows + row) * kLanes + lane], sums[part * rows + row]);
+      total.template add<T>(o[(part * rows + row) * kLanes + lane], sums[part * rows + row]);
     group_o[group][lane] = total.o;
     if (lane == 0) group_sum[group] = total.sum;
   }

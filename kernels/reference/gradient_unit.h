@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/common/backward.h"
+#include "kernels/common/logits.h"
 #include "kernels/common/visibility.h"
 #include "kernels/reference/elements.h"
 #include "kernels/reference/reference.h"
@@ -37,7 +38,8 @@ template <typename Real>
 struct Rows {
   std::vector<Real> first, second;                  // [rows, head_dim]
   std::vector<double> first_length, second_length;  // of the vectors above
-  std::vector<double> norms;  // of q or k, [rows, groups]: 1 where not normalised, 0 where under eps
+  std::vector<double>
+      norms;  // of q or k, [rows, groups]: 1 where not normalised, 0 where under eps or no number
 };
 
 // Reads rows of either side, as what products take.
@@ -63,8 +65,10 @@ class Reader {
  private:
   using Iterator = typename std::vector<Real>::iterator;
 
+  // In double precision: no f32 holds the squares of very large rows.
   static Real length(Iterator first, std::size_t count) {
-    return std::sqrt(std::inner_product(first, first + static_cast<std::ptrdiff_t>(count), first, Real{0}));
+    return static_cast<Real>(
+        std::sqrt(std::inner_product(first, first + static_cast<std::ptrdiff_t>(count), first, 0.0)));
   }
 
   void load(const void* data, const Strides& s, const RowIndex& row, std::vector<Real>& to) const {
@@ -77,8 +81,9 @@ class Reader {
   void normalise(Iterator row, std::vector<double>& norms) const {
     const int width = traits_.head_dim / traits_.groups;
     for (int g = 0; g < traits_.groups; ++g, row += width) {
-      const Real norm = length(row, static_cast<std::size_t>(width)), eps = static_cast<Real>(args_.eps);
-      norms.push_back(!traits_.l2norm_qk ? 1.0 : norm < eps ? 0.0 : double{norm});
+      const Real norm = length(row, static_cast<std::size_t>(width));
+      const auto eps = static_cast<Real>(usable_eps(args_.eps));
+      norms.push_back(!traits_.l2norm_qk ? 1.0 : norm < eps || !std::isfinite(norm) ? 0.0 : double{norm});
       if (!traits_.l2norm_qk) continue;
       std::transform(row, row + width, row, [&](Real x) { return x / std::max(norm, eps); });
     }
@@ -98,14 +103,15 @@ class Unit {
     for (const RowIndex& row : rows) reader_.append(side, row, own_);
     first_.assign(own_.first.size(), 0);
     second_.assign(own_.second.size(), 0);
-    for (auto* sum : {&first_squares_, &second_squares_, &scale_, &scale_squares_})
+    for (auto* sum : {&first_squares_, &second_squares_, &scale_, &scale_squares_, &first_exponents_,
+                      &second_exponents_, &scale_exponents_})
       sum->assign(rows.size(), 0);
   }
 
   // Called for every block of the other side in which a row sees something: the row in this unit, the first
-  // row of the block, and for each of its rows dS and how large its terms are.
-  using Observer =
-      std::function<void(std::size_t, int, std::span<const Real, kBlock>, std::span<const double, kBlock>)>;
+  // row of the block, and for each of its rows dS, how large its terms are, and those of its exponent.
+  using Observer = std::function<void(std::size_t, int, std::span<const Real, kBlock>,
+                                      std::span<const double, kBlock>, std::span<const double, kBlock>)>;
 
   // Adds what the rows get in query head `head`, from its keys or its queries.
   void add_head(int head, const Observer& observe = {}) {
@@ -119,7 +125,7 @@ class Unit {
       read_block(first, count);
       for (std::size_t r = 0; r < rows_.size(); ++r) {
         if (!solve(r, first, count, scale)) continue;
-        if (observe) observe(r, first, ds_, size_);
+        if (observe) observe(r, first, ds_, size_, exponent_);
         for (Real& x : ds_) x = as_operand(traits_, x);
         for (Real& x : p_) x = as_operand(traits_, x);
         accumulate(ds_, block_.first.data(), &sum[r * dim()]);
@@ -135,6 +141,11 @@ class Unit {
     for (std::size_t g = 0; g < groups; ++g) {
       const Real *x = &own_.first[r * dim() + g * width], *sum = &first_[r * dim() + g * width];
       const auto norm = static_cast<Real>(own_.norms[r * groups + g]);
+      // Nobody sees the row, or it sees nothing: whatever it holds has no gradient.
+      if (std::all_of(sum, sum + width, [](Real value) { return value == 0; })) {
+        std::fill_n(to + g * width, width, 0.0);
+        continue;
+      }
       Real along = 0;
       for (std::size_t d = 0; traits_.l2norm_qk && d < width; ++d) along += x[d] * as_stored(traits_, sum[d]);
       for (std::size_t d = 0; d < width; ++d)
@@ -158,9 +169,17 @@ class Unit {
     return stored_size(first_squares_[r], *std::max_element(row.begin(), row.end()));
   }
   double second_size(std::size_t r) const { return stored_size(second_squares_[r], 1); }
-  // What row r adds to dscale, and to the square of its size.
+  // Gradients::dq_exponent and dk_exponent, and dv_exponent.
+  double first_exponent(std::size_t r) const { return mean(first_exponents_[r], first_squares_[r]); }
+  double second_exponent(std::size_t r) const { return mean(second_exponents_[r], second_squares_[r]); }
+  // What row r adds to dscale, to the square of its size, and to the same weighted with squares of exponents.
   double scale(std::size_t r) const { return scale_[r]; }
   double scale_squares(std::size_t r) const { return scale_squares_[r]; }
+  double scale_exponents(std::size_t r) const { return scale_exponents_[r]; }
+
+  static double mean(double weighted_squares, double squares) {
+    return squares == 0 ? 0 : std::sqrt(weighted_squares / squares);
+  }
 
  private:
   using Block = Real[kBlock];
@@ -195,6 +214,9 @@ class Unit {
     }
     block_.first.resize(dim() * kBlock);
     block_.second.resize(dim() * kBlock);
+    const auto finite = [](Real x) { return std::isfinite(x); };
+    finite_ = std::all_of(block_.first.begin(), block_.first.end(), finite) &&
+              std::all_of(block_.second.begin(), block_.second.end(), finite);
     transpose(block_.first, first_columns_);
     transpose(block_.second, second_columns_);
   }
@@ -216,13 +238,18 @@ class Unit {
     for (int l = 0; l < kBlock; ++l) {
       const int query = side_ == Side::queries ? row.row : first + l;
       const int key = side_ == Side::queries ? first + l : row.row;
-      p_[l] = ds_[l] = 0, size_[l] = 0;
+      p_[l] = ds_[l] = 0, size_[l] = exponent_[l] = 0;
       if (l >= count || !sees(query, key) || (mask != nullptr && mask[key] == 0)) continue;
       const std::size_t at = (static_cast<std::size_t>(row.batch) * args_.heads + head_) * args_.nq + query;
       if (sums_.lse[at] == -std::numeric_limits<Real>::infinity()) continue;  // a bias of -inf on every key
-      p_[l] = std::exp(scale * cosines_[l] + bias(row.batch, query, key) - sums_.lse[at]);
+      const Real added = bias(row.batch, query, key);
+      if (added == -std::numeric_limits<Real>::infinity()) continue;
+      p_[l] = std::exp(scale * cosines_[l] + added - sums_.lse[at]);
       const Real difference = dp_[l] - sums_.delta[at];
       ds_[l] = p_[l] * difference;
+      exponent_[l] =
+          std::fabs(scale) * own_.first_length[r] * block_.first_length[static_cast<std::size_t>(l)] +
+          (std::isfinite(added) ? std::fabs(added) : 0) + std::fabs(sums_.lse[at]);
       add_sizes(r, l, scale, difference);
       any = true;
     }
@@ -236,10 +263,14 @@ class Unit {
     const double typical = own_.second_length[r] * block_.second_length[i] / std::sqrt(traits_.head_dim);
     const double least = smallest(traits_.dtype);
     size_[l] = std::max(p_[l] * std::max(std::fabs(difference), typical), least);
-    first_squares_[r] += square(scale * size_[l] * block_.first_length[i]);
-    second_squares_[r] += square(std::max<double>(p_[l], least) * block_.second_length[i]);
+    const auto add = [&](double term, std::vector<double>& squares, std::vector<double>& exponents) {
+      squares[r] += square(term);
+      exponents[r] += square(term * exponent_[l]);
+    };
+    add(scale * size_[l] * block_.first_length[i], first_squares_, first_exponents_);
+    add(std::max<double>(p_[l], least) * block_.second_length[i], second_squares_, second_exponents_);
     scale_[r] += double{ds_[l]} * cosines_[l];
-    scale_squares_[r] += square(size_[l] * cosines_[l]);
+    add(size_[l] * cosines_[l], scale_squares_, scale_exponents_);
   }
 
   Real bias(int batch, int query, int key) const {
@@ -263,12 +294,19 @@ class Unit {
 
   // to[d] += sum over l of weights[l] * vectors[l][d].
   void accumulate(const Real* __restrict weights, const Real* __restrict vectors, Real* __restrict to) const {
+    if (!finite_) return accumulate_carefully(weights, vectors, to);
     for (std::size_t first = 0; first < dim(); first += kChannels) {
       Real sum[kChannels] = {};
       for (std::size_t l = 0; l < kBlock; ++l)
         for (std::size_t d = 0; d < kChannels; ++d) sum[d] += weights[l] * vectors[l * dim() + first + d];
       for (std::size_t d = 0; d < kChannels; ++d) to[first + d] += sum[d];
     }
+  }
+
+  // The same where the vectors have infinities or NaN, times a weight of 0 not a number.
+  void accumulate_carefully(const Real* weights, const Real* vectors, Real* to) const {
+    for (std::size_t l = 0; l < kBlock; ++l)
+      for (std::size_t d = 0; weights[l] != 0 && d < dim(); ++d) to[d] += weights[l] * vectors[l * dim() + d];
   }
 
   const Traits& traits_;
@@ -279,11 +317,13 @@ class Unit {
   std::span<const RowIndex> rows_;
   int head_ = 0;
   Rows<Real> own_, block_;
+  bool finite_ = true;                                // block_
   std::vector<Real> first_columns_, second_columns_;  // of block_, [head_dim, kBlock]
   Block cosines_ = {}, dp_ = {}, p_ = {}, ds_ = {};   // of one row
-  double size_[kBlock] = {};
+  double size_[kBlock] = {}, exponent_[kBlock] = {};
   std::vector<Real> first_, second_;  // gradients of q^ or k^, and of v: [rows, head_dim]
   std::vector<double> first_squares_, second_squares_, scale_, scale_squares_;  // [rows]
+  std::vector<double> first_exponents_, second_exponents_, scale_exponents_;    // weighted by the squares
 };
 
 }  // namespace fcsa::kernels::gradient

@@ -106,8 +106,9 @@ class Solver {
     const std::size_t rows = wanted.queries.size(), groups = static_cast<std::size_t>(traits_.groups);
     to.dq.resize(rows * dim_);
     to.dq_size.resize(rows);
+    to.dq_exponent.resize(rows);
     to.query_norms.resize(rows * groups);
-    std::vector<double> scale(rows), scale_squares(rows);
+    std::vector<double> scale(rows), scale_squares(rows), scale_exponents(rows);
     parallel_for(runs.ranges.size(), [&](std::size_t i) {
       Unit<Real> unit(traits_, args_, sums_, Side::queries, runs.run(i));
       unit.add_head(runs.run(i)[0].head);
@@ -115,20 +116,27 @@ class Solver {
         const std::size_t place = runs.place(i, r);
         unit.project(r, &to.dq[place * dim_]);
         to.dq_size[place] = unit.first_size(r);
+        to.dq_exponent[place] = unit.first_exponent(r);
         std::copy_n(unit.norms(r).begin(), groups, &to.query_norms[place * groups]);
         scale[place] = unit.scale(r);
         scale_squares[place] = unit.scale_squares(r);
+        scale_exponents[place] = unit.scale_exponents(r);
       }
     });
     if (!wanted.scale) return;
     to.dscale.resize(static_cast<std::size_t>(args_.heads));
     to.dscale_size.resize(to.dscale.size());
+    to.dscale_exponent.resize(to.dscale.size());
     for (std::size_t i = 0; i < rows; ++i) {
       const auto head = static_cast<std::size_t>(wanted.queries[i].head);
       to.dscale[head] += scale[i];
       to.dscale_size[head] += scale_squares[i];
+      to.dscale_exponent[head] += scale_exponents[i];
     }
-    for (double& size : to.dscale_size) size = std::sqrt(size);
+    for (std::size_t head = 0; head < to.dscale.size(); ++head) {
+      to.dscale_exponent[head] = Unit<Real>::mean(to.dscale_exponent[head], to.dscale_size[head]);
+      to.dscale_size[head] = std::sqrt(to.dscale_size[head]);
+    }
   }
 
   void solve_keys(std::span<const RowIndex> wanted) {
@@ -139,6 +147,8 @@ class Solver {
     to.dv.resize(wanted.size() * dim_);
     to.dk_size.resize(wanted.size());
     to.dv_size.resize(wanted.size());
+    to.dk_exponent.resize(wanted.size());
+    to.dv_exponent.resize(wanted.size());
     to.key_norms.resize(wanted.size() * groups);
     parallel_for(runs.ranges.size(), [&](std::size_t i) {
       Unit<Real> unit(traits_, args_, sums_, Side::keys, runs.run(i));
@@ -150,6 +160,8 @@ class Solver {
         unit.values(r, &to.dv[place * dim_]);
         to.dk_size[place] = unit.first_size(r);
         to.dv_size[place] = unit.second_size(r);
+        to.dk_exponent[place] = unit.first_exponent(r);
+        to.dv_exponent[place] = unit.second_exponent(r);
         std::copy_n(unit.norms(r).begin(), groups, &to.key_norms[place * groups]);
       }
     });
@@ -162,32 +174,36 @@ class Solver {
     const auto nk = static_cast<std::size_t>(args_.nk);
     to.dbias.resize(wanted.size() * nk);
     to.dbias_size.resize(wanted.size());
+    to.dbias_exponent.resize(wanted.size());
     parallel_for(runs.ranges.size(), [&](std::size_t i) {
       const std::span<const RowIndex> rows = runs.run(i);
       std::vector<Real> sums(rows.size() * nk);
-      std::vector<double> squares(rows.size());
+      std::vector<double> squares(rows.size()), exponents(rows.size());
       for (int batch = rows[0].batch; batch < args_.batch; batch += args_.bias_batch)
         for (int head = 0; head < args_.heads; ++head)
-          if (args_.bias_heads == 1 || head == rows[0].head) add_bias(rows, batch, head, sums, squares);
+          if (args_.bias_heads == 1 || head == rows[0].head) add_bias(rows, {batch, head, 0}, sums, squares, exponents);
       for (std::size_t r = 0; r < rows.size(); ++r) {
         const std::size_t place = runs.place(i, r);
         for (std::size_t j = 0; j < nk; ++j) to.dbias[place * nk + j] = stored_bias(sums[r * nk + j]);
         to.dbias_size[place] = std::sqrt(squares[r]);
+        to.dbias_exponent[place] = Unit<Real>::mean(exponents[r], squares[r]);
       }
     });
   }
 
-  void add_bias(std::span<const RowIndex> rows, int batch, int head, std::vector<Real>& sums,
-                std::vector<double>& squares) const {
+  // From one batch and head.
+  void add_bias(std::span<const RowIndex> rows, const RowIndex& from, std::vector<Real>& sums,
+                std::vector<double>& squares, std::vector<double>& exponents) const {
     std::vector<RowIndex> own(rows.begin(), rows.end());
-    for (RowIndex& row : own) row.batch = batch, row.head = head;
+    for (RowIndex& row : own) row.batch = from.batch, row.head = from.head;
     const auto nk = static_cast<std::size_t>(args_.nk);
     Unit<Real> unit(traits_, args_, sums_, Side::queries, own);
-    unit.add_head(head, [&](std::size_t r, int first, auto ds, auto size) {
+    unit.add_head(from.head, [&](std::size_t r, int first, auto ds, auto size, auto exponent) {
       const std::size_t begin = static_cast<std::size_t>(first);
       for (std::size_t j = begin; j < std::min(nk, begin + kBlock); ++j) {
         sums[r * nk + j] += ds[j - begin];
         squares[r] += size[j - begin] * size[j - begin];
+        exponents[r] += std::pow(size[j - begin] * exponent[j - begin], 2);
       }
     });
   }

@@ -42,6 +42,9 @@ struct Gradients {
   // their sums of typical size and at right angles to each other: the scale of what roundoff in the terms
   // does to the sum, however much of it cancels. 0 only for sums without terms.
   std::vector<double> dq_size, dk_size, dv_size, dbias_size, dscale_size;
+  // Of what the exponents of those terms are sums (|scale| |q^| |k^|, |bias| and |lse|), the size, however
+  // much of it cancels: its root mean square, weighted by the terms. Roundoff in P is in relation to it.
+  std::vector<double> dq_exponent, dk_exponent, dv_exponent, dbias_exponent, dscale_exponent;
 };
 
 Gradients reference_gradients(const Traits& traits, const BackwardArgs& args, const RowSums& sums,

@@ -9,10 +9,12 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/cpu/cores.h"
+
 namespace fcsa::kernels {
 
 inline std::size_t core_count() {
-  return std::max(1u, std::thread::hardware_concurrency());
+  return static_cast<std::size_t>(cpu::allowed_cores());
 }
 
 // Calls body(item) for every item below `count`, on at most `threads` threads including the caller's. The

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <tuple>
 
+#include "kernels/common/logits.h"
 #include "kernels/reference/elements.h"
 #include "kernels/reference/parallel_for.h"
 
@@ -36,28 +37,40 @@ class Unit {
     for (const RowIndex& row : rows) keys_ = std::max(keys_, end_of_keys(traits, args, row.row));
     padded_keys_ = round_up(keys_, kKeyBlock);
     scores_.assign(rows.size() * static_cast<std::size_t>(padded_keys_), Real{0});
+    seen_.assign(scores_.size(), false);
     output_.assign(rows.size() * static_cast<std::size_t>(dim_), Real{0});
   }
 
-  // Calls store(row in this unit, its dim_ outputs, its lse).
+  // What one row has but for its outputs.
+  struct Row {
+    Real lse = 0;
+    double logit_size = 0, product_size = 0;
+  };
+
+  // Calls store(row in this unit, its dim_ outputs, what else it has).
   template <typename Store>
   void solve(const Store& store) {
     compute_scores();
-    std::vector<Real> lse;
-    for (std::size_t r = 0; r < rows_.size(); ++r) lse.push_back(softmax(r));
+    std::vector<Row> rows;
+    for (std::size_t r = 0; r < rows_.size(); ++r) rows.push_back(softmax(r));
     accumulate_output();
     for (std::size_t r = 0; r < rows_.size(); ++r) {
       Real* o = &output_[r * static_cast<std::size_t>(dim_)];
       for (int d = 0; d < dim_; ++d) o[d] = as_stored(traits_, o[d]);
-      store(r, o, lse[r]);
+      store(r, o, rows[r]);
     }
   }
 
  private:
   Real* score_row(std::size_t r) { return scores_.data() + r * static_cast<std::size_t>(padded_keys_); }
 
-  // One row of q or k: loaded and, where the problem says so, normalised.
-  void load_normalised(const void* data, long long index, Real* to) {
+  // One row of q or k: loaded and, where the problem says so, normalised. Returns its length.
+  double load_normalised(const void* data, long long index, Real* to) {
+    load_operand(data, index, to);
+    return std::sqrt(static_cast<double>(std::inner_product(to, to + dim_, to, Real{0})));
+  }
+
+  void load_operand(const void* data, long long index, Real* to) {
     row_.resize(static_cast<std::size_t>(dim_));
     load_elements(traits_.dtype, data, index, dim_, row_.data());
     std::transform(row_.begin(), row_.end(), to,
@@ -65,8 +78,9 @@ class Unit {
     if (!traits_.l2norm_qk) return;
     const int width = dim_ / traits_.groups;
     for (Real* group = to; group < to + dim_; group += width) {
-      const Real squares = std::inner_product(group, group + width, group, Real{0});
-      const Real norm = std::max(std::sqrt(squares), static_cast<Real>(args_.eps));
+      // In double precision: no f32 holds the squares of very large rows.
+      const double squares = std::inner_product(group, group + width, group, 0.0);
+      const auto norm = static_cast<Real>(std::max(std::sqrt(squares), double{usable_eps(args_.eps)}));
       for (int d = 0; d < width; ++d) group[d] = as_operand(traits_, group[d] / norm);
     }
   }
@@ -79,13 +93,14 @@ class Unit {
     for (std::size_t r = 0; r < rows_.size(); ++r) {
       const auto& [batch, head, row] = rows_[r];
       const Strides& s = args_.q_strides;
-      load_normalised(args_.q, batch * s.batch + head * s.head + row * s.row, &q[r * stride]);
+      q_lengths_.push_back(
+          load_normalised(args_.q, batch * s.batch + head * s.head + row * s.row, &q[r * stride]));
     }
     for (int first = 0; first < keys_; first += kKeyBlock) {
       for (int j = 0; j < std::min(kKeyBlock, keys_ - first); ++j) {
         const Strides& s = args_.k_strides;
-        load_normalised(args_.k, rows_[0].batch * s.batch + kv_head() * s.head + (first + j) * s.row,
-                        key.data());
+        key_lengths_.push_back(load_normalised(
+            args_.k, rows_[0].batch * s.batch + kv_head() * s.head + (first + j) * s.row, key.data()));
         for (int d = 0; d < dim_; ++d)
           keys[static_cast<std::size_t>(d) * kKeyBlock + static_cast<std::size_t>(j)] = key[d];
       }
@@ -116,30 +131,45 @@ class Unit {
                                  (args_.bias_heads == 1 ? 0 : head) * args_.bias_strides.head +
                                  row * args_.bias_strides.row;
     Real largest = -std::numeric_limits<Real>::infinity();
+    biases_.assign(static_cast<std::size_t>(padded_keys_), 0.0f);
     for (int j = 0; j < padded_keys_; ++j) {
-      const bool visible = j < limit && (mask == nullptr || mask[j] != 0);
-      s[j] = visible ? s[j] * scale : -std::numeric_limits<Real>::infinity();
-      if (visible && traits_.bias != Bias::none) s[j] += load_element(bias_dtype, args_.bias, bias_index + j);
-      largest = std::max(largest, s[j]);
+      const bool shown = j < limit && (mask == nullptr || mask[j] != 0);
+      const Real bias =
+          shown && traits_.bias != Bias::none ? load_element(bias_dtype, args_.bias, bias_index + j) : 0;
+      biases_[static_cast<std::size_t>(j)] = static_cast<float>(bias);
+      const bool seen = shown && bias != -std::numeric_limits<Real>::infinity();
+      seen_[r * static_cast<std::size_t>(padded_keys_) + static_cast<std::size_t>(j)] = seen;
+      s[j] = seen ? s[j] * scale + bias : -std::numeric_limits<Real>::infinity();
+      // What is not a number stays so.
+      if (std::isnan(s[j]) || s[j] > largest) largest = s[j];
     }
     return largest;
   }
 
-  // Probabilities of a row in place; returns lse.
-  Real softmax(std::size_t r) {
+  // Probabilities of a row in place.
+  Row softmax(std::size_t r) {
     const Real largest = mask_and_scale(r);
     Real* s = score_row(r);
     if (largest == -std::numeric_limits<Real>::infinity()) {
       std::fill(s, s + padded_keys_, Real{0});
-      return largest;
+      return {.lse = largest};
     }
     Real sum = 0;
     for (int j = 0; j < padded_keys_; ++j) {
       s[j] = std::exp(s[j] - largest);
       sum += s[j];
     }
+    Row row{.lse = largest + std::log(sum)};
+    const double scale = traits_.head_scale ? args_.head_scale[rows_[r].head] : args_.scale;
+    for (int j = 0; j < keys_; ++j) {
+      if (s[j] == 0) continue;
+      const auto key = static_cast<std::size_t>(j);
+      const double p = s[j] / sum, product = std::fabs(scale) * q_lengths_[r] * key_lengths_[key];
+      row.product_size += p * product;
+      row.logit_size += p * (product + std::fabs(double{biases_[key]}));
+    }
     for (int j = 0; j < padded_keys_; ++j) s[j] = as_operand(traits_, s[j] / sum);
-    return largest + std::log(sum);
+    return row;
   }
 
   void accumulate_output() {
@@ -148,6 +178,7 @@ class Unit {
     std::vector<Real> values(dim * kKeyBlock);
     for (int first = 0; first < keys_; first += kKeyBlock) {
       const int count = std::min(kKeyBlock, keys_ - first);
+      bool finite = true;
       for (int j = 0; j < count; ++j) {
         const Strides& s = args_.v_strides;
         load_elements(traits_.dtype, args_.v,
@@ -155,10 +186,27 @@ class Unit {
                       loaded.data());
         std::transform(loaded.begin(), loaded.end(), &values[static_cast<std::size_t>(j) * dim],
                        [&](Real x) { return as_operand(traits_, x); });
+        finite =
+            finite && std::all_of(loaded.begin(), loaded.end(), [](float x) { return std::isfinite(x); });
       }
       std::fill(values.begin() + static_cast<std::ptrdiff_t>(count) * dim_, values.end(), Real{0});
-      for (std::size_t r = 0; r < rows_.size(); ++r)
-        add_values(score_row(r) + first, values.data(), &output_[r * dim]);
+      for (std::size_t r = 0; r < rows_.size(); ++r) {
+        if (finite) {
+          add_values(score_row(r) + first, values.data(), &output_[r * dim]);
+        } else {
+          add_seen_values(r, first, values.data());
+        }
+      }
+    }
+  }
+
+  // What a row doesn't see has no influence, infinities and NaN included.
+  void add_seen_values(std::size_t r, int first, const Real* values) {
+    const auto dim = static_cast<std::size_t>(dim_), row = r * static_cast<std::size_t>(padded_keys_);
+    for (std::size_t j = 0; j < kKeyBlock; ++j) {
+      const std::size_t key = row + static_cast<std::size_t>(first) + j;
+      for (std::size_t d = 0; seen_[key] && d < dim; ++d)
+        output_[r * dim + d] += scores_[key] * values[j * dim + d];
     }
   }
 
@@ -176,8 +224,10 @@ class Unit {
   std::span<const RowIndex> rows_;
   int dim_ = 0, padded_dim_ = 0;
   int keys_ = 0, padded_keys_ = 0;
-  std::vector<float> row_;
+  std::vector<float> row_, biases_;
+  std::vector<double> q_lengths_, key_lengths_;
   std::vector<Real> scores_;  // [rows, padded_keys_]
+  std::vector<bool> seen_;    // likewise
   std::vector<Real> output_;  // [rows, dim_]
 };
 
@@ -188,7 +238,7 @@ struct RowRange {
 // Splits sorted rows into runs of one key/value head, short enough to bound memory and to keep all cores
 // busy.
 std::vector<RowRange> split(std::span<const RowIndex> rows, const Args& args) {
-  const std::size_t row_bytes = static_cast<std::size_t>(args.nk) * sizeof(double);
+  const std::size_t row_bytes = static_cast<std::size_t>(std::max(args.nk, 1)) * sizeof(double);
   const std::size_t fair = rows.size() / (2 * core_count()) + 1;
   const std::size_t longest =
       std::clamp<std::size_t>(std::min(fair, kScoreBytesPerThread / row_bytes), 1, kMaxRowsPerUnit);
@@ -218,15 +268,18 @@ RowResults solve_rows(const Traits& traits, const Args& args, std::span<const Ro
   for (const std::size_t i : order) sorted.push_back(rows[i]);
 
   const auto dim = static_cast<std::size_t>(traits.head_dim);
-  RowResults results{std::vector<double>(rows.size() * dim), std::vector<double>(rows.size())};
+  const std::vector<double> one_each(rows.size());
+  RowResults results{std::vector<double>(rows.size() * dim), one_each, one_each, one_each};
   const std::vector<RowRange> ranges = split(sorted, args);
   const auto solve = [&](std::size_t i) {
     const auto [first, count] = ranges[i];
     Unit<Real> unit(traits, args, std::span(sorted).subspan(first, count));
-    unit.solve([&, first = first](std::size_t r, const Real* o, Real lse) {
+    unit.solve([&, first = first](std::size_t r, const Real* o, const typename Unit<Real>::Row& row) {
       const std::size_t place = order[first + r];
       std::copy(o, o + dim, &results.o[place * dim]);
-      results.lse[place] = lse;
+      results.lse[place] = row.lse;
+      results.logit_size[place] = row.logit_size;
+      results.product_size[place] = row.product_size;
     });
   };
   parallel_for(ranges.size(), solve, threads != 0 ? threads : core_count());

@@ -17,6 +17,9 @@ struct RowIndex {
 struct RowResults {
   std::vector<double> o;
   std::vector<double> lse;
+  // [rows]: the mean, weighted by P, of |scale| |q^| |k^| and |bias|, the size of what a logit is the sum of,
+  // however much of it cancels: roundoff in logits is in relation to it.
+  std::vector<double> logit_size = {}, product_size = {};  // with the bias, and without it
 };
 
 // Rows of O = softmax(scale * l2norm(q) l2norm(k)^T + bias) V over the visible keys, in fp64, and lse. A row

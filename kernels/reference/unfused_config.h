@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/common/interface.h"
+#include "kernels/common/sizes.h"
 
 namespace fcsa::kernels::unfused {
 
@@ -46,6 +47,7 @@ inline constexpr int kThreads = 256;
 inline constexpr int kWarps = kThreads / 32;
 
 FCSA_HD constexpr LaunchPlan cuda_plan(const Traits& traits, const Args& args) {
+  if (is_empty(args)) return empty_plan(traits, false);
   LaunchPlan plan;
   const auto add = [&](Kernel kernel, long long blocks) {
     plan.steps[plan.count++] = {
@@ -65,6 +67,7 @@ inline constexpr int kTaskRows = 32;
 inline constexpr int kTaskKeys = 64;
 
 FCSA_HD constexpr LaunchPlan cpu_plan(const Traits& traits, const Args& args) {
+  if (is_empty(args)) return empty_plan(traits, false);
   LaunchPlan plan;
   const auto add = [&](Kernel kernel, long long tasks) {
     const unsigned scratch = (kTaskRows + kTaskKeys) * static_cast<unsigned>(traits.head_dim) * 4;

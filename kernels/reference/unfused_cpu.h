@@ -2,6 +2,8 @@
 // arithmetic. Simple loops that a compiler vectorises; one task per block of rows.
 #pragma once
 
+#include "kernels/common/interface.h"
+#include "kernels/common/logits.h"
 #include "kernels/common/visibility.h"
 #include "kernels/reference/unfused_config.h"
 
@@ -115,7 +117,7 @@ inline void normalise_row(const Args& args, const void* from, long long index, v
     for (int d = 0; d < kWidth; ++d) x[d] = load<T.dtype>(from, index + group * kWidth + d);
     for (int d = 0; d < kWidth; ++d) squares += x[d] * x[d];
     const float norm = __builtin_sqrtf(squares);
-    const float r = 1.0f / (norm > args.eps ? norm : args.eps);
+    const float eps = usable_eps(args.eps), r = 1.0f / (norm > eps ? norm : eps);
     for (int d = 0; d < kWidth; ++d) store<T.dtype>(to, row * T.head_dim + group * kWidth + d, x[d] * r);
   }
 }
@@ -167,20 +169,27 @@ void scores(const Args& args, long long task, void* scratch) {
   }
 }
 
-// Logits of a row in place, -inf where hidden. Returns the largest.
+// Logits are held over this: the sum of a scale and a bias of up to the largest float is a float.
+inline constexpr float kUnit = 4.0f;
+
+// Logits of a row in place, over kUnit, -inf where hidden. Returns the largest.
 template <Traits T>
 inline float mask_and_scale(const Args& args, const RowBlock& block, int i, float* row) {
   const int query = block.first + i;
   const long long limit = Visibility{args.nq, args.nk, T.causal}.keys_of(query).end;
   const float scale = T.head_scale ? args.head_scale[block.head] : args.scale;
-  for (int j = 0; j < args.nk; ++j) row[j] = j < limit ? row[j] * scale : kMinusInfinity;
+  for (int j = 0; j < args.nk; ++j) row[j] *= scale / kUnit;
   if constexpr (T.bias != Bias::none) {
     constexpr DType kBiasType = T.bias == Bias::same ? T.dtype : DType::f32;
     const long long first = block.batch % args.bias_batch * args.bias_strides.batch +
                             (args.bias_heads == 1 ? 0 : block.head) * args.bias_strides.head +
                             query * args.bias_strides.row;
-    for (int j = 0; j < args.nk; ++j) row[j] += load<kBiasType>(args.bias, first + j);
+    for (int j = 0; j < args.nk; ++j) {
+      const float bias = load<kBiasType>(args.bias, first + j);
+      row[j] = bias == kMinusInfinity ? kMinusInfinity : row[j] + bias / kUnit;
+    }
   }
+  for (int j = 0; j < args.nk; ++j) row[j] = j < limit ? row[j] : kMinusInfinity;
   if constexpr (T.key_mask) {
     const unsigned char* mask = args.key_mask + block.batch * args.key_mask_stride;
     for (int j = 0; j < args.nk; ++j) row[j] = mask[j] != 0 ? row[j] : kMinusInfinity;
@@ -199,7 +208,7 @@ void softmax(const Args& args, long long task, void* /*scratch*/) {
     const float largest = mask_and_scale<T>(args, block, i, row);
     const bool visible = largest > kMinusInfinity;
     float sums[16] = {};
-    for (int j = 0; j < args.nk; ++j) row[j] = visible ? exp_nonpositive(row[j] - largest) : 0.0f;
+    for (int j = 0; j < args.nk; ++j) row[j] = visible ? exp_nonpositive((row[j] - largest) * kUnit) : 0.0f;
     for (long long j = args.nk; j < pitch; ++j) row[j] = 0.0f;
     const int whole = args.nk / 16 * 16;
     for (int j = 0; j < whole; j += 16)
@@ -210,7 +219,7 @@ void softmax(const Args& args, long long task, void* /*scratch*/) {
     const float r = visible ? 1.0f / sum : 0.0f;
     for (int j = 0; j < args.nk; ++j) row[j] *= r;
     const long long index = (1LL * block.batch * args.heads + block.head) * args.nq + block.first + i;
-    args.lse[index] = visible ? largest + __builtin_logf(sum) : kMinusInfinity;
+    args.lse[index] = visible ? largest * kUnit + __builtin_logf(sum) : kMinusInfinity;
   }
 }
 
@@ -227,12 +236,23 @@ void output(const Args& args, long long task, void* scratch) {
     // Probabilities are zero up to the pitch, a multiple of 4.
     const int count = args.nk - first < kTaskKeys ? args.nk - first : kTaskKeys;
     const int padded = static_cast<int>(ceil_div(count, 4) * 4);
+    unsigned largest = 0;  // exponent
     for (int j = 0; j < padded; ++j)
-      for (int d = 0; d < kDim; ++d)
-        values[j * kDim + d] = j < count ? load<T.dtype>(args.v, v_first + (first + j) * v.row + d) : 0.0f;
+      for (int d = 0; d < kDim; ++d) {
+        const float value = j < count ? load<T.dtype>(args.v, v_first + (first + j) * v.row + d) : 0.0f;
+        const unsigned exponent = __builtin_bit_cast(unsigned, value) & 0x7f800000u;
+        largest = exponent > largest ? exponent : largest;
+        values[j * kDim + d] = value;
+      }
     for (int i = 0; i < block.count; ++i) {
       const float* p = score_row(T, args, block, i) + first;
       float* sum = sums + i * kDim;
+      if (largest == 0x7f800000u) {
+        // What the row doesn't see has no influence, infinities and NaN included.
+        for (int j = 0; j < count; ++j)
+          for (int d = 0; p[j] != 0.0f && d < kDim; ++d) sum[d] += p[j] * values[j * kDim + d];
+        continue;
+      }
       for (int j = 0; j < padded; j += 4) {
         const float* b = values + j * kDim;
         for (int d = 0; d < kDim; ++d)

@@ -194,7 +194,10 @@ __global__ void __launch_bounds__(kThreads) normalise(const __grid_constant__ Ar
   }
 }
 
-// A 64 x 64 tile of S, scaled, with the bias; masks are left to the softmax.
+// Logits are held over this: the sum of a scale and a bias of up to the largest float is a float.
+inline constexpr float kUnit = 4.0f;
+
+// A 64 x 64 tile of S, scaled, with the bias, over kUnit; masks are left to the softmax.
 template <Traits T, Config C>
 __global__ void __launch_bounds__(kThreads) scores(const __grid_constant__ Args args) {
   __shared__ Stage stage;
@@ -221,13 +224,16 @@ __global__ void __launch_bounds__(kThreads) scores(const __grid_constant__ Args 
     if (y + i >= args.nq || x >= args.nk) continue;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      sums[i][j] *= scale;
+      sums[i][j] *= scale / kUnit;
       if constexpr (T.bias != Bias::none) {
         constexpr DType kBiasType = T.bias == Bias::same ? T.dtype : DType::f32;
         const Strides& s = args.bias_strides;
         const long long index = tile.batch % args.bias_batch * s.batch +
                                 (args.bias_heads == 1 ? 0 : tile.head) * s.head + (y + i) * s.row + x + j;
-        if (x + j < args.nk) sums[i][j] += load1<kBiasType>(args.bias, index);
+        if (x + j >= args.nk) continue;
+        const float bias = load1<kBiasType>(args.bias, index);
+        // Minus infinity hides the key, whatever that holds.
+        sums[i][j] = bias == minus_infinity() ? bias : sums[i][j] + bias / kUnit;
       }
     }
     store4<DType::f32>(score_row(T, args, head * args.nq + y + i), x, sums[i]);
@@ -267,13 +273,13 @@ __global__ void __launch_bounds__(kThreads) softmax(const __grid_constant__ Args
   const bool any = largest > minus_infinity();
   float sum = 0;
   for (int j = static_cast<int>(threadIdx.x); j < args.nk; j += kThreads)
-    if (visible(j)) sum += expf(s[j] - largest);
+    if (visible(j)) sum += expf((s[j] - largest) * kUnit);
   sum = block_reduce(sum, partial, [](float a, float b) { return a + b; });
   const float r = any ? 1.0f / sum : 0.0f;
   const int pitch = static_cast<int>(workspace(T, args).pitch);
   for (int j = static_cast<int>(threadIdx.x); j < pitch; j += kThreads)
-    s[j] = any && j < args.nk && visible(j) ? expf(s[j] - largest) * r : 0.0f;
-  if (threadIdx.x == 0) args.lse[row] = any ? largest + logf(sum) : minus_infinity();
+    s[j] = any && j < args.nk && visible(j) ? expf((s[j] - largest) * kUnit) * r : 0.0f;
+  if (threadIdx.x == 0) args.lse[row] = any ? largest * kUnit + logf(sum) : minus_infinity();
 }
 
 // A 64 x 64 tile of O.
@@ -290,10 +296,16 @@ __global__ void __launch_bounds__(kThreads) output(const __grid_constant__ Args 
   const Rows<T.dtype> v{args.v, tile.batch * vs.batch + tile.kv_head * vs.head, vs.row, args.nk, T.head_dim};
   const int row = static_cast<int>(threadIdx.x) / 4, key = static_cast<int>(threadIdx.x) % 4 * 4;
   const int x = static_cast<int>(threadIdx.x) % 16 * 4, y = static_cast<int>(threadIdx.x) / 16;
+  // Values of keys that the mask hides are not read.
+  const auto value = [&](int key) -> Floats4 {
+    if constexpr (T.key_mask)
+      if (key < args.nk && args.key_mask[tile.batch * args.key_mask_stride + key] == 0) return {};
+    return v.at(key, first_channel + x);
+  };
   float sums[4][4] = {};
   for (int first_key = 0; first_key < args.nk; first_key += kDepth) {
     stage_transposed(stage.a, p.at(tile.first + row, first_key + key));
-    store4<DType::f32>(stage.b[y], x, v.at(first_key + y, first_channel + x).at);
+    store4<DType::f32>(stage.b[y], x, value(first_key + y).at);
     __syncthreads();
     multiply(stage, sums);
     __syncthreads();

@@ -3,6 +3,7 @@
 
 #include "kernels/common/backward.h"
 #include "kernels/common/normalise.h"
+#include "kernels/common/sizes.h"
 
 namespace fcsa::kernels::simt {
 
@@ -192,6 +193,7 @@ struct BackwardConfig {
 
   // Kernels: 0 prepare, 1 grad_keys, 2 grad_queries, 3 grad_bias_and_scale.
   FCSA_HD constexpr LaunchPlan plan(const Traits& traits, const BackwardArgs& args) const {
+    if (is_empty(args)) return empty_plan(traits, true);
     LaunchPlan plan;
     plan.workspace_bytes = workspace(traits, args).bytes;
     Launch& prepare = plan.steps[plan.count++];

@@ -2,6 +2,7 @@
 // tiles.
 #pragma once
 
+#include "kernels/common/logits.cuh"
 #include "kernels/simt/backward_config.h"
 #include "kernels/simt/backward_records.cuh"
 #include "kernels/simt/tiles.cuh"
@@ -62,9 +63,10 @@ struct Pass {
   FCSA_DEVICE const float* y2_of(int stage) const { return y2 + stage * kBlockN * kPitch; }
   FCSA_DEVICE const float4* records_of(int stage) const { return records + stage * kBlockN; }
 
-  // Rows [first, first + block_m) of n, to x1 or x2.
-  FCSA_DEVICE void load_own(float* x, const HeadRows& rows, int first, int n) {
-    load_tile<T.dtype, T.head_dim, kBlockM, kThreads>(x, kPitch, rows.base, rows.stride, first, n);
+  // Rows [first, first + block_m) of n, to x1 or x2; `counts` as in load_tile.
+  template <typename Counts>
+  FCSA_DEVICE void load_own(float* x, const HeadRows& rows, int first, int n, const Counts& counts) {
+    load_tile<T.dtype, T.head_dim, kBlockM, kThreads>(x, kPitch, rows.base, rows.stride, first, n, counts);
   }
 
   struct OtherRows {
@@ -72,12 +74,13 @@ struct Pass {
     const float4* records;
     int first, n;
   };
-  FCSA_DEVICE void load_other(int stage, const OtherRows& rows) {
+  template <typename Counts>
+  FCSA_DEVICE void load_other(int stage, const OtherRows& rows, const Counts& counts) {
     const int place = stage * kBlockN;
     load_tile<T.dtype, T.head_dim, kBlockN, kThreads>(y1 + place * kPitch, kPitch, rows.a.base, rows.a.stride,
-                                                      rows.first, rows.n);
+                                                      rows.first, rows.n, counts);
     load_tile<T.dtype, T.head_dim, kBlockN, kThreads>(y2 + place * kPitch, kPitch, rows.b.base, rows.b.stride,
-                                                      rows.first, rows.n);
+                                                      rows.first, rows.n, counts);
     for (int i = threadIdx.x; i < kBlockN; i += kThreads) {
       const bool valid = rows.first + i < rows.n;
       ptx::copy_async_16(records + place + i, rows.records + (valid ? rows.first + i : 0), valid);
@@ -226,6 +229,29 @@ FCSA_DEVICE void walk(Owner& owner, int steps) {
   owner.begin();
 }
 
+// Queries that see a key: of those that see none nothing is read.
+template <Traits T>
+struct SeeingQueries {
+  const float4* records;  // of the head
+
+  FCSA_DEVICE bool operator()(int query) const {
+    if constexpr (!hides_pairs(T)) return true;
+    return query_record(__ldg(records + query)).lse != -minus_infinity();
+  }
+};
+
+// A logit with its bias: minus infinity hides the pair, whatever the logit.
+FCSA_DEVICE float with_bias(float logit, float bias) {
+  return bias == minus_infinity() ? bias : logit + bias;
+}
+
+// P to dS: nothing where P is 0, as it is for a pair that is hidden, whatever dP is.
+template <Traits T>
+FCSA_DEVICE float score_gradient(float p, float difference) {
+  if constexpr (hides_pairs(T)) return p == 0 ? 0.0f : p * difference;
+  return p * difference;
+}
+
 // Scale of a query head.
 template <Traits T>
 FCSA_DEVICE float scale_of(const BackwardArgs& args, int head) {
@@ -244,11 +270,11 @@ struct HeadBias {
     rows = head_rows<kStorage>(args.bias, args.bias_strides, batch % args.bias_batch,
                                args.bias_heads == 1 ? 0 : head);
   }
-  // In base 2; zero past the ends.
+  // In base 2 over logit_unit; zero past the ends.
   FCSA_DEVICE float at(int query, int key) const {
     if (query >= nq || key >= nk) return 0;
     return load_element<kStorage>(element_pointer<kStorage>(row_pointer<kStorage>(rows, query), key)) *
-           kLog2E;
+           (kLog2E / logit_unit(T));
   }
 };
 

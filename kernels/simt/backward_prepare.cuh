@@ -2,6 +2,7 @@
 // the tensors.
 #pragma once
 
+#include "kernels/common/logits.cuh"
 #include "kernels/common/normalise.cuh"
 #include "kernels/simt/backward_records.cuh"
 
@@ -43,7 +44,11 @@ FCSA_DEVICE float4 make_query_record(const BackwardArgs& args, int flat_head, in
   const char* dout = row_pointer<T.dtype>(head_rows<T.dtype>(args.dout, args.dout_strides, b, h), row);
   const float delta = row_product<T>(dout, o), lse = args.lse[1LL * flat_head * args.nq + row];
   const auto [inverse, projected] = norm_factors<T>(q, args.eps);
-  return {inverse, projected, lse == minus_infinity() ? -lse : lse * kLog2E, delta};
+  if constexpr (hides_pairs(T)) {
+    // Whatever a row holds that sees nothing.
+    if (lse == minus_infinity()) return {1.0f, 0.0f, -lse, 0.0f};
+  }
+  return {inverse, projected, lse == minus_infinity() ? -lse : lse * lse_factor<T>(args, h), delta};
 }
 
 template <Traits T>
@@ -51,8 +56,8 @@ FCSA_DEVICE float4 make_key_record(const BackwardArgs& args, int flat_head, int 
   const int b = flat_head / args.kv_heads, h = flat_head % args.kv_heads;
   const char* k = row_pointer<T.dtype>(head_rows<T.dtype>(args.k, args.k_strides, b, h), row);
   const auto [inverse, projected] = norm_factors<T>(k, args.eps);
-  const bool visible = !T.key_mask || args.key_mask[b * args.key_mask_stride + row] != 0;
-  return {inverse, projected, visible ? 1.0f : 0.0f, 0.0f};
+  if (!ShownKeys<T>(args, b)(row)) return {1.0f, 0.0f, 0.0f, 0.0f};
+  return {inverse, projected, 1.0f, 0.0f};
 }
 
 // Records of kRecordRows queries of a head, or keys.

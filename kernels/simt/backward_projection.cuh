@@ -128,7 +128,9 @@ struct Projection {
 
   // From the raw channels, so that x^ isn't rounded to the dtype.
   FCSA_DEVICE static void project_group(const char* raw, float* sums, float eps, float scale) {
-    float squares = 0, along = 0;
+    float squares = 0, along = 0, largest = 0;
+    for (int i = 0; i < kGroup; ++i) largest = fmaxf(largest, fabsf(sums[i]));
+    if (largest == 0) return;  // nobody sees the row, or it sees nothing: whatever it holds
 #pragma unroll 4
     for (int i = 0; i < kGroup; ++i) {
       const float x = raw_element(raw, i);

@@ -3,6 +3,7 @@
 
 #include "kernels/common/interface.h"
 #include "kernels/common/normalise.h"
+#include "kernels/common/sizes.h"
 
 namespace fcsa::kernels::simt {
 
@@ -60,6 +61,7 @@ struct ForwardConfig {
   // Kernel 0: forward. Kernel 1: key_norms, one thread per key, into the workspace [batch, kv_heads, nk] f32.
   // Kernel 2: normalise, after which there is nothing left for key_norms.
   FCSA_HD constexpr LaunchPlan plan(const Traits& traits, const Args& args) const {
+    if (is_empty(args)) return empty_plan(traits, false);
     LaunchPlan plan;
     if (normalises_first(traits)) {
       plan.steps[plan.count++] = normalise_launch(2, traits, args);

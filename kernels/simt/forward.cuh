@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/common/interface.h"
+#include "kernels/common/logits.cuh"
 #include "kernels/common/normalise.cuh"
 #include "kernels/common/ptx.cuh"
 #include "kernels/simt/config.h"
@@ -54,13 +55,7 @@ struct Forward {
     k_base = element_pointer<T.dtype>(args.k, batch * args.k_strides.batch + kv_head * args.k_strides.head);
     v_base = element_pointer<T.dtype>(args.v, batch * args.v_strides.batch + kv_head * args.v_strides.head);
     offset = kFixed ? bound_offset_log2(T.dtype, args.bound) : 0.0f;
-#pragma unroll
-    for (int i = 0; i < C.thread_m; ++i) {
-      row_sum[i] = 0;
-      row_max[i] = minus_infinity();
-#pragma unroll
-      for (int c = 0; c < kChannelChunks; ++c) o[i][c] = {0, 0, 0, 0};
-    }
+    clear();
   }
 
   // Which tile of which head. Causal tiles differ in length: starting the longest first keeps the last wave
@@ -84,12 +79,8 @@ struct Forward {
   }
 
   // Row i and key j of this lane, counted in the head.
-  FCSA_DEVICE int row_at(int i) const {
-    return first_row + warp_row + lane_m + C.lanes_m * i;
-  }
-  FCSA_DEVICE int key_at(int tile, int j) const {
-    return tile * kBlockN + lane_n + C.lanes_n() * j;
-  }
+  FCSA_DEVICE int row_at(int i) const { return first_row + warp_row + lane_m + C.lanes_m * i; }
+  FCSA_DEVICE int key_at(int tile, int j) const { return tile * kBlockN + lane_n + C.lanes_n() * j; }
 
   FCSA_DEVICE void load_queries() {
     const char* base =
@@ -100,16 +91,17 @@ struct Forward {
 
   FCSA_DEVICE void load_keys(int tile) {
     const int stage = tile % C.stages, first = tile * kBlockN;
+    const ShownKeys<T> shown(args, batch);
     load_tile<T.dtype, T.head_dim, kBlockN, kThreads>(k + stage * kBlockN * kPitch, kPitch, k_base,
-                                                      args.k_strides.row, first, args.nk);
+                                                      args.k_strides.row, first, args.nk, shown);
     load_tile<T.dtype, T.head_dim, kBlockN, kThreads>(v + stage * kBlockN * kPitchV, kPitchV, v_base,
-                                                      args.v_strides.row, first, args.nk);
+                                                      args.v_strides.row, first, args.nk, shown);
   }
 
   // q *= scale * log2(e) / |q|, so that S comes out in base 2. A warp scales its own rows, a lane a row at a
   // time.
   FCSA_DEVICE void scale_queries() {
-    const float scale = (T.head_scale ? args.head_scale[head] : args.scale) * kLog2E;
+    const float scale = logit_factor<T>(T.head_scale ? args.head_scale[head] : args.scale);
     for (int row = threadIdx.x % 32; row < C.warp_rows(); row += 32) {
       float4* channels = reinterpret_cast<float4*>(q + (warp_row + row) * kPitch);
       float factor = scale;
@@ -117,7 +109,7 @@ struct Forward {
         float squares = 0;
 #pragma unroll 4
         for (int c = 0; c < T.head_dim / 4; ++c) squares = dot(channels[c], channels[c], squares);
-        factor *= inverse_norm(squares, args.eps);
+        factor = row_factor<T>(factor * inverse_norm(squares, args.eps));
       }
 #pragma unroll 4
       for (int c = 0; c < T.head_dim / 4; ++c) channels[c] = multiply(channels[c], factor);
@@ -213,8 +205,10 @@ struct Forward {
 #pragma unroll
       for (int j = 0; j < C.thread_n; ++j) {
         const int key = key_at(tile, j);
-        if (row < args.nq && key < args.nk)
-          s[i][j] = fmaf(load_element<kStorage>(element_pointer<kStorage>(keys, key)), kLog2E, s[i][j]);
+        if (row >= args.nq || key >= args.nk) continue;
+        const float bias = load_element<kStorage>(element_pointer<kStorage>(keys, key));
+        // Minus infinity hides the key, whatever that holds.
+        s[i][j] = bias == minus_infinity() ? bias : fmaf(bias, kLog2E / logit_unit(T), s[i][j]);
       }
     }
   }
@@ -250,13 +244,13 @@ struct Forward {
       const float raised = fmaxf(row_max[i], tile_max);
       const float reference =
           raised == minus_infinity() ? 0.0f : raised;  // no key seen yet: keep exp2 away from inf - inf
-      const float rescale = ptx::exp2_approximate(row_max[i] - reference);
+      const float rescale = ptx::exp2_approximate(above<T>(row_max[i], reference));
       row_max[i] = raised;
       row_sum[i] *= rescale;
 #pragma unroll
       for (int c = 0; c < kChannelChunks; ++c) o[i][c] = multiply(o[i][c], rescale);
 #pragma unroll
-      for (int j = 0; j < C.thread_n; ++j) s[i][j] -= reference;
+      for (int j = 0; j < C.thread_n; ++j) s[i][j] = above<T>(s[i][j], reference);
     }
   }
 
@@ -274,7 +268,18 @@ struct Forward {
     __syncwarp();
   }
 
-  // O += P V.
+  // Whether the mask hides all keys of a tile; every warp finds the same.
+  FCSA_DEVICE bool hides_all(int tile) const {
+    if constexpr (!T.key_mask) return false;
+    const ShownKeys<T> shown(args, batch);
+    bool any = false;
+    for (int key = tile * kBlockN + threadIdx.x % 32; key < min((tile + 1) * kBlockN, args.nk); key += 32)
+      any = any || shown(key);
+    return !__any_sync(0xffffffffu, any);
+  }
+
+  // O += P V. Careful: without what has a P of 0, which times infinity or NaN is NaN.
+  template <bool careful>
   FCSA_DEVICE void add_values(int stage) {
     const float* p_rows = p + (warp_row + lane_m) * kPitchP;
     const float* v_rows = v + stage * kBlockN * kPitchV + 4 * lane_n;
@@ -293,15 +298,19 @@ struct Forward {
           const float4 b = *reinterpret_cast<const float4*>(v_rows + (key + C.lanes_n() * r) * kPitchV +
                                                             c * 4 * C.lanes_n());
 #pragma unroll
-          for (int i = 0; i < C.thread_m; ++i)
-            add_product(o[i][c], r == 0 ? a[i].x : r == 1 ? a[i].y : r == 2 ? a[i].z : a[i].w, b);
+          for (int i = 0; i < C.thread_m; ++i) {
+            const float weight = r == 0 ? a[i].x : r == 1 ? a[i].y : r == 2 ? a[i].z : a[i].w;
+            if (!careful || weight != 0) add_product(o[i][c], weight, b);
+          }
         }
       }
     }
     __syncwarp();
   }
 
+  template <bool careful>
   FCSA_DEVICE void compute_tile(int tile) {
+    if (hides_all(tile)) return;
     const int stage = tile % C.stages;
     if constexpr (kInlineNorms) compute_norms(stage);
     float factors[C.thread_n];
@@ -310,9 +319,10 @@ struct Forward {
     scores(stage, s);
     softmax(tile, factors, s);
     share_probabilities(s);
-    add_values(stage);
+    add_values<careful>(stage);
   }
 
+  template <bool careful>
   FCSA_DEVICE void loop_over_keys() {
     const int tiles = (keys_end + kBlockN - 1) / kBlockN;
     load_queries();
@@ -337,9 +347,36 @@ struct Forward {
         ptx::copy_async_commit();
       }
       if (tile == 0) scale_queries();
-      compute_tile(tile);
+      compute_tile<careful>(tile);
     }
     ptx::copy_async_wait<0>();
+  }
+
+  // Keys that some rows see and others don't may hold infinities or NaN: those that don't are not to notice.
+  // It shows in O, and then all is done again with care.
+  FCSA_DEVICE void run() {
+    loop_over_keys<false>();
+    if constexpr (T.causal || T.bias != Bias::none) {
+      float products = 0;  // not a number where one of them isn't finite
+#pragma unroll
+      for (int i = 0; i < C.thread_m; ++i)
+#pragma unroll
+        for (int c = 0; c < kChannelChunks; ++c)
+          products += 0 * o[i][c].x + 0 * o[i][c].y + (0 * o[i][c].z + 0 * o[i][c].w);
+      if (!__syncthreads_or(products != 0)) return;
+      clear();
+      loop_over_keys<true>();
+    }
+  }
+
+  FCSA_DEVICE void clear() {
+#pragma unroll
+    for (int i = 0; i < C.thread_m; ++i) {
+      row_sum[i] = 0;
+      row_max[i] = minus_infinity();
+#pragma unroll
+      for (int c = 0; c < kChannelChunks; ++c) o[i][c] = {0, 0, 0, 0};
+    }
   }
 
   // O / row sum and lse. A row that saw no key has a sum of zero: O = 0, lse = -inf.
@@ -355,7 +392,7 @@ struct Forward {
       if (row >= args.nq) continue;
       const float inverse = row_sum[i] > 0 ? 1.0f / row_sum[i] : 0.0f;
       const float top = kFixed ? offset : row_max[i];
-      const float lse = row_sum[i] > 0 ? (log2f(row_sum[i]) + top) * kLn2 : minus_infinity();
+      const float lse = row_sum[i] > 0 ? lse_of<T>(args, head, row_sum[i], top) : minus_infinity();
       if (lane_n == 0) args.lse[(static_cast<long long>(batch) * args.heads + head) * args.nq + row] = lse;
 #pragma unroll
       for (int c = 0; c < kChannelChunks; ++c) {
@@ -371,7 +408,7 @@ struct Forward {
 template <Traits T, ForwardConfig C>
 FCSA_DEVICE void attend(const Args& args, float* shared) {
   Forward<T, C> block(args, shared);
-  block.loop_over_keys();
+  block.run();
   block.write_rows();
 }
 

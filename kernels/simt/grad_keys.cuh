@@ -39,19 +39,35 @@ struct GradKeys {
   }
 
   FCSA_DEVICE int group() const { return args.heads / args.kv_heads; }
+  // None where the mask hides all keys of this block. By the whole block.
+  FCSA_DEVICE int steps() const {
+    if constexpr (T.key_mask) {
+      const ShownKeys<T> shown(args, batch);
+      bool any = false;
+      for (int i = threadIdx.x; i < S.block_m(); i += P::kThreads)
+        any = any || (first_key + i < args.nk && shown(first_key + i));
+      if (!__syncthreads_or(any)) return 0;
+    }
+    return group() * head_tiles;
+  }
   FCSA_DEVICE int head_at(int step) const { return kv_head * group() + step / head_tiles; }
   FCSA_DEVICE int query_at(int step) const { return (first_tile + step % head_tiles) * S.block_n(); }
 
   FCSA_DEVICE void load_own() {
-    pass.load_own(pass.x1, key_head<T>(args, batch, kv_head), first_key, args.nk);
-    pass.load_own(pass.x2, head_rows<T.dtype>(args.v, args.v_strides, batch, kv_head), first_key, args.nk);
+    const ShownKeys<T> shown(args, batch);
+    pass.load_own(pass.x1, key_head<T>(args, batch, kv_head), first_key, args.nk, shown);
+    pass.load_own(pass.x2, head_rows<T.dtype>(args.v, args.v_strides, batch, kv_head), first_key, args.nk,
+                  shown);
   }
 
   FCSA_DEVICE void load(int step, int stage) {
     const int head = head_at(step);
-    pass.load_other(stage, {query_head<T>(args, batch, head),
-                            head_rows<T.dtype>(args.dout, args.dout_strides, batch, head),
-                            query_records<T, C>(args, batch, head), query_at(step), args.nq});
+    const float4* records = query_records<T, C>(args, batch, head);
+    pass.load_other(
+        stage,
+        {query_head<T>(args, batch, head), head_rows<T.dtype>(args.dout, args.dout_strides, batch, head),
+         records, query_at(step), args.nq},
+        SeeingQueries<T>{records});
   }
 
   FCSA_DEVICE void begin() {
@@ -93,7 +109,7 @@ struct GradKeys {
 #pragma unroll
     for (int j = 0; j < S.thread_n; ++j) {
       const QueryRecord record = query_record(records[pass.other(j)]);
-      const float factor = record.inverse_norm * scale * kLog2E;
+      const float factor = row_factor<T>(record.inverse_norm * logit_factor<T>(scale));
 #pragma unroll
       for (int i = 0; i < S.thread_m; ++i) s[i][j] = fmaf(s[i][j], factor, -record.lse);
     }
@@ -103,13 +119,13 @@ struct GradKeys {
       for (int j = 0; j < S.thread_n; ++j)
 #pragma unroll
         for (int i = 0; i < S.thread_m; ++i)
-          s[i][j] += bias.at(first_query + pass.other(j), first_key + pass.own(i));
+          s[i][j] = with_bias(s[i][j], bias.at(first_query + pass.other(j), first_key + pass.own(i)));
     }
     if (needs_mask(first_query)) mask(first_query, s);
 #pragma unroll
     for (int i = 0; i < S.thread_m; ++i)
 #pragma unroll
-      for (int j = 0; j < S.thread_n; ++j) s[i][j] = ptx::exp2_approximate(s[i][j]);
+      for (int j = 0; j < S.thread_n; ++j) s[i][j] = probability<T>(s[i][j]);
   }
 
   // dP to dS, with the factors of the sum over queries: inverse norms of q and scale.
@@ -119,7 +135,8 @@ struct GradKeys {
       const QueryRecord record = query_record(records[pass.other(j)]);
       const float factor = record.inverse_norm * scale;
 #pragma unroll
-      for (int i = 0; i < S.thread_m; ++i) dp[i][j] = pass.aside(i, j) * (dp[i][j] - record.delta) * factor;
+      for (int i = 0; i < S.thread_m; ++i)
+        dp[i][j] = score_gradient<T>(pass.aside(i, j), dp[i][j] - record.delta) * factor;
     }
   }
 
@@ -166,7 +183,7 @@ __global__ void __launch_bounds__(C.keys().threads(), C.keys().min_blocks)
 #if FCSA_KERNEL_CODE
   extern __shared__ float4 shared[];
   GradKeys<T, C> block(args, reinterpret_cast<float*>(shared));
-  walk<C.keys().stages>(block, block.group() * block.head_tiles);
+  walk<C.keys().stages>(block, block.steps());
   block.write();
 #endif
 }

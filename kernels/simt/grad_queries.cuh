@@ -68,6 +68,7 @@ struct GradQueries : OwnedQueries<T, C, C.queries()> {
   }
 
   FCSA_DEVICE void compute(int step, int stage) {
+    if (this->hides_all(stage)) return;
     typename P::Tile s;
     this->probabilities(stage, step * S.block_n(), s);
     pass.put_aside(s);

@@ -19,19 +19,22 @@ struct OwnedQueries {
 
   FCSA_DEVICE int kv_head() const { return head / (args.heads / args.kv_heads); }
 
+  FCSA_DEVICE SeeingQueries<T> seeing() const { return {query_records<T, C>(args, batch, head)}; }
   FCSA_DEVICE void load_queries() {
-    pass.load_own(pass.x1, query_head<T>(args, batch, head), first_query, args.nq);
+    pass.load_own(pass.x1, query_head<T>(args, batch, head), first_query, args.nq, seeing());
   }
   FCSA_DEVICE void load_own() {
     load_queries();
     pass.load_own(pass.x2, head_rows<T.dtype>(args.dout, args.dout_strides, batch, head), first_query,
-                  args.nq);
+                  args.nq, seeing());
   }
 
   FCSA_DEVICE void load_keys(int stage, int first_key) {
-    pass.load_other(stage, {key_head<T>(args, batch, kv_head()),
-                            head_rows<T.dtype>(args.v, args.v_strides, batch, kv_head()),
-                            key_records<T, C>(args, batch, kv_head()), first_key, args.nk});
+    pass.load_other(
+        stage,
+        {key_head<T>(args, batch, kv_head()), head_rows<T.dtype>(args.v, args.v_strides, batch, kv_head()),
+         key_records<T, C>(args, batch, kv_head()), first_key, args.nk},
+        ShownKeys<T>(args, batch));
   }
 
   // When the owned rows are in shared memory.
@@ -66,12 +69,22 @@ struct OwnedQueries {
     }
   }
 
+  // Whether the mask hides all keys of a tile; every warp finds the same.
+  FCSA_DEVICE bool hides_all(int stage) const {
+    if constexpr (!T.key_mask) return false;
+    bool any = false;
+    for (int key = threadIdx.x % 32; key < S.block_n(); key += 32)
+      any = any || key_record(pass.records_of(stage)[key]).visible != 0;
+    return !__any_sync(0xffffffffu, any);
+  }
+
   // P of a tile.
   FCSA_DEVICE void probabilities(int stage, int first_key, typename P::Tile& s) const {
     pass.products(pass.x1, pass.y1_of(stage), s);
 #pragma unroll
     for (int j = 0; j < S.thread_n; ++j) {
-      const float factor = key_record(pass.records_of(stage)[pass.other(j)]).inverse_norm * scale * kLog2E;
+      const float factor =
+          key_record(pass.records_of(stage)[pass.other(j)]).inverse_norm * logit_factor<T>(scale);
 #pragma unroll
       for (int i = 0; i < S.thread_m; ++i) s[i][j] = fmaf(s[i][j], factor, -lse[i]);
     }
@@ -81,13 +94,13 @@ struct OwnedQueries {
       for (int i = 0; i < S.thread_m; ++i)
 #pragma unroll
         for (int j = 0; j < S.thread_n; ++j)
-          s[i][j] += bias.at(first_query + pass.own(i), first_key + pass.other(j));
+          s[i][j] = with_bias(s[i][j], bias.at(first_query + pass.own(i), first_key + pass.other(j)));
     }
     if (needs_mask(first_key)) mask(stage, first_key, s);
 #pragma unroll
     for (int i = 0; i < S.thread_m; ++i)
 #pragma unroll
-      for (int j = 0; j < S.thread_n; ++j) s[i][j] = ptx::exp2_approximate(s[i][j]);
+      for (int j = 0; j < S.thread_n; ++j) s[i][j] = probability<T>(s[i][j]);
   }
 
   // dS of a tile, from P in the exchange.
@@ -96,7 +109,7 @@ struct OwnedQueries {
 #pragma unroll
     for (int i = 0; i < S.thread_m; ++i)
 #pragma unroll
-      for (int j = 0; j < S.thread_n; ++j) s[i][j] = pass.aside(i, j) * (s[i][j] - delta[i]);
+      for (int j = 0; j < S.thread_n; ++j) s[i][j] = score_gradient<T>(pass.aside(i, j), s[i][j] - delta[i]);
   }
 };
 

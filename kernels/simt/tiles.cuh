@@ -37,11 +37,30 @@ FCSA_DEVICE float load_element(const char* from) {
   return ptx::unpack<dtype>(__ldg(reinterpret_cast<const unsigned short*>(from))).x;
 }
 
-// Rows [first, first + rows) of a [n, head_dim] tensor to shared memory as f32; rows at or past n become
-// zeros. f32 goes by cp.async and is complete after the matching wait; 16-bit storage is converted on the
-// way.
-template <DType dtype, int head_dim, int rows, int threads>
-FCSA_DEVICE void load_tile(float* tile, int pitch, const char* base, long long row_stride, int first, int n) {
+// Every row that exists counts.
+struct AllRows {
+  FCSA_DEVICE bool operator()(int) const { return true; }
+};
+
+// Keys that a mask shows.
+template <Traits T>
+struct ShownKeys {
+  const unsigned char* mask;
+
+  FCSA_DEVICE ShownKeys(const Args& args, int batch)
+      : mask(T.key_mask ? args.key_mask + batch * args.key_mask_stride : nullptr) {}
+  FCSA_DEVICE bool operator()(int key) const {
+    if constexpr (T.key_mask) return __ldg(mask + key) != 0;
+    return true;
+  }
+};
+
+// Rows [first, first + rows) of a [n, head_dim] tensor to shared memory as f32; rows at or past n, and those
+// that `counts(row)` says don't, become zeros and are not read. f32 goes by cp.async and is complete after
+// the matching wait; 16-bit storage is converted on the way.
+template <DType dtype, int head_dim, int rows, int threads, typename Counts = AllRows>
+FCSA_DEVICE void load_tile(float* tile, int pitch, const char* base, long long row_stride, int first, int n,
+                           const Counts& counts = {}) {
   constexpr int kElements = Piece<dtype>::kElements;
   constexpr int kPieces = head_dim / kElements;
   // Addresses and words in flight take registers, of which O leaves few where rows are long.
@@ -51,7 +70,7 @@ FCSA_DEVICE void load_tile(float* tile, int pitch, const char* base, long long r
     const int piece = begin + static_cast<int>(threadIdx.x);
     if ((rows * kPieces) % threads != 0 && piece >= rows * kPieces) break;
     const int row = piece / kPieces, channel = piece % kPieces * kElements;
-    const bool valid = first + row < n;
+    const bool valid = first + row < n && counts(first + row);
     const long long source_row = valid ? first + row : 0;
     const char* from = base + (source_row * row_stride + channel) * element_bytes(dtype);
     float* to = tile + row * pitch + channel;

@@ -3,6 +3,7 @@
 
 #include "kernels/common/interface.h"
 #include "kernels/common/normalise.h"
+#include "kernels/common/sizes.h"
 
 namespace fcsa::kernels::wgmma {
 
@@ -230,6 +231,7 @@ struct ForwardConfig {
 
   // Kernels: 0 forward, 1 normalise_keys, 2 normalise, 3 clear_counts. Maps: 0 q, 1 k, 2 v, 3 o.
   FCSA_HD constexpr LaunchPlan plan(const Traits& t, const Args& args) const {
+    if (is_empty(args)) return empty_plan(t, false);
     LaunchPlan plan;
     plan.workspace_bytes = workspace(t, args).bytes;
     plan.map_count = maps();

@@ -3,6 +3,7 @@
 
 #include "kernels/config_fields.h"
 #include "kernels/families.h"
+#include "kernels/wgmma/backward_space.h"
 #include "kernels/wgmma/config.h"
 
 namespace fcsa::kernels {
@@ -64,15 +65,17 @@ class WgmmaFamily final : public Family {
   std::string unsupported(const Problem& problem, const Target& target) const override {
     if (target.kind != DeviceKind::cuda) return "wgmma runs on CUDA devices";
     if (target.compute_capability != 90) return "wgmma needs compute capability 9.0";
-    if (problem.op != Op::forward) return "wgmma has no backward pass yet";
     if (problem.dtype == DType::f32) return "wgmma serves f16 and bf16";
     if (problem.bias != Bias::none) return "wgmma has no bias: mma serves it";
-    return {};
+    return problem.op == Op::backward ? wgmma::backward_unsupported(problem) : std::string{};
   }
 
-  std::vector<Parameter> parameters(Op) const override { return parameters_of(forward_fields()); }
+  std::vector<Parameter> parameters(Op op) const override {
+    return op == Op::forward ? parameters_of(forward_fields()) : wgmma::backward_parameters();
+  }
 
-  std::vector<Constraint> constraints(Op) const override {
+  std::vector<Constraint> constraints(Op op) const override {
+    if (op == Op::backward) return wgmma::backward_constraints();
     using P = const Problem&;
     using V = const Configuration&;
     using D = const Target&;
@@ -231,6 +234,7 @@ class WgmmaFamily final : public Family {
   // As an H200 likes it best at most lengths, in a search of all structures. The tile of keys is as large as
   // the registers allow, smaller where causal tiles are short; with a mask registers are scarcer.
   Configuration baseline(const Problem& problem, const Target& target) const override {
+    if (problem.op == Op::backward) return wgmma::backward_baseline(problem, target);
     ForwardConfig config;
     const int group = problem.heads / problem.kv_heads;
     config.head_group = 1;
@@ -253,7 +257,15 @@ class WgmmaFamily final : public Family {
     return from_struct(forward_fields(), kernel_name(*this, problem.op), config);
   }
 
-  KernelTemplate kernel_template(Op) const override {
+  // A few registers of the thread that copies, or of the warpgroup that computes dQ between its products.
+  bool baseline_may_spill(Op op) const override { return op == Op::backward; }
+
+  KernelTemplate kernel_template(Op op) const override {
+    if (op == Op::backward)
+      return {"kernels/wgmma/backward.cuh",
+              "fcsa::kernels::wgmma::BackwardConfig",
+              {"fcsa::kernels::wgmma::prepare_backward", "fcsa::kernels::wgmma::backward",
+               "fcsa::kernels::wgmma::convert_queries", "fcsa::kernels::wgmma::grad_scale"}};
     return {"kernels/wgmma/forward.cuh",
             "fcsa::kernels::wgmma::ForwardConfig",
             {"fcsa::kernels::wgmma::forward", "fcsa::kernels::wgmma::normalise_keys",
@@ -262,10 +274,15 @@ class WgmmaFamily final : public Family {
 
   LaunchPlan plan(const Traits& traits, const Configuration& configuration,
                   const BackwardArgs& args) const override {
+    if (is_backward(configuration)) return wgmma::backward_config_of(configuration).plan(traits, args);
     return config_of(configuration).plan(traits, args);
   }
 
   Tile tile(const Configuration& configuration) const override {
+    if (is_backward(configuration)) {
+      const wgmma::BackwardConfig config = wgmma::backward_config_of(configuration);
+      return {.rows = config.block_m, .keys = config.block_n()};
+    }
     const ForwardConfig config = config_of(configuration);
     return {.rows = config.block_m(),
             .keys = config.block_n,
@@ -275,6 +292,10 @@ class WgmmaFamily final : public Family {
   }
 
  private:
+  bool is_backward(const Configuration& configuration) const {
+    return configuration.kernel == kernel_name(*this, Op::backward);
+  }
+
   // Up to 64 channels: the tensor cores have time for the row sums, and P V is issued as P appears. Four
   // warpgroups, except for long full walks over keys, which three with larger tiles finish sooner.
   static void narrow_heads(const Problem& problem, ForwardConfig& config) {

@@ -57,6 +57,8 @@ class CpuDevice final : public Device {
   std::unique_ptr<Module> load(const Binary& binary) override { return std::make_unique<CpuModule>(binary); }
 
   std::unique_ptr<Buffer> allocate(std::size_t bytes) override { return std::make_unique<HostBuffer>(bytes); }
+  std::size_t fence_bytes() const override { return HostBuffer::kPageBytes; }
+  void poison_scratch(bool poison) override { poison_scratch_ = poison; }
 
   void upload(Buffer& to, std::size_t offset, const void* from, std::size_t bytes) override {
     if (bytes != 0) std::memcpy(bytes_at(to, offset, bytes), from, bytes);
@@ -72,7 +74,9 @@ class CpuDevice final : public Device {
 
   void launch(const Module& module, const kernels::LaunchPlan& plan,
               const kernels::BackwardArgs& args) override {
-    dynamic_cast<const CpuModule&>(module).launch(*pool_, plan, args);
+    const auto& kernels = dynamic_cast<const CpuModule&>(module);
+    if (poison_scratch_) return kernels.launch_on_poison(*pool_, plan, args);
+    kernels.launch(*pool_, plan, args);
   }
 
   void synchronize() override {}
@@ -102,6 +106,7 @@ class CpuDevice final : public Device {
  private:
   kernels::DeviceInfo info_;
   std::optional<kernels::cpu::ThreadPool> pool_;
+  bool poison_scratch_ = false;
   PeakResident peak_;
 };
 

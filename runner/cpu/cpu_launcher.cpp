@@ -1,3 +1,11 @@
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <utility>
+#include <vector>
+
 #include "kernels/cpu/parallel.h"
 #include "runner/cpu/cpu_device.h"
 #include "runner/cpu/module.h"
@@ -16,19 +24,39 @@ class CpuLauncher final : public Launcher {
 
   // A run without tasks.
   void reserve(const kernels::LaunchPlan& plan) override {
-    for (int i = 0; i < plan.count; ++i) pool_.run(0, plan.steps[i].smem_bytes, [](long long, void*) {});
+    ThreadPool& pool = *pool_.load();
+    for (int i = 0; i < plan.count; ++i)
+      if (!pool.run(0, plan.steps[i].smem_bytes, [](long long, void*) {})) throw std::bad_alloc();
   }
 
   void launch(const Module& module, const kernels::LaunchPlan& plan, const kernels::BackwardArgs& args,
               void* /*stream*/) override {
-    dynamic_cast<const cpu::CpuModule&>(module).launch(pool_, plan, args);
+    dynamic_cast<const cpu::CpuModule&>(module).launch(*pool_.load(), plan, args);
+  }
+
+  void set_threads(int threads) override {
+    const int wanted = threads > 0 ? threads : info_.target.multiprocessors;
+    const std::lock_guard lock(mutex_);
+    pool_.store(&pool_of(wanted));
   }
 
   bool capturing(void* /*stream*/) const override { return false; }
 
  private:
+  using ThreadPool = kernels::cpu::ThreadPool;
+
+  // Kept: a launch in another thread may still run on it.
+  ThreadPool& pool_of(int threads) {
+    const auto known =
+        std::find_if(pools_.begin(), pools_.end(), [&](const auto& p) { return p.first == threads; });
+    if (known != pools_.end()) return *known->second;
+    return *pools_.emplace_back(threads, std::make_unique<ThreadPool>(threads)).second;
+  }
+
   kernels::DeviceInfo info_ = cpu::describe_cpu("");
-  kernels::cpu::ThreadPool pool_{info_.target.multiprocessors};
+  std::mutex mutex_;  // of set_threads alone: a launch takes no lock that a fork() could leave locked
+  std::vector<std::pair<int, std::unique_ptr<ThreadPool>>> pools_;
+  std::atomic<ThreadPool*> pool_{&pool_of(info_.target.multiprocessors)};
 };
 
 }  // namespace

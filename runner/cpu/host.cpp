@@ -13,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/cpu/cores.h"
+
 namespace fcsa::runner::cpu {
 namespace {
 
@@ -103,28 +105,6 @@ std::size_t left_in_group(const fs::path& group) {
   return std::numeric_limits<std::size_t>::max();
 }
 
-// Cores' worth of time that a control group gives; nothing when it sets no limit.
-std::optional<double> quota_of(const fs::path& group) {
-  double quota = 0;
-  double period = 0;
-  std::istringstream version_2(first_line(group / "cpu.max"));
-  if (version_2 >> quota >> period && period > 0) return quota / period;
-  std::istringstream version_1(first_line(group / "cpu.cfs_quota_us") + " " +
-                               first_line(group / "cpu.cfs_period_us"));
-  if (version_1 >> quota >> period && quota > 0 && period > 0) return quota / period;
-  return std::nullopt;
-}
-
-int cores_in_affinity_mask() {
-  // The mask may be wider than cpu_set_t's 1024 cores.
-  for (int cores = 1024; cores <= 65536; cores *= 4) {
-    std::vector<cpu_set_t> mask(static_cast<std::size_t>(cores / 1024));
-    const std::size_t bytes = mask.size() * sizeof(cpu_set_t);
-    if (sched_getaffinity(0, bytes, mask.data()) == 0) return CPU_COUNT_S(bytes, mask.data());
-  }
-  return 1;
-}
-
 std::size_t lifetime_peak() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -150,10 +130,7 @@ std::string Host::instruction_flags() const {
 }
 
 int Host::usable_cores() const {
-  double cores = cores_in_affinity_mask();
-  for (const auto& group : control_groups(root_, "cpu"))
-    cores = std::min(cores, quota_of(group).value_or(cores));
-  return std::max(1, static_cast<int>(cores + 0.999));
+  return kernels::cpu::allowed_cores(root_ == "/" ? "" : root_.c_str());
 }
 
 std::size_t Host::cache_bytes(int level) const {

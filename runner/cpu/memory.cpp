@@ -12,7 +12,9 @@
 namespace fcsa::runner::cpu {
 namespace {
 
-constexpr std::size_t kPageBytes = 4096;
+constexpr std::size_t kPageBytes = HostBuffer::kPageBytes;
+// Address space without memory: whoever runs past the end of a tensor may do so by a row or a tile.
+constexpr std::size_t kFenceBytes = std::size_t{1} << 20;
 // Left for thread stacks, scratch and other processes.
 constexpr std::size_t kReserveBytes = std::size_t{128} << 20;
 
@@ -38,16 +40,21 @@ HostBuffer::HostBuffer(std::size_t bytes)
         fmt::format("out of memory: asked for {} bytes, {} are available ({} of them kept in reserve)", bytes,
                     available, std::min(available, kReserveBytes)));
   }
-  void* data = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* data = mmap(nullptr, mapped_bytes_ + kFenceBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) {
     throw OutOfMemory(fmt::format("out of memory: mmap of {} bytes: {}", bytes, std::strerror(errno)));
+  }
+  if (mprotect(data, mapped_bytes_, PROT_READ | PROT_WRITE) != 0) {
+    const int reason = errno;
+    munmap(data, mapped_bytes_ + kFenceBytes);
+    throw OutOfMemory(fmt::format("out of memory: mprotect of {} bytes: {}", bytes, std::strerror(reason)));
   }
   data_ = data;
   touch(static_cast<unsigned char*>(data_), mapped_bytes_);
 }
 
 HostBuffer::~HostBuffer() {
-  munmap(data_, mapped_bytes_);
+  munmap(data_, mapped_bytes_ + kFenceBytes);
 }
 
 }  // namespace fcsa::runner::cpu

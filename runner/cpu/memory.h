@@ -7,9 +7,12 @@
 
 namespace fcsa::runner::cpu {
 
-// Pages straight from the kernel, so that they are given back at once; resident from the start.
+// Pages straight from the kernel, so that they are given back at once; resident from the start. A page
+// without access follows the last one.
 class HostBuffer final : public Buffer {
  public:
+  static constexpr std::size_t kPageBytes = 4096;
+
   // Throws OutOfMemory when less than bytes and a reserve for the rest of the process is available.
   explicit HostBuffer(std::size_t bytes);
   ~HostBuffer() override;

@@ -20,8 +20,13 @@ class CpuModule final : public Module {
   // Runs every step of the plan in order.
   void launch(kernels::cpu::ThreadPool& pool, const kernels::LaunchPlan& plan,
               const kernels::BackwardArgs& args) const;
+  // The same, but every task finds NaN in its scratch and behind it. Throws DeviceError when one wrote behind
+  // it.
+  void launch_on_poison(kernels::cpu::ThreadPool& pool, const kernels::LaunchPlan& plan,
+                        const kernels::BackwardArgs& args) const;
 
  private:
+  void require_kernels_of(const kernels::LaunchPlan& plan) const;
   void load_library(const Binary& binary);
 
   std::optional<DynamicLibrary> library_;

@@ -1,20 +1,22 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
+#include <array>
 #include <cerrno>
-#include <csignal>
-#include <cstdlib>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
-#include <optional>
 #include <sstream>
 #include <stdexcept>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "runner/compiler.h"
 #include "runner/cpu/command.h"
+#include "runner/cpu/compiler_command.h"
+#include "runner/cpu/compiler_failure.h"
+#include "runner/host_failure.h"
 #include "runner/temporary_directory.h"
 
 namespace fcsa::runner {
@@ -22,8 +24,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kHowToGetIt =
-    "install g++ or clang++ (apt install g++), or set FCSA_CXX to a C++20 compiler";
+constexpr const char* kSourceName = "kernel.cpp";
+// Between attempts; after the last none.
+constexpr std::array<std::chrono::milliseconds, 3> kPauses = {
+    std::chrono::milliseconds(100), std::chrono::milliseconds(1000), std::chrono::milliseconds(0)};
+constexpr const char* kNoProcess =
+    "end other programs, or raise the limits of processes and memory (ulimit -u, ulimit -v, the container's)";
 
 void write_file(const fs::path& path, const std::string& text) {
   errno = 0;
@@ -31,62 +37,17 @@ void write_file(const fs::path& path, const std::string& text) {
   file << text;
   file.close();
   if (!file) {
-    throw std::runtime_error(fmt::format("cannot write {}: {}; set TMPDIR to a folder with room",
-                                         path.string(), std::strerror(errno)));
+    throw HostFailure(fmt::format("cannot write {}: {}; set TMPDIR to a folder with room", path.string(),
+                                  std::strerror(errno)));
   }
 }
 
-std::string read_file(const fs::path& path) {
+std::string compiled_file(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file)
-    throw std::runtime_error(fmt::format("the compiler reported no error, but wrote no {}", path.string()));
+  if (!file) throw HostFailure(fmt::format("the compiler reported no error, but wrote no {}", path.string()));
   std::ostringstream bytes;
   bytes << file.rdbuf();
   return std::move(bytes).str();
-}
-
-std::optional<std::string> absolute_program(const std::string& name) {
-  if (name.find('/') != std::string::npos) {
-    return access(name.c_str(), X_OK) == 0 ? std::optional(fs::absolute(name).string()) : std::nullopt;
-  }
-  const char* path = std::getenv("PATH");
-  std::istringstream folders(path != nullptr ? path : "");
-  for (std::string folder; std::getline(folders, folder, ':');) {
-    const fs::path candidate = fs::path(folder.empty() ? "." : folder) / name;
-    std::error_code ignored;
-    if (access(candidate.c_str(), X_OK) == 0 && fs::is_regular_file(candidate, ignored)) {
-      return fs::absolute(candidate).string();
-    }
-  }
-  return std::nullopt;
-}
-
-// "ccache g++" -> {"/usr/bin/ccache", "g++"}; empty when the program isn't there.
-std::vector<std::string> command_from(const std::string& text) {
-  std::istringstream words(text);
-  std::vector<std::string> command{std::istream_iterator<std::string>(words), {}};
-  if (command.empty()) return {};
-  const auto program = absolute_program(command.front());
-  if (!program) return {};
-  command.front() = *program;
-  return command;
-}
-
-std::vector<std::string> find_compiler() {
-  if (const char* chosen = std::getenv("FCSA_CXX"); chosen != nullptr && *chosen != '\0') {
-    auto command = command_from(chosen);
-    if (command.empty()) {
-      throw std::runtime_error(
-          fmt::format("no C++ compiler: FCSA_CXX is '{}', which is not a program: {}", chosen, kHowToGetIt));
-    }
-    return command;
-  }
-  const char* usual = std::getenv("CXX");
-  for (const std::string name : {usual != nullptr ? usual : "", "c++", "g++", "clang++"}) {
-    if (auto command = command_from(name); !command.empty()) return command;
-  }
-  throw std::runtime_error(fmt::format(
-      "no C++ compiler: looked for $FCSA_CXX, $CXX, c++, g++ and clang++ in PATH: {}", kHowToGetIt));
 }
 
 std::string first_line(const std::string& text) {
@@ -100,61 +61,83 @@ class SystemCompiler final : public Compiler {
 
   std::string version() const override { return version_; }
 
+  void check(const kernels::Target& target) override {
+    const auto result = compile({kernels::DeviceKind::cpu, "extern \"C\" void nothing() {}\n", {}}, target);
+    if (!result.ok)
+      throw HostFailure(fmt::format("{} can't compile an empty function: {}; {}", command_.front(),
+                                    result.message, cpu::kHowToGetACompiler));
+  }
+
   CompileResult compile(const kernels::KernelSource& source, const kernels::Target& target) override {
     const TemporaryDirectory directory;
-    write_file(directory.path() / "kernel.cpp", source.text);
-    cpu::Command command{command_, directory.path(), {"TMPDIR=" + directory.path().string(), "LC_ALL=C"}};
-    for (auto& option : compile_options(target)) command.arguments.push_back(std::move(option));
-    command.arguments.insert(command.arguments.end(), {"-o", "kernel.so", "kernel.cpp"});
-    cpu::CommandResult run = cpu::run_command(command);
-    if (was_killed(run)) run = cpu::run_command(command);
-    refuse_full_disk(run, directory.path());
+    write_file(directory.path() / kSourceName, source.text);
+    const cpu::Command command = command_for(directory.path(), target);
+    cpu::CommandResult run = run_patiently(command);
     CompileResult result;
     result.log = run.output;
     if (run.status != 0) {
+      const auto blame = cpu::blame_for(run, kSourceName);
+      result.out_of_memory = blame == cpu::Blame::passes && cpu::ran_out_of_memory(run);
+      if (blame != cpu::Blame::source && !result.out_of_memory)
+        throw HostFailure(
+            cpu::cause_of_failure(run, command_.front(), directory.path().parent_path().string()));
       result.message = failure_message(run);
       return result;
     }
-    result.binary = read_file(directory.path() / "kernel.so");
+    result.binary = compiled_file(directory.path() / "kernel.so");
     result.symbols = source.entries;
     result.ok = true;
     return result;
   }
 
  private:
+  cpu::Command command_for(const fs::path& directory, const kernels::Target& target) const {
+    cpu::Command command{command_, directory, {"TMPDIR=" + directory.string(), "LC_ALL=C"}};
+    for (auto& option : compile_options(target)) command.arguments.push_back(std::move(option));
+    // Whatever FCSA_CXX says: kernels are wrong when sums are reordered.
+    if (command_.size() > 1)
+      command.arguments.insert(command.arguments.end(),
+                               {"-fno-fast-math", "-fno-associative-math", "-fno-finite-math-only"});
+    command.arguments.insert(command.arguments.end(), {"-o", "kernel.so", kSourceName});
+    return command;
+  }
+
+  // What the source isn't to blame for may be gone a moment later: the kernel took the memory back, or
+  // another program ended.
+  static cpu::CommandResult run_patiently(const cpu::Command& command) {
+    for (const auto pause : kPauses) {
+      const bool last = pause == kPauses.back();
+      try {
+        cpu::CommandResult run = cpu::run_command(command);
+        if (last || run.status == 0 || cpu::blame_for(run, kSourceName) != cpu::Blame::passes) return run;
+      } catch (const std::system_error& error) {
+        if (last || !may_pass_soon(error.code()))
+          throw HostFailure(fmt::format("{}; {}", error.what(), kNoProcess));
+      }
+      std::this_thread::sleep_for(pause);
+    }
+    throw std::logic_error("not reached");
+  }
+
+  static bool may_pass_soon(const std::error_code& error) {
+    return error == std::errc::resource_unavailable_try_again || error == std::errc::not_enough_memory;
+  }
+
   static std::string version_of(const std::vector<std::string>& command) {
     const auto ask = [&](const char* question) {
       cpu::Command query{command, {}, {"LC_ALL=C"}};
       query.arguments.emplace_back(question);
-      const cpu::CommandResult answer = cpu::run_command(query);
+      const cpu::CommandResult answer = run_patiently(query);
       return answer.status == 0 ? first_line(answer.output) : std::string();
     };
     std::string version = ask("--version");
     if (version.empty()) {
-      throw std::runtime_error(
-          fmt::format("{} --version fails: it is no C++ compiler; {}", command.front(), kHowToGetIt));
+      throw std::runtime_error(fmt::format("{} --version fails: it is no C++ compiler; {}", command.front(),
+                                           cpu::kHowToGetACompiler));
     }
     const std::string full = ask("-dumpfullversion");
     if (version.find(full) == std::string::npos) version += " " + full;
     return version;
-  }
-
-  // By the kernel, out of memory: no fault of the source, and what took the memory may be gone. g++ and
-  // clang++ say so of the programs that they start.
-  static bool was_killed(const cpu::CommandResult& run) {
-    return run.status == 128 + SIGKILL ||
-           (run.status != 0 && run.output.find("Killed signal terminated program") != std::string::npos);
-  }
-
-  // Recorded as a failure of the source, it would stand long after the disk has room again.
-  static void refuse_full_disk(const cpu::CommandResult& run, const fs::path& directory) {
-    if (run.status == 0) return;
-    for (const char* complaint : {"No space left on device", "Disk quota exceeded"}) {
-      if (run.output.find(complaint) == std::string::npos) continue;
-      throw std::runtime_error(
-          fmt::format("no space left in {}: free some, or set TMPDIR to a folder with room",
-                      directory.parent_path().string()));
-    }
   }
 
   static std::string failure_message(const cpu::CommandResult& run) {
@@ -169,7 +152,7 @@ class SystemCompiler final : public Compiler {
 }  // namespace
 
 std::unique_ptr<Compiler> make_system_compiler() {
-  return std::make_unique<SystemCompiler>(find_compiler());
+  return std::make_unique<SystemCompiler>(cpu::find_compiler());
 }
 
 }  // namespace fcsa::runner

@@ -171,6 +171,7 @@ void Driver::load_kernel_and_memory_functions() {
   load(memcpy_htod_async, "cuMemcpyHtoDAsync");
   load(memcpy_dtoh_async, "cuMemcpyDtoHAsync");
   load(memset_d8_async, "cuMemsetD8Async");
+  load(memset_d2d8_async, "cuMemsetD2D8Async");
   load(tensor_map_encode_tiled, "cuTensorMapEncodeTiled");
 }
 

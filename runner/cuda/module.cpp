@@ -6,6 +6,8 @@
 #include <iterator>
 #include <utility>
 
+#include "kernels/common/empty.h"
+#include "kernels/common/logits.h"
 #include "kernels/common/tensor_map.h"
 
 namespace fcsa::runner::cuda {
@@ -80,9 +82,23 @@ CudaModule::~CudaModule() {
 void CudaModule::launch(const kernels::LaunchPlan& plan, const kernels::BackwardArgs& args,
                         CUstream stream) const {
   const Driver& driver = context_->driver();
+  if (plan.nothing.to_compute) return write_nothing(plan, args, stream);
   const auto encoded = kernels::encode_maps(driver.tensor_map_encode_tiled, plan, args);
   driver.check(encoded.error, "cuTensorMapEncodeTiled");
-  for (int i = 0; i < plan.count; ++i) launch_step(plan.steps[i], args, encoded.maps, stream);
+  kernels::BackwardArgs usable = args;
+  usable.eps = kernels::usable_eps_gpu(args.eps);
+  for (int i = 0; i < plan.count; ++i) launch_step(plan.steps[i], usable, encoded.maps, stream);
+}
+
+void CudaModule::write_nothing(const kernels::LaunchPlan& plan, const kernels::BackwardArgs& args,
+                               CUstream stream) const {
+  const Driver& driver = context_->driver();
+  kernels::Fills(plan.nothing, args).for_each([&](const kernels::Fill& fill) {
+    driver.check(driver.memset_d2d8_async(
+                     reinterpret_cast<CUdeviceptr>(fill.to), static_cast<std::size_t>(fill.pitch), fill.value,
+                     static_cast<std::size_t>(fill.width), static_cast<std::size_t>(fill.rows), stream),
+                 "cuMemsetD2D8Async");
+  });
 }
 
 void CudaModule::launch_step(const kernels::Launch& step, const kernels::BackwardArgs& args,

@@ -22,6 +22,8 @@ class CudaModule final : public Module {
 
  private:
   void find_functions(const Binary& binary);
+  void write_nothing(const kernels::LaunchPlan& plan, const kernels::BackwardArgs& args,
+                     CUstream stream) const;
   void launch_step(const kernels::Launch& step, const kernels::BackwardArgs& args,
                    const kernels::TensorMaps& maps, CUstream stream) const;
 

@@ -6,6 +6,7 @@
 #include "runner/compiler.h"
 #include "runner/cuda/nvrtc_library.h"
 #include "runner/cuda/ptxas_log.h"
+#include "runner/host_failure.h"
 
 namespace fcsa::runner {
 namespace {
@@ -59,6 +60,16 @@ class Program {
   nvrtcProgram program_ = nullptr;
 };
 
+bool says_no_memory(const std::string& log) {
+  return log.find("Memory allocation failure") != std::string::npos ||
+         log.find("out of memory") != std::string::npos;
+}
+
+bool says_no_file(const std::string& log) {
+  return log.find("No space left on device") != std::string::npos ||
+         log.find("failed to open libnvrtc-builtins") != std::string::npos;
+}
+
 class NvrtcCompiler final : public Compiler {
  public:
   explicit NvrtcCompiler(NvrtcLibrary nvrtc) : nvrtc_(std::move(nvrtc)) {}
@@ -83,6 +94,14 @@ class NvrtcCompiler final : public Compiler {
     result.warnings = std::move(findings.warnings);
     if (status != NVRTC_SUCCESS) {
       result.message = failure_message(status, result.log, target);
+      result.out_of_memory = status == NVRTC_ERROR_OUT_OF_MEMORY || says_no_memory(result.log);
+      // A library of NVRTC's own is missing, or its temporary files can't be written.
+      if (!result.out_of_memory &&
+          (status == NVRTC_ERROR_BUILTIN_OPERATION_FAILURE || says_no_file(result.log)))
+        throw HostFailure(
+            fmt::format("{} can't do its work here: {}; install all of it (pip install "
+                        "nvidia-cuda-nvrtc), free space, or set TMPDIR to a folder with room",
+                        version(), result.message));
       return result;
     }
     for (const auto& entry : source.entries) result.symbols.push_back(program.lowered_name(entry));

@@ -115,6 +115,9 @@ NvrtcSearch default_nvrtc_search() {
   std::ranges::for_each(own_folders(), add);
   search.folders.emplace_back();
   std::ranges::for_each(toolkit_folders(), add);
+  // Installed by pip, as lib/ of a package: other packages lie beside that one.
+  if (const fs::path own = folder_of_this_code(); !own.empty())
+    std::ranges::for_each(wheel_folders(own.parent_path().parent_path()), add);
   for (const auto& packages : package_folders()) std::ranges::for_each(wheel_folders(packages), add);
 #ifdef FCSA_CUDA_WHEELS_DIR
   std::ranges::for_each(wheel_folders(FCSA_CUDA_WHEELS_DIR), add);

@@ -1,6 +1,7 @@
 // Bad input to the program: exit status 2, and a message that says what was wrong.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "tests/cli/program.h"
@@ -25,7 +26,7 @@ TEST(Usage, ASubcommandIsRequiredAndHelpLists) {
   const ProgramResult help = run_fcsa({"--help"});
   EXPECT_EQ(help.status, 0);
   for (const char* command :
-       {"devices", "tune", "compile", "verify", "bench", "explain", "emit", "report", "db"})
+       {"devices", "tune", "compile", "verify", "bench", "explain", "emit", "report", "replay", "db"})
     EXPECT_NE(help.out.find(command), std::string::npos) << command;
   EXPECT_EQ(run_fcsa({"frobnicate"}).status, 2);
 }
@@ -89,6 +90,22 @@ TEST(Usage, MissingAndUnwritablePathsAreNamed) {
   expect_failure({"report", "--db", folder / "none.db", "--out", folder / "r"}, "none.db");
   expect_failure({"emit", "--db", folder / "none.db"}, "none.db");
   expect_failure({"tune", "--device", "cpu", "--seq", "32", "--db", "/proc/t.db"}, "/proc/t.db");
+}
+
+TEST(Usage, ReplayNamesWhatIsWrongWithAStrategyOrAFile) {
+  const auto folder = std::filesystem::temp_directory_path() / "usage_test_replay";
+  std::filesystem::create_directories(folder);
+  const std::string file = folder / "space.json";
+  std::ofstream(file) << R"({"results":[
+    {"configuration":{"a":1},"measurements":[{"name":"time","value":2}]},
+    {"configuration":{"a":2},"measurements":[{"name":"time","value":1}]}]})";
+  expect_usage_error({"replay", file, "--strategy", "magic"}, "unknown strategy 'magic'; use one of: auto,");
+  expect_usage_error({"replay", file, "--pending", "3"}, "3 pending, but it has only 2 configurations");
+  expect_failure({"replay", (folder / "none.json").string()}, "none.json: can't be opened");
+  const ProgramResult result = run_fcsa({"replay", file, "--seeds", "2"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("space.json"), std::string::npos);
+  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ def words(page):
 
 def main():
     failed = False
-    pages = [p for p in ROOT.rglob("*.md") if not {"build", "dist"} & set(p.relative_to(ROOT).parts)]
+    here = [p for p in ROOT.iterdir() if not p.name.startswith((".", "build", "dist", "fcsa-"))]
+    pages = [p for part in here for p in ([part] if part.suffix == ".md" else part.rglob("*.md") if part.is_dir() else [])]
     for page in sorted(pages):
         name = page.relative_to(ROOT)
         for target in broken_links(page):

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Runs every sh, C, C++ and Python block of README.md and docs/ on the CPU, as a reader would, page by page.
 
-    run_blocks.py --build DIR [--flags FLAGS] [--python PYTHON] [--gpu] [PAGE...]
+    run_blocks.py --build DIR [--flags FLAGS] [--only LANGUAGE] [--python PYTHON] [--gpu] [PAGE...]
 
 Each page has a folder of its own that looks like a fresh clone: its `cmake` takes what is built in DIR instead of building
 it, and its `fcsa` tunes with budgets of seconds. A comment above a block says what is special about it:
-  <!-- test: gpu -->            needs a GPU: without --gpu only the options of its fcsa commands are checked
+  <!-- test: gpu -->            needs a GPU: without --gpu only the options of its fcsa commands are checked; C++ is compiled
   <!-- test: file=NAME -->      is written to NAME, for a later block to compile
-  <!-- test: part -->           is a part of a program: compiled, not run
+  <!-- test: part -->           is a part of a program: C is compiled, not run; Python has q, k, v and mask already
   <!-- test: needs PATH -->     is run where PATH exists, else named
-Python blocks run with --python, which has torch and the package; without, their syntax is checked, and they are named.
+Python blocks run with --python, which has torch, and the package, unless FCSA_LIBRARY names a libfcsa.so for that of the
+source tree; without --python their syntax is checked, and they are named.
 """
 import argparse
 import json
@@ -38,15 +39,28 @@ void check(fcsa_status status);
 void part(void) {
 """
 
+PYTHON_PARTS = """import torch
+q, k, v = (torch.randn(2, 4, 64, 32, requires_grad=True) for _ in range(3))
+mask = torch.ones(2, 64, dtype=torch.bool)
+"""
+
+CUDA_PARTS = """#include <cstdio>
+#include "fcsa_tuned_sm_90.cuh"
+extern void *q, *k, *v, *o, *dout, *dq, *dk, *dv;
+extern float* lse;
+extern cudaStream_t stream;
+void part() {
+"""
+
 FCSA = """#!/bin/bash
-# Budgets of seconds, and one candidate.
+# Budgets of seconds, one candidate, and few heads.
 arguments=()
 while [ $# -gt 0 ]; do
   arguments+=("$1")
   if [ "$1" = --budget ]; then arguments+=(4s); shift; fi
   shift
 done
-if [ "${arguments[0]:-}" = tune ]; then arguments+=(--evals 1 --probes no); fi
+if [ "${arguments[0]:-}" = tune ]; then arguments+=(--evals 1 --probes no --batch 1 --heads 2); fi
 exec @program@ "${arguments[@]}"
 """
 
@@ -66,6 +80,11 @@ if value("--target") == "install":
     os.path.exists("dist/fcsa/bin/fcsa") or os.symlink(os.path.abspath("build/release/cli/fcsa"), "dist/fcsa/bin/fcsa")
 """
 
+PIP = """#!/bin/sh
+# What is installed is tested by tests/python.
+[ "$*" = "install ." ] && [ -f pyproject.toml ]
+"""
+
 COMPILER = """#!/bin/bash
 # What links libfcsa is built as libfcsa is.
 if [[ " $* " = *" -lfcsa "* ]]; then set -- "$@" @flags@; fi
@@ -81,7 +100,7 @@ def write_program(path, text, **values):
     path.chmod(0o755)
 
 
-def make_clone(folder, args):
+def make_clone(folder, cache, args):
     """A folder like a clone in which the build has happened, and the environment to be in it."""
     clone = folder / "fcsa"
     clone.mkdir()
@@ -97,10 +116,14 @@ def make_clone(folder, args):
     tools = folder / "tools"
     write_program(tools / "fcsa", FCSA, program=args.build / "cli" / "fcsa")
     write_program(tools / "cmake", CMAKE, cmake=shutil.which("cmake"), build=args.build)
+    write_program(tools / "pip", PIP)
     for name in ("cc", "g++"):
         write_program(tools / name, COMPILER, real=shutil.which(name), flags=args.flags)
     environment = {**os.environ, "HOME": str(folder), "PATH": f"{tools}:{os.environ['PATH']}"}
-    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "FCSA_DB", "FCSA_TUNED_DATA"):
+    environment["XDG_CACHE_HOME"] = str(cache)
+    if os.environ.get("FCSA_LIBRARY"):  # the package as it is in the source tree
+        environment["PYTHONPATH"] = str(ROOT / "python")
+    for name in ("XDG_DATA_HOME", "FCSA_DB", "FCSA_TUNED_DATA"):
         environment.pop(name, None)
     return clone, environment
 
@@ -143,31 +166,46 @@ class Page:
         self.command(block, ["cc", "-std=c11", "-Wall", "-Werror=implicit-function-declaration", "-fsyntax-only", "-I",
                              str(ROOT / "library"), "-xc", "-"], stdin=C_PARTS + body + "}\n")
 
+    def cuda(self, block):
+        """Compiled against a header of the data that ships, for a GPU for which its kernels are empty."""
+        nvcc = shutil.which("nvcc", path=f"{os.environ['PATH']}:/usr/local/cuda/bin")
+        if nvcc is None:
+            self.named.append(f"{block}: needs nvcc")
+            return
+        self.command(block, ["fcsa", "emit", "--device", "NVIDIA H100 80GB HBM3", "--out", "include"])
+        body = re.sub(r"^#include.*$", "", block.text, flags=re.MULTILINE)
+        (self.clone / "part.cu").write_text(CUDA_PARTS + body + "}\n")
+        self.command(block, [nvcc, "-std=c++20", "-arch=sm_80", "-I", "include", "-c", "part.cu", "-o", "part.o"])
+
     def python(self, block):
         try:
             compile(block.text, str(block), "exec")
         except SyntaxError as error:
             self.fail(block, str(error))
         if self.args.python:
-            self.command(block, [self.args.python, "-"], stdin=block.text)
+            prelude = PYTHON_PARTS if block.mark == "part" else ""
+            self.command(block, [self.args.python, "-"], stdin=prelude + block.text)
         else:
             self.named.append(f"{block}: syntax only, without --python")
 
     def run(self):
         for block in blocks_of(self.path):
-            if block.mark == "gpu" and not (self.args.gpu and block.language == "sh"):
-                if block.language == "sh":
-                    self.command(block, ["bash", "-n", "-c", block.text])
-                    self.options(block)
-                self.named.append(f"{block}: needs a GPU")
+            if self.args.only not in (None, block.language):
+                self.named.append(f"{block}: not {self.args.only}")
+            elif block.mark == "gpu" and block.language == "cpp":
+                self.cuda(block)
+            elif block.mark == "gpu" and not self.args.gpu:
+                self.command(block, ["bash", "-n", "-c", block.text])
+                self.options(block)
+                self.named.append(f"{block}: needs a GPU, only its options were checked")
             elif block.mark == "needs" and not os.path.exists(block.value):
                 self.named.append(f"{block}: needs {block.value}")
             elif block.mark == "file":
                 (self.clone / block.value).write_text(block.text)
-            elif block.mark == "part":
-                self.part(block)
             elif block.language == "python":
                 self.python(block)
+            elif block.mark == "part":
+                self.part(block)
             elif block.language == "sh":
                 self.options(block)
                 self.shell(block)
@@ -177,7 +215,8 @@ class Page:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=pathlib.Path, required=True, help="where fcsa is built")
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "dev", help="where fcsa is built")
+    parser.add_argument("--only", metavar="LANGUAGE", help="blocks of this language")
     parser.add_argument("--flags", default="", help="of the compiler, for what links libfcsa")
     parser.add_argument("--python", help="a Python with torch and the package")
     parser.add_argument("--gpu", action="store_true", help="run sh blocks that need a GPU too")
@@ -185,12 +224,15 @@ def main():
     args = parser.parse_args()
     args.build = args.build.resolve()
     pages = args.pages or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    for path in pages:
-        with tempfile.TemporaryDirectory(prefix="fcsa_docs_") as folder:
-            page = Page(path.resolve(), *make_clone(pathlib.Path(folder), args), args)
+    with tempfile.TemporaryDirectory(prefix="fcsa_docs_") as scratch:
+        for path in pages:
+            folder = pathlib.Path(scratch) / path.stem
+            folder.mkdir()
+            page = Page(path.resolve(), *make_clone(folder, pathlib.Path(scratch) / "cache", args), args)
             page.run()
-        print(f"{path.name}: {len(blocks_of(path.resolve())) - len(page.named)} blocks tested", flush=True)
-        print("".join(f"  {line}\n" for line in page.named), end="")
+            print(f"{path.name}: {len(blocks_of(path.resolve())) - len(page.named)} blocks tested", flush=True)
+            if args.only is None:
+                print("".join(f"  {line}\n" for line in page.named), end="")
 
 
 if __name__ == "__main__":

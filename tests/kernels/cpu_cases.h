@@ -28,6 +28,8 @@ struct Values {
   bool zero_rows = false;       // every fifth row of q and k
   bool dominant_key = false;    // the last key of every head points along the first query
   bool hide_leading = false;    // the mask hides the first half of the keys too
+  bool poison =
+      false;  // no numbers in k and v of keys that nobody sees, in q (and dout) of rows that see none
 };
 
 // Aligned storage with a guard behind it, filled with a NaN pattern.
@@ -74,6 +76,7 @@ class Case {
       mask_[i] = !hidden && random() % 4 != 0 ? 1 + random() % 200 : 0;
     }
     if (problem.bias != Bias::none) fill_bias(random, values);
+    if (values.poison) poison_unseen();
     for (int h = 0; h < problem.heads; ++h)
       head_scale_.push_back(problem.scale * (h % 2 == 0 ? 1.0f : -0.5f) / static_cast<float>(1 + h / 2));
   }
@@ -118,9 +121,40 @@ class Case {
     }
   }
 
+  // Rows that see no key for the masks' sake: infinities and NaN.
+  void poison_blind_rows(std::vector<unsigned char>& tensor) const {
+    const long long nq = problem_.nq, nk = problem_.nk;
+    const Strides s = shape_args(problem_).q_strides;
+    for (int b = 0; b < problem_.batch; ++b)
+      for (long long i = 0; i < nq; ++i) {
+        const long long limit = problem_.causal ? std::clamp(i + nk - nq + 1, 0LL, nk) : nk;
+        bool blind = true;
+        for (long long j = 0; j < limit; ++j) blind = blind && problem_.key_mask && !mask_[b * nk + j];
+        for (int h = 0; blind && h < problem_.heads; ++h)
+          poison_row(tensor, b * s.batch + h * s.head + i * s.row);
+      }
+  }
+
   Problem problem_;
 
  private:
+  void poison_row(std::vector<unsigned char>& tensor, long long first) const {
+    for (int d = 0; d < problem_.head_dim; ++d)
+      store_element(problem_.dtype, tensor.data(), first + d, d % 3 == 0 ? INFINITY : NAN);
+  }
+
+  void poison_unseen() {
+    const Strides s = shape_args(problem_).k_strides;
+    for (int b = 0; b < problem_.batch; ++b)
+      for (int h = 0; problem_.key_mask && h < problem_.kv_heads; ++h)
+        for (long long j = 0; j < problem_.nk; ++j) {
+          if (mask_[b * static_cast<long long>(problem_.nk) + j]) continue;
+          poison_row(k_, b * s.batch + h * s.head + j * s.row);
+          poison_row(v_, b * s.batch + h * s.head + j * s.row);
+        }
+    poison_blind_rows(q_);
+  }
+
   void align(float multiple) {
     const auto elements = [&](int heads, int n) {
       return static_cast<long long>(rows(heads, n)) * problem_.head_dim;

@@ -42,6 +42,7 @@ class GradientCase : public Case {
       : Case(problem, values), o_(bytes_of(problem.heads, problem.nq)), dout_(o_.size()) {
     std::mt19937 random(11);
     fill(dout_, rows(problem.heads, problem.nq), random, Values{});
+    if (values.poison) poison_blind_rows(dout_);
     args_ = inputs();
     const RowResults forward = reference_rows(traits_of(problem), args_, rows_of(problem.heads, problem.nq));
     for (const double lse : forward.lse) lse_.push_back(static_cast<float>(lse));

@@ -102,6 +102,76 @@ TEST(ThreadPool, WorksInAChildAfterFork) {
   EXPECT_EQ(status, 0);
 }
 
+TEST(ThreadPool, HasThreadsAgainInAChildThatWasForkedWhileOthersWereInside) {
+  ThreadPool pool(3);
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 2; ++i)
+    callers.emplace_back([&] {
+      while (!stop) pool.run(20, 1000, [](long long, void* scratch) { *static_cast<char*>(scratch) = 1; });
+    });
+  for (int i = 0; i < 20; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(30);
+      std::atomic<int> calls{0};
+      bool ran = pool.run(10, 64, [&](long long, void*) { ++calls; });
+      const pid_t grandchild = fork();
+      if (grandchild == 0) {
+        alarm(30);
+        ran = ran && pool.run(10, 2000, [&](long long, void*) { ++calls; });
+        _exit(ran && calls == 20 && pool.threads() == 3 ? 0 : 1);
+      }
+      int status = -1;
+      waitpid(grandchild, &status, 0);
+      _exit(ran && calls == 10 && pool.threads() == 3 && status == 0 ? 0 : 1);
+    }
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
+  stop = true;
+  for (auto& caller : callers) caller.join();
+}
+
+TEST(ThreadPool, SaysSoWhenThereIsNoMemory) {
+  ThreadPool pool(2);
+  int calls = 0;
+  EXPECT_FALSE(pool.run(1, std::size_t{1} << 60, [&](long long, void*) { ++calls; }));
+  EXPECT_EQ(calls, 0);
+  EXPECT_TRUE(pool.run(1, 64, [&](long long, void*) { ++calls; }));
+  EXPECT_EQ(calls, 1);
+}
+
+TEST(ThreadPool, LeavesSignalsToTheThreadsOfTheProgram) {
+  ThreadPool pool(2);
+  std::atomic<int> waiting{0}, unblocked{0};
+  pool.run(2, 0, [&](long long, void*) {
+    ++waiting;
+    while (waiting < 2) std::this_thread::yield();
+    sigset_t mask;
+    pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+    unblocked += sigismember(&mask, SIGTERM) == 0;
+  });
+  EXPECT_EQ(unblocked, 1);  // the caller
+}
+
+#if defined(__x86_64__)
+TEST(ThreadPool, ComputesWithDenormalNumbersWhateverTheProgramWasLinkedWith) {
+  ThreadPool pool(2);
+  const unsigned before = __builtin_ia32_stmxcsr();
+  __builtin_ia32_ldmxcsr(before | 0x8040);  // as -Ofast does before main
+  std::atomic<int> wrong{0};
+  pool.run(100, 0, [&](long long, void*) {
+    volatile float small = 1e-40f;
+    if (small * 2 == 0) ++wrong;
+  });
+  EXPECT_EQ(__builtin_ia32_stmxcsr() & 0x8040, 0x8040U);
+  __builtin_ia32_ldmxcsr(before);
+  EXPECT_EQ(wrong, 0);
+}
+#endif
+
 TEST(ThreadPool, HasTheNumberOfThreadsAskedForInTheEnvironment) {
   setenv("FCSA_NUM_THREADS", "3", 1);
   EXPECT_EQ(ThreadPool().threads(), 3);

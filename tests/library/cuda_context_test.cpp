@@ -153,7 +153,7 @@ TEST_F(CudaContextTest, OfABackwardPassUnderCaptureNeedsAPlanThatIsPrepared) {
 TEST_F(CudaContextTest, GetsNoAtomicsWhereTheBackwardPassIsToBeDeterministic) {
   fcsa_problem p = backward_problem();
   p.dtype = FCSA_BF16;
-  EXPECT_TRUE(contains(fcsa_describe(plan(library_, p).get()), "dq=1"))
+  EXPECT_TRUE(contains(fcsa_describe(plan(library_, p).get()), "configuration: wgmma.backward"))
       << fcsa_describe(plan(library_, p).get());
   p.deterministic = 1;
   const std::string text = fcsa_describe(plan(library_, p).get());

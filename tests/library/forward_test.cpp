@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <cstring>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -120,6 +122,28 @@ TEST_F(ForwardTest, RunsFromSeveralThreadsAtATime) {
   }
   for (auto& thread : threads) thread.join();
   for (const double error : errors) EXPECT_LE(error, tolerance(FCSA_F32));
+}
+
+TEST_F(ForwardTest, GivesTheSameBitsOnAnyNumberOfThreads) {
+  AttentionCase one(forward_problem(FCSA_F32, 4, 200, 64)), many(forward_problem(FCSA_F32, 4, 200, 64));
+  const auto plan = LibraryTest::plan(library_, one.problem());
+  ASSERT_EQ(fcsa_set_num_threads(library_.get(), 1), FCSA_OK);
+  run(plan.get(), one);
+  for (const int threads : {7, 0}) {
+    ASSERT_EQ(fcsa_set_num_threads(library_.get(), threads), FCSA_OK);
+    run(plan.get(), many);
+    EXPECT_EQ(std::memcmp(one.o().data(), many.o().data(), one.o().bytes()), 0) << threads;
+  }
+}
+
+TEST_F(ForwardTest, RefusesNumbersOfThreadsThatCannotBe) {
+  for (const int threads : {-1, 1025}) {
+    EXPECT_EQ(fcsa_set_num_threads(library_.get(), threads), FCSA_INVALID_ARGUMENT);
+    EXPECT_EQ(std::string(fcsa_last_error()),
+              "threads is " + std::to_string(threads) +
+                  ": set it from 1 to 1024, or to 0 for as many as there are usable cores");
+  }
+  EXPECT_EQ(fcsa_set_num_threads(nullptr, 1), FCSA_INVALID_ARGUMENT);
 }
 
 TEST_F(ForwardTest, WorksAfterTheLibraryIsClosed) {

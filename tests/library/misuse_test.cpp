@@ -60,11 +60,21 @@ TEST_F(MisuseTest, OfAProblemIsAnErrorThatNamesTheFieldAndWhatIsAllowed) {
       {[](P p) { p.op = 0; }, FCSA_INVALID_ARGUMENT, "op is 0: set it to FCSA_FORWARD or FCSA_BACKWARD"},
       {[](P p) { p.device = 0; }, FCSA_INVALID_ARGUMENT, "device is 0: set it to FCSA_CPU or FCSA_CUDA"},
       {[](P p) { p.dtype = 0; }, FCSA_INVALID_ARGUMENT, "dtype is 0: set it to FCSA_F32"},
-      {[](P p) { p.batch = 0; }, FCSA_INVALID_ARGUMENT, "batch is 0: it must be at least 1"},
+      {[](P p) { p.batch = -1; }, FCSA_INVALID_ARGUMENT, "batch is -1: it must be at least 0"},
       {[](P p) { p.heads = 0; }, FCSA_INVALID_ARGUMENT, "heads is 0: it must be at least 1"},
       {[](P p) { p.kv_heads = 3; }, FCSA_INVALID_ARGUMENT, "heads must be a multiple of kv_heads"},
       {[](P p) { p.nq = -1; }, FCSA_INVALID_ARGUMENT, "nq is -1"},
-      {[](P p) { p.nk = 0; }, FCSA_INVALID_ARGUMENT, "nk is 0"},
+      {[](P p) { p.nk = -1; }, FCSA_INVALID_ARGUMENT, "nk is -1"},
+      {[](P p) { p.heads = p.nk = 2147483647; }, FCSA_INVALID_ARGUMENT,
+       "batch x heads is 4294967294: at most"},
+      {[](P p) { p.batch = p.heads = 65536, p.nq = 1; }, FCSA_INVALID_ARGUMENT,
+       "batch x heads is 4294967296"},
+      {[](P p) { p.batch = 65536, p.nq = 32768; }, FCSA_INVALID_ARGUMENT,
+       "batch x heads x nq is 4294967296: at most 2147483647 rows fit a launch"},
+      {[](P p) { p.heads = 2, p.batch = 1, p.nk = 2000000000; }, FCSA_INVALID_ARGUMENT,
+       "batch x kv_heads x nk is 4000000000"},
+      {[](P p) { p.batch = 1, p.heads = 1, p.nq = 2147483647, p.head_dim = 256; }, FCSA_INVALID_ARGUMENT,
+       "q is too large: a batch of 1 heads x 2147483647 rows x 256 channels must be below 2^40 bytes"},
       {[](P p) { p.head_dim = 0; }, FCSA_INVALID_ARGUMENT, "head_dim is 0"},
       {[](P p) { p.head_dim = 72; }, FCSA_UNSUPPORTED, "head_dim is 72: kernels serve multiples of 16"},
       {[](P p) { p.head_dim = 512; }, FCSA_UNSUPPORTED, "head_dim is 512"},
@@ -138,6 +148,10 @@ TEST_F(MisuseTest, OfABackwardProblemIsAnErrorThatNamesTheFieldAndWhatIsAllowed)
          p.dv_strides = {1280, 0, 32};
        },
        FCSA_INVALID_ARGUMENT, "dv_strides.head is 0: there are 2"},
+      {[](P p) {
+         p.dk_strides = {0, 640, 32};
+       },
+       FCSA_INVALID_ARGUMENT, "dk_strides.batch is 0: there are 2"},
       {[](P p) {
          p.bias = FCSA_BIAS_F32, p.bias_gradient = 1;
          p.dbias_strides = {800, 400, 19};

@@ -55,7 +55,9 @@ void expect_right(const Problem& problem, Values values) {
 TEST(BackwardVerifier, AcceptsTheRightGradientsOfEveryKindOfValues) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
     for (const bool causal : {false, true})
-      for (const Values values : kAllValues) {
+      for (const Values kind : kAllValues) {
+        // The host's kernel multiplies raw rows, as those of GPUs do.
+        const Values values = values_for(kernels::DeviceKind::cuda, kind);
         Problem p = base_problem(dtype);
         p.causal = causal;
         p.key_mask = causal || values == Values::one_visible_key;
@@ -69,7 +71,7 @@ TEST(BackwardVerifier, AcceptsTheRightGradientsOfEveryKindOfValues) {
 TEST(BackwardVerifier, AcceptsTheRightGradientsOfEveryFeature) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
     for (const Values values :
-         {Values::normal, Values::dominant_key, Values::large_rows, Values::zero_rows}) {
+         {Values::normal, Values::dominant_key, Values::large_rows, Values::clamped_rows}) {
       Problem p = base_problem(dtype);
       p.groups = 4;
       p.head_scale = true;
@@ -195,9 +197,23 @@ TEST(BackwardVerifier, RejectsF32ProductsThatAreRoundedTo16Bits) {
 }
 
 TEST(BackwardVerifier, RejectsWhatIsLeftOfRowsWithoutANorm) {
-  const CheckResult result = verdict(base_problem(), {.large_zero_rows = true}, {}, Values::zero_rows);
+  const CheckResult result = verdict(base_problem(), {.large_zero_rows = true}, {}, Values::clamped_rows);
   EXPECT_FALSE(result.ok);
   EXPECT_NE(result.message.find("is off by inf"), std::string::npos) << result.message;
+}
+
+TEST(BackwardVerifier, RejectsBitsThatChangeWhereTheSameArePromised) {
+  for (const bool deterministic : {false, true}) {
+    Problem p = base_problem();
+    p.deterministic = deterministic;
+    FakeDevice device;
+    device.kernel = [&](const LaunchPlan&, const BackwardArgs& args) {
+      HostBackward(kernels::traits_of(p), args, {}).run();
+      if (device.launches == 3) static_cast<float*>(args.dq)[0] *= 1.0000002f;
+    };
+    const CheckResult result = Verifier(device).run(Module{}, {.problem = p, .seed = 11});
+    EXPECT_EQ(result.ok, !deterministic) << result.message;
+  }
 }
 
 TEST(BackwardVerifier, RejectsGradientsOfHiddenKeysThatAreNotZero) {

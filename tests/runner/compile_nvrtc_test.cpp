@@ -125,5 +125,21 @@ TEST(CompileNvrtc, CompilesWgmmaBaselinesWithoutSpillsOrSerialisedProducts) {
   expect_all_compile(jobs);
 }
 
+// What differs most in what the warpgroups keep in registers.
+TEST(CompileNvrtc, CompilesWgmmaBackwardBaselinesWithoutSerialisedProducts) {
+  const auto& family = kernels::family_named("wgmma");
+  std::vector<CompileJob> jobs;
+  for (const int head_dim : {32, 64, 96, 112, 128}) {
+    kernels::Problem full;
+    full.op = kernels::Op::backward, full.dtype = kernels::DType::bf16, full.head_dim = head_dim;
+    full.heads = full.kv_heads = 16, full.nq = full.nk = 4096;
+    kernels::Problem masked = full;
+    masked.dtype = kernels::DType::f16, masked.groups = 2, masked.kv_heads = 4;
+    masked.causal = masked.key_mask = masked.head_scale = masked.scale_gradient = true;
+    for (const auto& problem : {full, masked}) jobs.push_back(baseline_job(problem, family, "sm_90a"));
+  }
+  expect_all_compile(jobs);
+}
+
 }  // namespace
 }  // namespace fcsa::runner

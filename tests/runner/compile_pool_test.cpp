@@ -115,6 +115,33 @@ TEST_F(CompilePoolTest, BeginsNothingWhilePaused) {
   EXPECT_EQ(pool.wait(one).status, Status::ok);
 }
 
+TEST_F(CompilePoolTest, WhatIsCancelledInTheQueueIsNotCompiled) {
+  CompilePool pool(options());
+  const auto one = request(pool, 1), two = request(pool, 2);
+  pool.pause();
+  pool.submit(one);
+  pool.submit(two);
+  pool.cancel(one.key);
+  pool.cancel("never submitted");
+  pool.resume();
+  EXPECT_EQ(pool.wait_finished(), std::vector<std::string>{two.key});
+  EXPECT_THROW(pool.result(one.key), std::out_of_range);
+  EXPECT_EQ(pool.wait(one).status, Status::ok);  // wanted after all
+}
+
+TEST_F(CompilePoolTest, SaysWhichIsDoneFirst) {
+  CompilePool pool(options());
+  const auto one = request(pool, 1), two = request(pool, 2);
+  pool.submit(two);
+  pool.wait(two);
+  pool.pause();
+  pool.submit(one);
+  EXPECT_EQ(pool.first_done(std::vector{one.key, two.key}), 1u);
+  pool.resume();
+  EXPECT_EQ(pool.first_done(std::vector{one.key}), 0u);  // waits for it
+  EXPECT_EQ(pool.wait_finished().size(), 2u);
+}
+
 TEST_F(CompilePoolTest, ThrowsWhenThereIsNoCompiler) {
   const EnvironmentVariable variable("FCSA_CXX", "/nowhere/c++");
   CompilePool pool(options());

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/cpu/cores.h"
 #include "runner/temporary_directory.h"
 #include "tests/runner/write_file.h"
 
@@ -43,6 +44,36 @@ TEST(Host, CutsCoresToTheQuotaOfEitherControlGroupVersion) {
   write_file(version_1.path() / "sys/fs/cgroup/cpu/cpu.cfs_quota_us", "100000\n");
   write_file(version_1.path() / "sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
   EXPECT_EQ(Host(version_1.path()).usable_cores(), 1);
+}
+
+TEST(Host, FindsTheQuotaWhereverControlGroupsAreMountedAndTheProcessIsInThem) {
+  const TemporaryDirectory nested;
+  write_file(nested.path() / "proc/self/cgroup", "0::/job/step\n");
+  write_file(nested.path() / "sys/fs/cgroup/job/cpu.max", "100000 100000\n");
+  write_file(nested.path() / "sys/fs/cgroup/job/step/cpu.max", "max 100000\n");
+  EXPECT_EQ(Host(nested.path()).usable_cores(), 1);
+  const TemporaryDirectory elsewhere;
+  write_file(elsewhere.path() / "proc/self/cgroup", "3:memory:/a\n2:cpuacct,cpu:/slurm/a\n");
+  write_file(elsewhere.path() / "proc/self/mountinfo",
+             "30 23 0:26 / /cgroups/memory rw - cgroup cgroup rw,memory\n"
+             "31 23 0:27 /slurm /cgroups/all rw,nosuid shared:9 - cgroup cgroup rw,cpuacct,cpu\n");
+  write_file(elsewhere.path() / "cgroups/all/a/cpu.cfs_quota_us", "50000\n");
+  write_file(elsewhere.path() / "cgroups/all/a/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(Host(elsewhere.path()).usable_cores(), 1);
+  const TemporaryDirectory hybrid;
+  write_file(hybrid.path() / "proc/self/cgroup", "4:cpu,cpuacct:/x\n0::/y\n");
+  write_file(hybrid.path() / "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "100000\n");
+  write_file(hybrid.path() / "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(Host(hybrid.path()).usable_cores(), 1);
+}
+
+TEST(Host, TakesNoLimitAndGarbageForNoQuota) {
+  for (const char* text : {"max 100000\n", "", "garbage\n", "-1 100000\n", "100000 0\n"}) {
+    const TemporaryDirectory root;
+    write_file(root.path() / "proc/self/cgroup", "0::/\n");
+    write_file(root.path() / "sys/fs/cgroup/cpu.max", text);
+    EXPECT_EQ(kernels::cpu::CpuQuota::cores(root.path().c_str()), 0) << text;
+  }
 }
 
 TEST(Host, WithoutAQuotaHasTheCoresOfTheAffinityMask) {

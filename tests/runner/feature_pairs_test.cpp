@@ -33,6 +33,7 @@ std::map<std::string, std::string> features(const FeatureCase& c) {
           {"nq", std::to_string(p.nq)},
           {"nk", std::to_string(p.nk)},
           {"values", std::string(to_text(c.values))},
+          {"placement", std::string(to_text(c.placement))},
           {"bias gradient", std::to_string(p.bias_gradient)},
           {"scale gradient", std::to_string(p.scale_gradient)},
           {"deterministic", std::to_string(p.deterministic)}};
@@ -63,6 +64,7 @@ TEST(FeaturePairs, HaveEveryValueOfEveryFeature) {
   EXPECT_EQ(values["scale"], (std::set<std::string>{"8", "100", "stated bound"}));
   EXPECT_EQ(values["heads"], (std::set<std::string>{"2/2", "4/2", "4/1"}));
   EXPECT_EQ(values["values"].size(), std::size(kAllValues));
+  EXPECT_EQ(values["placement"].size(), std::size(kAllPlacements));
   for (const char* either : {"causal", "mask", "head_scale", "l2norm", "layout"})
     EXPECT_EQ(values[either].size(), 2u) << either;
 }
@@ -137,7 +139,7 @@ TEST(FeaturePairs, AreValidProblemsWithValuesThatApplyAndFew) {
   for (const auto& [seed, op] :
        {std::pair(1, Op::forward), std::pair(2, Op::forward), std::pair(1, Op::backward)}) {
     const auto cases = feature_pairs(static_cast<std::uint64_t>(seed), {}, op);
-    EXPECT_LT(cases.size(), 110u);
+    EXPECT_LT(cases.size(), 120u);
     for (const FeatureCase& c : cases) {
       EXPECT_NO_THROW(kernels::validate(c.problem)) << kernels::to_text(c.problem);
       EXPECT_TRUE(apply_to(c.values, c.problem)) << kernels::to_text(c.problem) << to_text(c.values);

@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <set>
+#include <span>
 
 #include "kernels/reference/reference.h"
 #include "runner/forward_results.h"
@@ -100,18 +103,38 @@ TEST(Inputs, AreStandardNormal) {
 TEST(Inputs, HaveRowsOfTheMagnitudeAskedFor) {
   const Problem p = small_problem();
   const HostInputs tiny = make_inputs(p, Values::tiny_rows, 3), large = make_inputs(p, Values::large_rows, 3);
-  const HostInputs zero = make_inputs(p, Values::zero_rows, 3);
-  int tiny_rows = 0, large_rows = 0, zero_rows = 0;
+  const HostInputs clamped = make_inputs(p, Values::clamped_rows, 3);
+  int tiny_rows = 0, large_rows = 0, clamped_rows = 0;
   const int rows = p.batch * p.heads * p.nq;
   for (int row = 0; row < rows; ++row) {
     tiny_rows += row_norm(p, tiny.q, row) < 0.1;
     large_rows += row_norm(p, large.q, row) > 100;
-    zero_rows += row_norm(p, zero.q, row) == 0;
+    clamped_rows += row_norm(p, clamped.q, row) < double{clamped.eps};
   }
-  for (const int count : {tiny_rows, large_rows, zero_rows}) {
+  for (const int count : {tiny_rows, large_rows, clamped_rows}) {
     EXPECT_GT(count, rows / 2);
     EXPECT_LT(count, rows);
   }
+}
+
+TEST(Inputs, HaveRowsWhoseSquaresNoFloatHoldsAndOnGPUsLessExtremeOnes) {
+  const Problem p = small_problem();
+  const HostInputs huge = make_inputs(p, Values::huge_rows, 3), large = make_inputs(p, Values::large_rows, 3);
+  double most = 0, most_of_large = 0;
+  int zero = 0, tiny = 0;
+  for (int row = 0; row < p.batch * p.heads * p.nq; ++row) {
+    const double norm = row_norm(p, huge.q, row);
+    most = std::max(most, norm);
+    most_of_large = std::max(most_of_large, row_norm(p, large.q, row));
+    zero += norm == 0;
+    tiny += norm > 0 && norm < 1e-18;
+  }
+  EXPECT_GT(most, 1e20);
+  EXPECT_TRUE(zero > 0 && tiny > 0);
+  EXPECT_GT(most_of_large, 1e10);
+  EXPECT_LT(most_of_large * most_of_large, 1e30);
+  EXPECT_EQ(values_for(kernels::DeviceKind::cuda, Values::huge_rows), Values::large_rows);
+  EXPECT_EQ(values_for(kernels::DeviceKind::cpu, Values::huge_rows), Values::huge_rows);
 }
 
 TEST(Inputs, DominantKeyPointsAlongAQueryOfItsGroup) {
@@ -129,28 +152,6 @@ TEST(Inputs, DominantKeyPointsAlongAQueryOfItsGroup) {
   for (const double lse : kernels::reference_rows(traits, args, rows).lse) EXPECT_NEAR(lse, 1000, 1e-3);
 }
 
-TEST(Inputs, MaskHidesAQuarterOfTheKeysButNeverAll) {
-  Problem p = small_problem();
-  p.key_mask = true;
-  p.nk = 2000;
-  const HostInputs inputs = make_inputs(p, Values::normal, 1);
-  const auto visible = std::count(inputs.key_mask.begin(), inputs.key_mask.end(), 1);
-  EXPECT_NEAR(static_cast<double>(visible) / static_cast<double>(inputs.key_mask.size()), 0.75, 0.05);
-  p.nk = 1;
-  for (std::uint64_t seed = 0; seed < 20; ++seed)
-    EXPECT_EQ(make_inputs(p, Values::normal, seed).key_mask, std::vector<unsigned char>(2, 1));
-}
-
-TEST(Inputs, AdversarialMaskHidesAWholeRunOfKeys) {
-  Problem p = small_problem();
-  p.key_mask = true;
-  const HostInputs front = make_inputs(p, Values::large_rows, 1), back = make_inputs(p, Values::tiny_rows, 1);
-  EXPECT_TRUE(
-      std::all_of(front.key_mask.begin(), front.key_mask.begin() + p.nk / 4, [](auto m) { return m == 0; }));
-  EXPECT_TRUE(
-      std::all_of(back.key_mask.end() - p.nk / 4, back.key_mask.end(), [](auto m) { return m == 0; }));
-}
-
 // Results of every row with these inputs.
 kernels::RowResults attend(const HostInputs& inputs) {
   const Problem& p = inputs.problem;
@@ -159,6 +160,79 @@ kernels::RowResults attend(const HostInputs& inputs) {
     for (int head = 0; head < p.heads; ++head)
       for (int row = 0; row < p.nq; ++row) rows.push_back({batch, head, row});
   return kernels::reference_rows(kernels::traits_of(p), inputs.args(), rows);
+}
+
+int visible_keys(std::span<const unsigned char> mask) {
+  return static_cast<int>(std::count_if(mask.begin(), mask.end(), [](auto m) { return m != 0; }));
+}
+
+TEST(Inputs, MaskHidesAQuarterOfTheKeysButNeverAllAndHasSeveralBytesForVisible) {
+  Problem p = small_problem();
+  p.key_mask = true;
+  p.nk = 2000;
+  const HostInputs inputs = make_inputs(p, Values::normal, 1);
+  EXPECT_NEAR(visible_keys(inputs.key_mask) / static_cast<double>(inputs.key_mask.size()), 0.75, 0.05);
+  const std::set<unsigned char> bytes(inputs.key_mask.begin(), inputs.key_mask.end());
+  EXPECT_EQ(bytes, (std::set<unsigned char>{0, 1, 2, 128, 255}));
+  p.nk = 1;
+  for (std::uint64_t seed = 0; seed < 20; ++seed)
+    EXPECT_EQ(visible_keys(make_inputs(p, Values::normal, seed).key_mask), 2);
+}
+
+TEST(Inputs, AdversarialMaskHidesAWholeRunOfKeys) {
+  Problem p = small_problem();
+  p.key_mask = true;
+  const auto shown = [&](Values values, int first, int last) {
+    const HostInputs inputs = make_inputs(p, values, 1);
+    return visible_keys(std::span(inputs.key_mask).subspan(static_cast<std::size_t>(first),
+                                                           static_cast<std::size_t>(last - first)));
+  };
+  EXPECT_EQ(shown(Values::large_rows, 0, p.nk / 2), 0);
+  EXPECT_EQ(shown(Values::large_rows, p.nk / 2, p.nk), p.nk / 2);
+  EXPECT_EQ(shown(Values::tiny_rows, 0, p.nk / 4), p.nk / 4);
+  EXPECT_EQ(shown(Values::tiny_rows, p.nk / 4, p.nk - p.nk / 4), 0);
+  EXPECT_EQ(shown(Values::repeated_keys, p.nk - p.nk / 2, p.nk), 0);
+}
+
+TEST(Inputs, KnowWhichRowsSeeAKey) {
+  Problem p = small_problem();
+  p.causal = p.key_mask = true;
+  p.bias = kernels::Bias::f32;
+  p.nq = 120;
+  const HostInputs inputs = make_inputs(p, Values::large_bias, 4);
+  const std::vector<bool> sees = seeing_rows(inputs);
+  const kernels::RowResults results = attend(inputs);
+  ASSERT_EQ(sees.size(), results.lse.size());
+  int blind = 0;
+  for (std::size_t i = 0; i < sees.size(); ++i) {
+    EXPECT_EQ(sees[i], std::isfinite(results.lse[i])) << i;
+    blind += !sees[i];
+  }
+  EXPECT_GT(blind, p.batch * p.heads * 30) << "by the causal mask alone";
+}
+
+TEST(Inputs, HideNaNWhereNobodyLooks) {
+  Problem p = small_problem();
+  p.op = kernels::Op::backward;
+  p.causal = p.key_mask = true;
+  p.nq = 120;
+  const HostInputs inputs = make_inputs(p, Values::normal, 4);
+  HostInputs hidden = inputs;
+  hide_with_nan(hidden);
+  const auto nan_rows = [&](const std::vector<unsigned char>& tensor) {
+    int count = 0;
+    for (long long row = 0; row < static_cast<long long>(tensor.size()) / 4 / p.head_dim; ++row)
+      count += std::isnan(row_norm(p, tensor, row));
+    return count;
+  };
+  const int keys = p.batch * p.nk - visible_keys(inputs.key_mask);
+  EXPECT_EQ(nan_rows(hidden.k), keys * p.kv_heads);
+  EXPECT_EQ(nan_rows(hidden.v), keys * p.kv_heads);
+  const std::vector<bool> sees = seeing_rows(inputs);
+  const auto blind = std::count(sees.begin(), sees.end(), false);
+  EXPECT_GE(blind, p.batch * p.heads * 30);
+  EXPECT_EQ(nan_rows(hidden.q), blind);
+  EXPECT_EQ(nan_rows(hidden.dout), blind);
 }
 
 TEST(Inputs, OpposedKeysPutEveryLogitAtMinusTheBound) {
@@ -185,8 +259,8 @@ TEST(Inputs, OneVisibleKeyIsOneInEveryBatch) {
   p.key_mask = true;
   const HostInputs inputs = make_inputs(p, Values::one_visible_key, 5);
   for (int batch = 0; batch < p.batch; ++batch) {
-    const auto row = inputs.key_mask.begin() + batch * p.nk;
-    EXPECT_EQ(std::count(row, row + p.nk, 1), 1);
+    const auto row = std::span(inputs.key_mask).subspan(static_cast<std::size_t>(batch * p.nk));
+    EXPECT_EQ(visible_keys(row.first(static_cast<std::size_t>(p.nk))), 1);
   }
 }
 
@@ -202,6 +276,11 @@ TEST(Inputs, LargeBiasHasRowsAndEntriesOf60OrWhatAPromisedBoundLeaves) {
   EXPECT_LT(largest_of_row(inputs, 1, std::greater<float>()), 4.0f) << "its smallest";
   EXPECT_EQ(largest_of_row(inputs, 1, std::less<float>()), 60.0f);
   EXPECT_LT(largest_of_row(inputs, 2, std::less<float>()), 4.0f);
+  EXPECT_EQ(largest_of_row(inputs, 3, std::less<float>()), 60.0f) << "at its end";
+  const float nothing = -std::numeric_limits<float>::infinity();
+  EXPECT_EQ(largest_of_row(inputs, 4, std::greater<float>()), nothing) << "its smallest";
+  EXPECT_GT(largest_of_row(inputs, 5, std::less<float>()), nothing);
+  EXPECT_EQ(largest_of_row(inputs, 6, std::less<float>()), nothing) << "hides all keys";
   p.logit_bound = 20.0f;  // 8 of it for q and k
   EXPECT_EQ(largest_of_row(make_inputs(p, Values::large_bias, 5), 0, std::less<float>()), 12.0f);
 }
@@ -214,7 +293,7 @@ TEST(Inputs, ApplyWhereTheProblemHasWhatTheyAreAbout) {
   p.logit_bound = 4.0f;
   EXPECT_FALSE(apply_to(Values::opposed, p)) << "its logits reach -8";
   EXPECT_FALSE(apply_to(Values::dominant_key, p));
-  EXPECT_TRUE(apply_to(Values::zero_rows, p));
+  EXPECT_TRUE(apply_to(Values::clamped_rows, p));
 }
 
 TEST(Inputs, OfRawQueriesAndKeysKeepThePromisedBound) {

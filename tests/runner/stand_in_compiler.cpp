@@ -26,6 +26,14 @@ int fail(const char* message) {
   return 1;
 }
 
+pid_t parent_of(pid_t process) {
+  std::ifstream stat("/proc/" + std::to_string(process) + "/stat");
+  std::string number, name, state;
+  pid_t parent = 0;
+  stat >> number >> name >> state >> parent;
+  return parent;
+}
+
 int compile(int number) {
   const Fault fault = fcsa::runner::fault_of(number);
   switch (fault) {
@@ -37,7 +45,7 @@ int compile(int number) {
     case Fault::compiler_hangs:
       for (;;) ::pause();
     case Fault::compile_process_killed:
-      ::kill(::getppid(), SIGKILL);
+      ::kill(parent_of(::getppid()), SIGKILL);
       return 1;
     default:
       break;

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "kernels/cpu/instruction_set.h"
 #include "runner/compiler.h"
+#include "runner/dynamic_library.h"
+#include "runner/host_failure.h"
 #include "runner/temporary_directory.h"
 #include "tests/runner/scoped_environment.h"
 #include "tests/runner/write_file.h"
@@ -98,6 +101,126 @@ TEST(SystemCompiler, NotFoundInPathIsAnErrorThatSaysWhereItLooked) {
 TEST(SystemCompiler, AProgramThatIsNoCompilerIsRefused) {
   const ScopedEnvironment environment("FCSA_CXX", "/bin/false");
   EXPECT_NE(message_of_making_a_compiler().find("/bin/false"), std::string::npos);
+}
+
+// A compiler that says its version, and otherwise does what the script says.
+std::string fake_compiler(const std::filesystem::path& path, const std::string& body) {
+  const auto script =
+      write_file(path, "#!/bin/sh\ncase \"$1\" in -*version) echo fake 1.0; exit 0;; esac\n" + body + "\n");
+  std::filesystem::permissions(script, std::filesystem::perms::owner_all);
+  return script;
+}
+
+// What compiling an empty source throws; "compiled" or "refused" when it doesn't.
+std::string host_failure_of_compiling() {
+  try {
+    return make_system_compiler()->compile(cpu_source(""), host_target()).ok ? "compiled" : "refused";
+  } catch (const HostFailure& error) {
+    return error.what();
+  }
+}
+
+TEST(SystemCompiler, IsAPathWithBlanksAndArguments) {
+  const TemporaryDirectory folder;
+  const std::string path = fake_compiler(folder.path() / "my tools" / "g++", "exec c++ \"$@\"");
+  for (const std::string& text :
+       {path, path + " -DX", "'" + path + "' -DX", "\"" + path + "\"", " " + path + " "}) {
+    const ScopedEnvironment environment("FCSA_CXX", text);
+    EXPECT_EQ(host_failure_of_compiling(), "compiled") << text;
+  }
+  const ScopedEnvironment chosen("FCSA_CXX", "");
+  const ScopedEnvironment usual("CXX", path);
+  EXPECT_EQ(make_system_compiler()->version(), "fake 1.0");
+}
+
+TEST(SystemCompiler, KeepsTheOrderOfSumsWhateverItsArgumentsAre) {
+  const ScopedEnvironment environment("FCSA_CXX", "c++ -Ofast -ffast-math -fassociative-math");
+  const auto result = make_system_compiler()->compile(
+      cpu_source(
+          "#ifdef __FAST_MATH__\n#error fast math\n#endif\nextern \"C\" float kernel(float x) { return (x + "
+          "12582912.0f) - 12582912.0f; }"),
+      host_target());
+  ASSERT_TRUE(result.ok) << result.message;
+  const TemporaryDirectory folder;
+  const auto file = folder.path() / "kernel.so";
+  std::ofstream(file, std::ios::binary) << result.binary;
+  const auto library = DynamicLibrary::open(file.string());
+  EXPECT_EQ(reinterpret_cast<float (*)(float)>(library.get("kernel"))(1.3f), 1.0f);
+}
+
+TEST(SystemCompiler, AFolderIsNoCompiler) {
+  const ScopedEnvironment environment("FCSA_CXX", "/usr/bin");
+  EXPECT_NE(message_of_making_a_compiler().find("which is not a program"), std::string::npos);
+}
+
+TEST(SystemCompiler, WhatTheCompilerMissesIsNoFaultOfTheSource) {
+  const TemporaryDirectory folder;
+  const auto bin = folder.path() / "bin";
+  std::filesystem::create_directory(bin);
+  // Finds no assembler in its PATH.
+  const auto real = write_file(bin / "g++", "#!/bin/sh\nexec /usr/bin/g++ \"$@\"\n");
+  std::filesystem::permissions(real, std::filesystem::perms::owner_all);
+  const ScopedEnvironment chosen("FCSA_CXX", bin / "g++");
+  const ScopedEnvironment path("PATH", bin.string());
+  const std::string message = host_failure_of_compiling();
+  EXPECT_NE(message.find("is not complete"), std::string::npos) << message;
+  EXPECT_NE(message.find("install"), std::string::npos) << message;
+}
+
+TEST(SystemCompiler, FailuresOfTheMachineAreToldFromThoseOfTheSource) {
+  const TemporaryDirectory folder;
+  const std::pair<std::string, std::string> causes[] = {
+      {"c++: fatal error: cannot execute 'as': execvp: No such file or directory", "is not complete"},
+      {"collect2: fatal error: cannot find 'ld'", "is not complete"},
+      {"clang: error: unable to execute command: Executable \"ld\" doesn't exist!", "is not complete"},
+      {"kernel.cpp:1:10: fatal error: vector: No such file or directory", "is not complete"},
+      {"kernel.cpp:1:10: fatal error: 'vector' file not found", "is not complete"},
+      {"g++: fatal error: x.s: Input/output error", "can't do its work here"},
+      {"g++: fatal error: error writing to x.s: Disk quota exceeded", "no space left"},
+      {"g++: fatal error: cannot fork: Resource temporarily unavailable", "could not start a process"}};
+  for (const auto& [said, expected] : causes) {
+    const ScopedEnvironment environment(
+        "FCSA_CXX", fake_compiler(folder.path() / "c++", "echo \"" + said + "\"; exit 1"));
+    const std::string message = host_failure_of_compiling();
+    EXPECT_NE(message.find(expected), std::string::npos) << said << ": " << message;
+  }
+  for (const char* said :
+       {"kernel.cpp:3:1: error: no", "kernel.cpp:3:1: internal compiler error: in f", "", "Oops.",
+        "g++: internal compiler error: Segmentation fault signal terminated program cc1plus"}) {
+    const ScopedEnvironment environment(
+        "FCSA_CXX", fake_compiler(folder.path() / "c++", std::string("echo '") + said + "'; exit 1"));
+    EXPECT_EQ(host_failure_of_compiling(), "refused") << said;
+  }
+}
+
+TEST(SystemCompiler, RunningOutOfMemoryIsKeptApartFromBadSource) {
+  const TemporaryDirectory folder;
+  for (const char* body : {"kill -9 $$", "echo 'cc1plus: out of memory allocating 65536 bytes'; exit 1",
+                           "echo 'virtual memory exhausted: Cannot allocate memory'; exit 1"}) {
+    const ScopedEnvironment environment("FCSA_CXX", fake_compiler(folder.path() / "c++", body));
+    const auto result = make_system_compiler()->compile(cpu_source(""), host_target());
+    EXPECT_FALSE(result.ok);
+    EXPECT_TRUE(result.out_of_memory) << body;
+  }
+}
+
+TEST(SystemCompiler, TriesAgainWhatMayPass) {
+  const TemporaryDirectory folder;
+  const std::string once = (folder.path() / "once").string();
+  const ScopedEnvironment environment(
+      "FCSA_CXX",
+      fake_compiler(folder.path() / "c++", "[ -e " + once + " ] && exec c++ \"$@\"; touch " + once +
+                                               "; echo 'cannot fork: Resource temporarily "
+                                               "unavailable'; exit 1"));
+  EXPECT_EQ(host_failure_of_compiling(), "compiled");
+}
+
+TEST(SystemCompiler, IsCheckedByCompilingSomething) {
+  const TemporaryDirectory folder;
+  EXPECT_NO_THROW(make_system_compiler()->check(host_target()));
+  const ScopedEnvironment environment(
+      "FCSA_CXX", fake_compiler(folder.path() / "c++", "echo \"cannot execute 'as'\"; exit 1"));
+  EXPECT_THROW(make_system_compiler()->check(host_target()), HostFailure);
 }
 
 TEST(SystemCompiler, AnUnusableTemporaryFolderIsNamed) {

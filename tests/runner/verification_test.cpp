@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <set>
 
@@ -220,6 +222,133 @@ TEST(Verifier, RejectsRowsThatSeeNoKeyUnlessTheyAreZero) {
   EXPECT_NE(finite.message.find("sees no key"), std::string::npos) << finite.message;
 }
 
+// A right kernel but for what `change` does to the arguments that it reads by.
+CheckResult verdict_on(const Problem& problem, const std::function<void(Args&)>& change,
+                       Placement placement = Placement::padded, Values values = Values::normal) {
+  FakeDevice device;
+  device.kernel = [&](const LaunchPlan&, const Args& args) {
+    Args read = args;
+    change(read);
+    kernels::RowResults results = kernels::reference_rows(kernels::traits_of(problem), read, all_rows(args));
+    Args write = args;
+    write.o_strides = read.o_strides;
+    store_rows(kernels::traits_of(problem), write, all_rows(args), results);
+  };
+  return Verifier(device).run(
+      Module{}, {.problem = problem, .values = values, .placement = placement, .seed = 11});
+}
+
+TEST(Verifier, AcceptsTheRightAnswerInEveryPlacement) {
+  for (const Placement placement : kAllPlacements)
+    for (const DType dtype : {DType::f32, DType::f16}) {
+      Problem p = base_problem();
+      p.dtype = dtype;
+      p.key_mask = true;
+      p.bias = kernels::Bias::same;
+      const CheckResult result = verdict_on(p, [](Args&) {}, placement);
+      EXPECT_TRUE(result.ok) << result.message;
+    }
+}
+
+TEST(Verifier, RejectsTheStridesOfAnotherTensor) {
+  Problem p = base_problem();
+  p.heads = p.kv_heads = 2;
+  p.nq = p.nk = 40;
+  p.key_mask = true;
+  p.bias = kernels::Bias::f32;
+  const std::pair<const char*, std::function<void(Args&)>> wrong[] = {
+      {"q", [](Args& a) { a.q_strides = a.k_strides; }},
+      {"k", [](Args& a) { a.k_strides = a.v_strides; }},
+      {"v", [](Args& a) { a.v_strides = a.k_strides; }},
+      {"o", [](Args& a) { a.o_strides = a.q_strides; }},
+      {"bias", [&](Args& a) { a.bias_strides.row = p.nk; }},
+      {"mask", [&](Args& a) { a.key_mask_stride = p.nk; }},
+  };
+  for (const auto& [name, change] : wrong) {
+    EXPECT_FALSE(verdict_on(p, change).ok) << name;
+    EXPECT_FALSE(verdict_on(p, change, Placement::mixed).ok) << name;
+  }
+}
+
+TEST(Verifier, RejectsAnotherEps) {
+  EXPECT_TRUE(verdict_on(base_problem(), [](Args&) {}, Placement::dense, Values::clamped_rows).ok);
+  EXPECT_FALSE(
+      verdict_on(base_problem(), [](Args& a) { a.eps = 1e-12f; }, Placement::dense, Values::clamped_rows).ok);
+}
+
+TEST(Verifier, RejectsAWriteBetweenRows) {
+  const Problem p = base_problem();
+  FakeDevice device;
+  device.kernel = [&](const LaunchPlan&, const Args& args) {
+    attend(kernels::traits_of(p), args, args);
+    static_cast<float*>(args.o)[p.head_dim] = 0;
+  };
+  const CheckResult result =
+      Verifier(device).run(Module{}, {.problem = p, .placement = Placement::padded, .seed = 11});
+  EXPECT_FALSE(result.ok);
+  EXPECT_NE(result.message.find("wrote outside of o"), std::string::npos) << result.message;
+  EXPECT_NE(result.message.find("padded tensors"), std::string::npos) << result.message;
+}
+
+TEST(Verifier, RejectsAWriteToAnInput) {
+  const Problem p = base_problem();
+  const CheckResult result = verdict(p, [&](const LaunchPlan&, const Args& args) {
+    attend(kernels::traits_of(p), args, args);
+    const_cast<float*>(static_cast<const float*>(args.q))[5] = 0;
+  });
+  EXPECT_FALSE(result.ok);
+  EXPECT_NE(result.message.find("wrote outside of q"), std::string::npos) << result.message;
+}
+
+TEST(Verifier, Rejects16BitsThatAreCutOffInsteadOfRounded) {
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    Problem p = base_problem();
+    p.dtype = dtype;
+    const Traits traits = kernels::traits_of(p);
+    const auto with_results = [&](const std::function<double(double)>& stored) {
+      return verdict(p, [&](const LaunchPlan&, const Args& args) {
+        kernels::RowResults results = kernels::reference_rows(traits, args, all_rows(args));
+        for (double& x : results.o) x = stored(x);
+        store_rows(traits, args, all_rows(args), results);
+      });
+    };
+    const int bits = dtype == DType::bf16 ? 8 : 11;
+    const auto cut_off = [bits](double x) {
+      const double unit = std::ldexp(1.0, std::ilogb(x) + 1 - bits);
+      return std::trunc(x / unit) * unit;
+    };
+    EXPECT_TRUE(with_results([](double x) { return x; }).ok);
+    const CheckResult result = with_results(cut_off);
+    EXPECT_FALSE(result.ok);
+    EXPECT_NE(result.message.find("on average"), std::string::npos) << result.message;
+  }
+}
+
+// As tight as what it allows for is: the error of a kernel is about a third of that.
+TEST(Verifier, AllowsWhatRoundingDoesAndLittleMore) {
+  const struct {
+    DType dtype;
+    double passes, fails;
+  } limits[] = {{DType::f32, 2e-6, 4e-6}, {DType::f16, 8e-4, 1.2e-3}, {DType::bf16, 6e-3, 9e-3}};
+  for (const auto& [dtype, passes, fails] : limits) {
+    Problem p = base_problem();
+    p.dtype = dtype;
+    p.head_dim = 64;
+    const Traits traits = kernels::traits_of(p);
+    // One row, so that the mean shows nothing.
+    const auto off_by = [&](double error) {
+      return verdict(p, [&](const LaunchPlan&, const Args& args) {
+               kernels::RowResults results = kernels::reference_rows(traits, args, all_rows(args));
+               for (std::size_t d = 0; d < 64; ++d) results.o[7 * 64 + d] *= 1 + error;
+               store_rows(traits, args, all_rows(args), results);
+             })
+          .ok;
+    };
+    EXPECT_TRUE(off_by(passes)) << kernels::to_text(dtype);
+    EXPECT_FALSE(off_by(fails)) << kernels::to_text(dtype);
+  }
+}
+
 TEST(Verifier, RejectsAKernelThatIgnoresTheMask) {
   Problem p = base_problem();
   p.key_mask = true;
@@ -350,12 +479,14 @@ TEST(SmallChecks, KeepTheTraitsSoThatOneBinaryServesThem) {
   EXPECT_GE(checks.size(), 10u);
   std::set<Values> values;
   std::set<kernels::Layout> layouts;
+  std::set<Placement> placements;
   bool more_queries = false, more_keys = false, grouped = false;
   for (const Check& check : checks) {
     EXPECT_EQ(kernels::traits_of(check.problem), kernels::traits_of(p));
     EXPECT_EQ(check.problem.scale, p.scale);
     EXPECT_EQ(check.plan.count, 4);
-    EXPECT_LT(kernels::flops(check.problem), 0.2e9);
+    EXPECT_LT(std::min(kernels::flops(check.problem), check.reference_flops), 0.2e9);
+    placements.insert(check.placement);
     kernels::validate(check.problem);
     values.insert(check.values);
     layouts.insert(check.problem.layout);
@@ -365,6 +496,7 @@ TEST(SmallChecks, KeepTheTraitsSoThatOneBinaryServesThem) {
   }
   EXPECT_EQ(values.size(), std::size(kAllValues) - 1) << "large_bias needs a bias";
   EXPECT_EQ(layouts.size(), 2u);
+  EXPECT_EQ(placements.size(), std::size(kAllPlacements));
   EXPECT_TRUE(more_queries && more_keys && grouped);
 }
 
@@ -387,14 +519,36 @@ TEST(SmallChecks, OfABiasBroadcastItAndMakeItLarge) {
   const auto family = kernels::make_unfused_cpu_family();
   Problem p = base_problem();
   p.bias = kernels::Bias::f32;
-  bool broadcast = false, full = false, large = false;
+  bool broadcast = false, full = false, large = false, some_batches = false;
   for (const Check& check : small_checks(*family, p, family->baseline(p, {}), 1)) {
     kernels::validate(check.problem);
     if (check.problem.batch > 1 && check.problem.heads > 1)
       (check.problem.bias_heads == 1 ? broadcast : full) = true;
     large |= check.values == Values::large_bias;
+    some_batches |= check.problem.bias_batch == 2 && check.problem.batch == 4;
   }
-  EXPECT_TRUE(broadcast && full && large);
+  EXPECT_TRUE(broadcast && full && large && some_batches);
+}
+
+TEST(SmallChecks, HideWholeTilesAndHaveManyOfThem) {
+  const auto family = kernels::make_unfused_cpu_family();
+  Problem p = base_problem();
+  p.key_mask = true;
+  const kernels::Tile tile = family->tile({});
+  bool first_hidden = false, between = false, many = false;
+  for (const Check& check : small_checks(*family, p, family->baseline(p, {}), 1)) {
+    const HostInputs inputs = make_inputs(check.problem, check.values, check.seed);
+    const int tiles = check.problem.nk / tile.keys;
+    std::vector<bool> shown;
+    for (int t = 0; t < tiles; ++t) {
+      const auto first = inputs.key_mask.begin() + t * tile.keys;
+      shown.push_back(std::any_of(first, first + tile.keys, [](auto byte) { return byte != 0; }));
+    }
+    first_hidden |= tiles > 1 && !shown.front() && shown.back();
+    between |= tiles > 2 && shown.front() && shown.back() && std::find(shown.begin(), shown.end(), false) != shown.end();
+    many |= tiles >= 8 && check.problem.nk % tile.keys != 0 && check.problem.nq > 8 * tile.rows;
+  }
+  EXPECT_TRUE(first_hidden && between && many);
 }
 
 TEST(SmallChecks, LeaveOutAlignedRowsWhereSmallerLogitsArePromised) {

@@ -110,6 +110,10 @@ class FakeEvaluator : public Evaluator {
       events.push_back("prefetch " + text_of(candidate));
     }
   }
+  void cancel(std::span<const Candidate> candidates) override {
+    for (const auto& candidate : candidates) events.push_back("cancel " + text_of(candidate));
+  }
+  std::size_t first_ready(std::span<const Candidate>) override { return 0; }
   Evaluation evaluate(const Candidate& candidate) override {
     pass(1);
     evaluated.push_back(text_of(candidate));

@@ -49,6 +49,18 @@ constexpr const char* kBeginPragmas =
     "#if defined(__CUDACC__)\n#pragma nv_diagnostic push\n#pragma nv_diag_suppress 1675\n#endif\n";
 constexpr const char* kEndPragmas = "#if defined(__CUDACC__)\n#pragma nv_diagnostic pop\n#endif\n";
 
+// Whatever the program is compiled with: kernels take exponents out of sums that must not be reordered, and
+// know infinity.
+constexpr const char* kBeginExactMath =
+    "#if defined(__clang__)\n"
+    "#pragma float_control(precise, on, push)\n"
+    "#else\n#pragma GCC push_options\n"
+    "#pragma GCC optimize(\"no-associative-math\", \"no-unsafe-math-optimizations\", "
+    "\"no-finite-math-only\", "
+    "\"no-reciprocal-math\", \"signed-zeros\", \"trapping-math\")\n#endif\n";
+constexpr const char* kEndExactMath =
+    "#if defined(__clang__)\n#pragma float_control(pop)\n#else\n#pragma GCC pop_options\n#endif\n";
+
 std::string begin_target(const InstructionSet& set) {
   if (set.gcc_and_clang.empty()) return {};
   return fmt::format(
@@ -158,6 +170,7 @@ std::string cpu_header_text(const Emission& emission) {
   std::set<std::string> included;
   text.section("Types that the kernels and this interface share");
   text.add(kernels::flattened_source("kernels/common/problem.h", included));
+  text.add(kernels::flattened_source("kernels/common/logits.h", included));
   text.section("Interface");
   text.add_fragment("attention.h");
   text.add("\n");
@@ -192,7 +205,9 @@ std::string cpu_header_text(const Emission& emission) {
                    .guard = "FCSA_TUNED_CPU_H",
                    .space = kSpace,
                    .checks = "#if __cplusplus < 202002L || !defined(__GNUC__)\n"
-                             "#error \"compile this header with g++ or clang++ and -std=c++20\"\n#endif\n"});
+                             "#error \"compile this header with g++ or clang++ and -std=c++20\"\n#endif\n",
+                   .begin = std::string(kBeginPragmas) + kBeginExactMath + kEndPragmas,
+                   .end = std::string(kBeginPragmas) + kEndExactMath + kEndPragmas});
 }
 
 }  // namespace fcsa::tuner

@@ -209,7 +209,9 @@ std::string cuda_header_text(const Emission& emission) {
   text.add("\n");
   text.add_fragment("selection.h");
   text.section("Launching");
-  text.add(kernels::flattened_source("kernels/common/tensor_map.h", included));
+  for (const char* file :
+       {"kernels/common/empty.h", "kernels/common/logits.h", "kernels/common/tensor_map.h"})
+    text.add(kernels::flattened_source(file, included));
   text.add("\n");
   text.add_fragment(source ? "cuda_runtime_launch.h" : "cuda_driver_launch.h");
   text.section("Tuned shapes and their kernels");

@@ -100,7 +100,7 @@ std::string HeaderText::str(const HeaderFrame& frame) const {
   std::string opening = fmt::format("\n#ifndef {0}\n#define {0}\n\n{1}\n", frame.guard, frame.checks);
   for (const auto& line : includes_) opening += line + "\n";
   for (const auto& block : conditional_includes_) opening += block;
-  opening += "\n";
+  opening += "\n" + frame.begin;
   for (const auto& macro : macros_)
     opening += fmt::format("#pragma push_macro(\"{0}\")\n#undef {0}\n", macro);
   // nvcc takes the branch of an `if constexpr` that isn't taken for a use of a variable before it is set.
@@ -109,7 +109,7 @@ std::string HeaderText::str(const HeaderFrame& frame) const {
   std::string closing = fmt::format("\n}}  // namespace {}\n\n", frame.space);
   for (const auto& macro : macros_) closing += fmt::format("#undef {0}\n#pragma pop_macro(\"{0}\")\n", macro);
   closing += "#if defined(__CUDACC__)\n#pragma nv_diagnostic pop\n#endif\n";
-  closing += fmt::format("\n#endif  // {}\n", frame.guard);
+  closing += frame.end + fmt::format("\n#endif  // {}\n", frame.guard);
   const std::size_t lines_before = count_lines(frame.comment + contents(0) + opening);
   return frame.comment + contents(lines_before) + opening + body_ + closing;
 }

@@ -12,10 +12,11 @@ namespace fcsa::tuner {
 
 // What is around the text.
 struct HeaderFrame {
-  std::string comment;  // opens the file; where the sections are is added to it
-  std::string guard;    // macro name
-  std::string space;    // qualified namespace
-  std::string checks;   // preprocessor lines before the includes
+  std::string comment;               // opens the file; where the sections are is added to it
+  std::string guard;                 // macro name
+  std::string space;                 // qualified namespace
+  std::string checks;                // preprocessor lines before the includes
+  std::string begin = {}, end = {};  // preprocessor lines around everything behind the includes
 };
 
 class HeaderText {

@@ -29,6 +29,7 @@ struct ProblemSearch {
   std::vector<PerFamily> families;    // tunable ones that serve the problem, in order of preference
   std::vector<Contender> yardsticks;  // their baselines
   std::vector<Contender> succeeded;   // each configuration once, with its search median
+  bool confirmed = false;             // its race was run
   std::string first_failure;          // configuration, status and message
   ProblemOutcome outcome;
 };

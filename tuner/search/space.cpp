@@ -9,18 +9,23 @@
 namespace fcsa::tuner {
 namespace {
 
-std::uint64_t checked_product(const kernels::Family& family,
-                              const std::vector<kernels::Parameter>& parameters) {
+std::uint64_t checked_product(const std::string& owner, const std::vector<kernels::Parameter>& parameters) {
   std::uint64_t product = 1;
   for (const auto& parameter : parameters) {
     product *= parameter.values.size();
     if (product > Space::kLargestProduct) {
-      throw std::invalid_argument("family " + family.name() + " has more than " +
-                                  std::to_string(Space::kLargestProduct) +
+      throw std::invalid_argument(owner + " has more than " + std::to_string(Space::kLargestProduct) +
                                   " combinations of parameter values: leave out values or parameters");
     }
   }
   return product;
+}
+
+// Of each parameter in a code: a mixed-radix number, first parameter first.
+std::vector<std::uint64_t> weights_of(const std::vector<kernels::Parameter>& parameters) {
+  std::vector<std::uint64_t> weights(parameters.size(), 1);
+  for (std::size_t i = parameters.size(); i-- > 1;) weights[i - 1] = weights[i] * parameters[i].values.size();
+  return weights;
 }
 
 }  // namespace
@@ -52,11 +57,8 @@ Space::Space(const kernels::Family& family, const kernels::Problem& problem, con
     : family_(&family),
       kernel_(kernels::kernel_name(family, problem.op)),
       parameters_(family.parameters(problem.op)),
-      weights_(parameters_.size(), 1),
-      total_(checked_product(family, parameters_)) {
-  for (std::size_t i = parameters_.size(); i-- > 1;) {
-    weights_[i - 1] = weights_[i] * parameters_[i].values.size();
-  }
+      weights_(weights_of(parameters_)),
+      total_(checked_product("family " + family.name(), parameters_)) {
   if (total_ == 0) return;
   if (parameters_.empty()) {
     codes_.push_back(0);
@@ -73,6 +75,23 @@ Space::Space(const kernels::Family& family, const kernels::Problem& problem, con
   enumerate(state, 0, 0);
   for (std::size_t i = 0; i < state.constraints.size(); ++i)
     if (state.pruned[i] > 0) pruned_by_[state.constraints[i].reason()] += state.pruned[i];
+}
+
+Space::Space(std::string kernel, std::vector<kernels::Parameter> parameters,
+             const std::vector<kernels::Configuration>& valid)
+    : kernel_(std::move(kernel)),
+      parameters_(std::move(parameters)),
+      weights_(weights_of(parameters_)),
+      total_(checked_product(kernel_, parameters_)) {
+  codes_.reserve(valid.size());
+  for (const auto& configuration : valid) {
+    const auto code = encode(configuration);
+    if (!code)
+      throw std::invalid_argument(kernel_ + ": a configuration has a parameter or a value that isn't listed");
+    codes_.push_back(*code);
+  }
+  std::sort(codes_.begin(), codes_.end());
+  codes_.erase(std::unique(codes_.begin(), codes_.end()), codes_.end());
 }
 
 void Space::enumerate(Enumeration& state, std::size_t depth, std::uint64_t code) {
@@ -121,6 +140,24 @@ std::optional<std::size_t> Space::find(const kernels::Configuration& configurati
   return code ? position_of(*code) : std::nullopt;
 }
 
+std::size_t Space::simplest() const {
+  std::vector<int> defaults;
+  for (const auto& parameter : parameters_) {
+    const auto at = std::find(parameter.values.begin(), parameter.values.end(), parameter.default_value);
+    defaults.push_back(static_cast<int>(at - parameter.values.begin()));
+  }
+  std::size_t simplest = 0, fewest = parameters_.size() + 1;
+  for (std::size_t position = 0; position < size() && fewest > 0; ++position) {
+    const auto digits = this->digits(position);
+    std::size_t changed = 0;
+    for (std::size_t i = 0; i < digits.size(); ++i) changed += digits[i] == defaults[i] ? 0U : 1U;
+    if (changed >= fewest) continue;
+    fewest = changed;
+    simplest = position;
+  }
+  return simplest;
+}
+
 std::vector<kernels::Configuration> Space::valid() const {
   std::vector<kernels::Configuration> all;
   all.reserve(codes_.size());
@@ -136,6 +173,12 @@ std::vector<int> Space::digits(std::size_t position) const {
     digits.push_back(static_cast<int>(code / weights_[i] % parameters_[i].values.size()));
   }
   return digits;
+}
+
+std::optional<std::size_t> Space::find_digits(const std::vector<int>& digits) const {
+  std::uint64_t code = 0;
+  for (std::size_t i = 0; i < digits.size(); ++i) code += weights_[i] * static_cast<std::uint64_t>(digits[i]);
+  return position_of(code);
 }
 
 std::vector<kernels::Configuration> Space::neighbours(const kernels::Configuration& configuration,

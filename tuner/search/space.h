@@ -18,6 +18,10 @@ class Space {
  public:
   // Throws std::invalid_argument when the product of the parameters is above kLargestProduct.
   Space(const kernels::Family& family, const kernels::Problem& problem, const kernels::Target& target);
+  // Of what was recorded elsewhere: these configurations are the valid ones, and there is no family. Throws
+  // std::invalid_argument for one that isn't of `kernel`, or has a parameter or a value that isn't listed.
+  Space(std::string kernel, std::vector<kernels::Parameter> parameters,
+        const std::vector<kernels::Configuration>& valid);
 
   // Without what isn't worth trying for this problem of the class, by the rules of kind worth_here: filtered,
   // not enumerated again.
@@ -25,12 +29,14 @@ class Space {
 
   static constexpr std::uint64_t kLargestProduct = 1'000'000'000'000;
 
-  const kernels::Family& family() const { return *family_; }
+  const kernels::Family& family() const { return *family_; }  // precondition: made of one
   const std::vector<kernels::Parameter>& parameters() const { return parameters_; }
   std::size_t size() const { return codes_.size(); }
   kernels::Configuration at(std::size_t position) const;  // throws std::out_of_range
   std::optional<std::size_t> find(const kernels::Configuration& configuration) const;
   bool contains(const kernels::Configuration& configuration) const { return find(configuration).has_value(); }
+  // The one with most parameters at their default, of several the first. Precondition: not empty.
+  std::size_t simplest() const;
   std::vector<kernels::Configuration> valid() const;  // all of them: a copy, use size() and at() in loops
   std::size_t total() const { return total_; }        // before pruning
   // Number of configurations removed by each constraint, the first to fail in the order of the parameters it
@@ -38,6 +44,8 @@ class Space {
   const std::map<std::string, std::size_t>& pruned_by() const { return pruned_by_; }
   // For each parameter the index of its value in Parameter::values.
   std::vector<int> digits(std::size_t position) const;
+  // The position with these digits; nullopt when that isn't valid. Precondition: each is an index of a value.
+  std::optional<std::size_t> find_digits(const std::vector<int>& digits) const;
   // Valid configurations that differ in one parameter by one step of its list, or, when `any_step`, in one
   // parameter by any amount. None for a configuration with a value outside the lists.
   std::vector<kernels::Configuration> neighbours(const kernels::Configuration& configuration,
@@ -52,12 +60,11 @@ class Space {
   std::optional<std::size_t> position_of(std::uint64_t code) const;
   std::vector<std::size_t> neighbours_of_code(std::uint64_t code, bool any_step) const;
 
-  const kernels::Family* family_;
+  const kernels::Family* family_ = nullptr;
   std::string kernel_;
   std::vector<kernels::Parameter> parameters_;
-  std::vector<std::uint64_t>
-      weights_;  // of each parameter in a code: a mixed-radix number, first parameter first
-  std::vector<std::uint64_t> codes_;  // of the valid configurations, ascending
+  std::vector<std::uint64_t> weights_;  // of each parameter in a code
+  std::vector<std::uint64_t> codes_;    // of the valid configurations, ascending
   std::size_t total_ = 0;
   std::map<std::string, std::size_t> pruned_by_;
 };

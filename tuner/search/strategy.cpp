@@ -1,69 +1,59 @@
 #include "tuner/search/strategy.h"
 
 #include <algorithm>
-#include <array>
-#include <numeric>
-#include <random>
 #include <stdexcept>
 
-#include "tuner/search/strategies/local.h"
-
 namespace fcsa::tuner {
-namespace {
 
-// Tries everything in an order fixed beforehand.
-class FixedOrder final : public Strategy {
- public:
-  FixedOrder(const Space& space, std::vector<std::size_t> order)
-      : space_(space), order_(std::move(order)), told_(space.size(), false) {}
+Strategy::Strategy(const Space& space, std::unique_ptr<Method> method)
+    : history_(space), method_(std::move(method)) {}
 
-  std::vector<kernels::Configuration> ask(std::size_t count) override {
-    while (next_ < order_.size() && told_[order_[next_]]) ++next_;
-    std::vector<kernels::Configuration> asked;
-    for (std::size_t i = next_; i < order_.size() && asked.size() < count; ++i) {
-      if (!told_[order_[i]]) asked.push_back(space_.at(order_[i]));
-    }
-    return asked;
+void Strategy::suggest(std::vector<std::size_t> positions) {
+  suggested_.insert(suggested_.end(), positions.begin(), positions.end());
+}
+
+std::vector<std::size_t> Strategy::ask(std::size_t count) {
+  std::vector<std::size_t> asked;
+  while (asked.size() < count) {
+    const auto next = next_position();
+    if (!next) break;
+    history_.ask(*next);
+    asked.push_back(*next);
   }
+  return asked;
+}
 
-  void tell(const kernels::Configuration& configuration, std::optional<double>) override {
-    if (const auto position = space_.find(configuration)) told_[*position] = true;
+std::optional<std::size_t> Strategy::next_position() {
+  while (!suggested_.empty()) {
+    const std::size_t position = suggested_.front();
+    suggested_.pop_front();
+    if (history_.fresh(position)) return position;
   }
-
- private:
-  const Space& space_;
-  std::vector<std::size_t> order_;
-  std::vector<bool> told_;
-  std::size_t next_ = 0;
-};
-
-std::vector<std::size_t> lexicographic_order(const Space& space) {
-  std::vector<std::size_t> order(space.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  return order;
+  if (history_.fresh_count() == 0) {
+    finished_ = "every configuration was tried";
+    return std::nullopt;
+  }
+  const auto next = method_->next(history_);
+  if (!next) finished_ = "more search isn't worth its time";
+  if (next && !history_.fresh(*next))
+    throw std::logic_error("a strategy asked for a configuration that is told or pending");
+  return next;
 }
 
-std::vector<std::size_t> random_order(const Space& space, std::uint64_t seed) {
-  auto order = lexicographic_order(space);
-  std::mt19937_64 random(seed);
-  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random() % i]);
-  return order;
+void Strategy::tell(std::size_t position, std::optional<double> time_ms) {
+  if (position >= history_.space().size()) throw std::out_of_range("told of a position beyond the space");
+  history_.tell(position, time_ms);
+  method_->told(history_, position);
 }
 
-}  // namespace
-
-void check_strategy_name(std::string_view name) {
-  static constexpr std::array<std::string_view, 4> kNames{"auto", "exhaustive", "local", "random"};
-  if (std::find(kNames.begin(), kNames.end(), name) != kNames.end()) return;
-  throw std::invalid_argument("unknown strategy '" + std::string(name) +
-                              "'; use one of: auto, exhaustive, local, random");
-}
-
-std::unique_ptr<Strategy> make_strategy(std::string_view name, const Space& space, std::uint64_t seed) {
-  check_strategy_name(name);
-  if (name == "exhaustive") return std::make_unique<FixedOrder>(space, lexicographic_order(space));
-  if (name == "random") return std::make_unique<FixedOrder>(space, random_order(space, seed));
-  return make_local_search(space, seed);
+std::vector<std::size_t> Strategy::cancel(std::span<const std::size_t> cancellable) {
+  const auto& pending = history_.pending();
+  for (const auto position : cancellable)
+    if (std::find(pending.begin(), pending.end(), position) == pending.end())
+      throw std::invalid_argument("only what is pending can be cancelled");
+  auto unwanted = method_->unwanted(history_, cancellable);
+  for (const auto position : unwanted) history_.cancel(position);
+  return unwanted;
 }
 
 }  // namespace fcsa::tuner

@@ -11,6 +11,7 @@
 
 #include "tuner/dispatch/break_points.h"
 #include "tuner/dispatch/probes.h"
+#include "tuner/search/pending_queue.h"
 #include "tuner/search/problem_search.h"
 
 namespace fcsa::tuner {
@@ -40,12 +41,16 @@ class Tuning {
   TuningOutcome run(const std::vector<kernels::Problem>& problems,
                     const std::vector<const kernels::Family*>& families) {
     TuningOutcome outcome;
+    evaluator_.end_at(std::chrono::steady_clock::now() +
+                      std::chrono::duration_cast<std::chrono::steady_clock::duration>(options_.budget));
     if (options_.dispatch != TuningOptions::Dispatch::only) search(problems, families);
     if (options_.dispatch != TuningOptions::Dispatch::no) outcome.classes = probe(problems);
     for (auto& search : searches_) outcome.problems.push_back(std::move(search.outcome));
     outcome.interrupted = interrupted_;
+    outcome.out_of_time = out_of_time_;
     outcome.total_s = now_s() - start_s_;
     outcome.evaluating_s = evaluator_.spent_s();
+    outcome.waiting_s = evaluator_.waited_s();
     return outcome;
   }
 
@@ -56,13 +61,28 @@ class Tuning {
 
   bool stopping() {
     interrupted_ = interrupted_ || stop_.load();
-    return interrupted_;
+    return interrupted_ || out_of_time_;
+  }
+
+  // Nothing when it was stopped, by the user or at the end of the budget.
+  template <typename Work>
+  auto unless_interrupted(const Work& work) -> std::optional<decltype(work())> {
+    try {
+      return work();
+    } catch (const Interrupted&) {
+      out_of_time_ = !stop_.load();
+      stopping();
+      return std::nullopt;
+    }
   }
 
   void search(const std::vector<kernels::Problem>& problems,
               const std::vector<const kernels::Family*>& families) {
     const auto add = [&](const kernels::Problem& problem) -> ProblemSearch& {
-      return searches_.emplace_back(make_problem_search(problem, families, evaluator_.device().target));
+      auto& search =
+          searches_.emplace_back(make_problem_search(problem, families, evaluator_.device().target));
+      if (options_.cold) forget_baselines(search);
+      return search;
     };
     for (const auto& problem : problems) add(problem);
     if (options_.dispatch == TuningOptions::Dispatch::yes)
@@ -83,13 +103,16 @@ class Tuning {
       return started == 0 ? expected_race_s()
                           : evaluator_.spent_s(Phase::probe) / static_cast<double>(started);
     };
-    run_probes(classes, evaluator_,
-               {.may_start = [&] { return !stopping() && now_s() + each_s() < deadline_s_; },
-                .starting =
-                    [&](const ProbedClass& probed, const Probe& probe) {
-                      ++started;
-                      report_probe(probed, probe);
-                    }});
+    const ProbeCalls calls{.may_start = [&] { return !stopping() && now_s() + each_s() < deadline_s_; },
+                           .starting =
+                               [&](const ProbedClass& probed, const Probe& probe) {
+                                 ++started;
+                                 report_probe(probed, probe);
+                               }};
+    unless_interrupted([&] {
+      run_probes(classes, evaluator_, calls);
+      return true;
+    });
     std::vector<DispatchOutcome> outcomes;
     for (const auto& probed : classes) {
       if (const auto* dispatch = probed.dispatch())
@@ -108,6 +131,13 @@ class Tuning {
     progress.probe = fmt::format("{}: {}, {} configurations", to_text(probe.kind),
                                  kernels::to_text(probe.problem), probe.configurations.size());
     on_progress_(progress);
+  }
+
+  void forget_baselines(ProblemSearch& search) {
+    for (auto& per_family : search.families) {
+      const Space& space = space_of(*per_family.family, search.problem);
+      if (space.size() > 0) per_family.baseline.configuration = space.at(space.simplest());
+    }
   }
 
   // Before any search, so that even a budget that is too short compares every problem with something.
@@ -137,11 +167,17 @@ class Tuning {
       const double left_s = std::max(until_s - now_s(), 0.0);
       search_family(search.families[i], now_s() + left_s / static_cast<double>(count - i));
     }
-    if (stopping()) {
-      search.outcome.message = "interrupted before the confirmation race; run again to resume";
-    } else {
-      confirm(search);
-    }
+    if (!stopping()) confirm(search);
+    if (stopping() && !search.confirmed) search.outcome.message = unfinished(search);
+  }
+
+  std::string unfinished(const ProblemSearch& search) const {
+    const std::string when = search.outcome.measured + search.outcome.reused > 0
+                                 ? "before the confirmation race"
+                                 : "before its first trial was finished";
+    if (interrupted_) return fmt::format("interrupted {}; run again to resume", when);
+    return fmt::format("the budget of {:.4g} s ended {}; run again with a larger one to resume",
+                       options_.budget.count(), when);
   }
 
   // An equal share of what is left of the budget, less the coming race.
@@ -164,33 +200,49 @@ class Tuning {
     search.outcome.pruned += space.total() - space.size();
     const auto strategy =
         make_strategy(options_.strategy, space, strategy_seed(options_, per_family.baseline));
-    strategy->tell(per_family.baseline.configuration, per_family.baseline_ms);
-    auto start = suggestions(per_family, space);
-    for (auto& configuration : warm_start(std::span(searches_).first(current_), search, space))
-      if (std::find(start.begin(), start.end(), configuration) == start.end())
-        start.push_back(std::move(configuration));
-    untried_ = space.size() - (space.contains(per_family.baseline.configuration) ? 1 : 0);
+    if (const auto baseline = space.find(per_family.baseline.configuration))
+      strategy->tell(*baseline, per_family.baseline_ms);
+    strategy->suggest(suggestions(per_family, space));
+    untried_ = space.size() - strategy->history().told().size();
     search_until_s_ = until_s;
-    while (!stopping() && now_s() < until_s && evaluations_left(per_family) > 0 && !per_family.hopeless()) {
-      const auto coming = coming_candidates(per_family, start, *strategy);
-      if (coming.empty()) break;
-      evaluator_.prefetch(coming);
-      strategy->tell(coming.front().configuration, evaluate(per_family, coming.front()));
-      if (!start.empty()) start.erase(start.begin());
+    PendingQueue queue(*strategy, {.pending = options_.pending, .measured = evaluations_left(per_family)});
+    evaluator_.prefetch(candidates_at(queue.fill().asked, per_family, space));
+    auto waiting = queue.unmeasured();
+    while (!stopping() && now_s() < until_s && !waiting.empty() && !per_family.hopeless()) {
+      const auto candidates = candidates_at(waiting, per_family, space);
+      const auto ready = unless_interrupted([&] { return evaluator_.first_ready(candidates); });
+      if (!ready) break;
+      const auto time_ms = evaluate(per_family, candidates[*ready]);
+      if (interrupted_) break;  // it may not have been measured
+      const auto change = queue.measured(waiting[*ready], time_ms);
+      evaluator_.cancel(candidates_at(change.cancelled, per_family, space));
+      evaluator_.prefetch(candidates_at(change.asked, per_family, space));
+      waiting = queue.unmeasured();
     }
+    evaluator_.cancel(candidates_at(waiting, per_family, space));
+    search.outcome.finished = strategy->finished();
     search_until_s_ = now_s();
   }
 
-  // Those that are valid for the problem and not its baseline, which has been tried.
-  std::vector<kernels::Configuration> suggestions(const PerFamily& per_family, const Space& space) const {
-    std::vector<kernels::Configuration> valid;
-    if (!options_.suggest) return valid;
-    for (const auto& configuration : options_.suggest(per_family.baseline.problem)) {
-      const bool known = configuration == per_family.baseline.configuration ||
-                         std::find(valid.begin(), valid.end(), configuration) != valid.end();
-      if (!known && space.contains(configuration)) valid.push_back(configuration);
-    }
-    return valid;
+  static std::vector<Candidate> candidates_at(const std::vector<std::size_t>& positions,
+                                              const PerFamily& per_family, const Space& space) {
+    std::vector<Candidate> candidates;
+    candidates.reserve(positions.size());
+    for (const auto position : positions)
+      candidates.push_back({per_family.baseline.problem, per_family.family, space.at(position)});
+    return candidates;
+  }
+
+  // What was good on other devices, then what was on shapes nearby.
+  std::vector<std::size_t> suggestions(const PerFamily& per_family, const Space& space) const {
+    std::vector<kernels::Configuration> suggested;
+    if (options_.suggest) suggested = options_.suggest(per_family.baseline.problem);
+    for (auto& configuration : warm_start(std::span(searches_).first(current_), searches_[current_], space))
+      suggested.push_back(std::move(configuration));
+    std::vector<std::size_t> positions;
+    for (const auto& configuration : suggested)
+      if (const auto position = space.find(configuration)) positions.push_back(*position);
+    return positions;
   }
 
   // One for all problems of a class, which differ in what is worth trying only: enumerating ten million takes
@@ -205,28 +257,10 @@ class Tuning {
     return options_.max_evaluations - std::min(options_.max_evaluations, per_family.evaluations);
   }
 
-  // The warm start, then what the strategy wants: the first is evaluated, the others are compiled ahead.
-  std::vector<Candidate> coming_candidates(const PerFamily& per_family,
-                                           std::vector<kernels::Configuration> configurations,
-                                           Strategy& strategy) const {
-    const std::size_t count =
-        std::min(std::max<std::size_t>(options_.lookahead, 1), evaluations_left(per_family));
-    for (auto& configuration : strategy.ask(count)) {
-      const bool listed =
-          std::find(configurations.begin(), configurations.end(), configuration) != configurations.end();
-      if (!listed) configurations.push_back(std::move(configuration));
-    }
-    if (configurations.size() > count) configurations.resize(count);
-    std::vector<Candidate> candidates;
-    candidates.reserve(configurations.size());
-    for (auto& configuration : configurations) {
-      candidates.push_back({per_family.baseline.problem, per_family.family, std::move(configuration)});
-    }
-    return candidates;
-  }
-
   std::optional<double> evaluate(PerFamily& per_family, const Candidate& candidate) {
-    const auto result = evaluator_.evaluate(candidate);
+    const auto evaluated = unless_interrupted([&] { return evaluator_.evaluate(candidate); });
+    if (!evaluated) return std::nullopt;
+    const auto& result = *evaluated;
     if (!result.reused) ++measured_;
     if (untried_ > 0) --untried_;
     note(searches_[current_], per_family, candidate, result);
@@ -248,9 +282,11 @@ class Tuning {
       search.outcome.message = "every configuration tried failed, first " + search.first_failure;
     }
     if (candidates.empty()) return;
+    auto trials = unless_interrupted([&] { return evaluator_.race(candidates, Phase::confirm); });
+    if (!trials) return;
+    search.confirmed = true;
     std::vector<Evaluation> evaluations;
-    for (auto& trial : evaluator_.race(candidates, Phase::confirm))
-      evaluations.push_back(std::move(trial.evaluation));
+    for (auto& trial : *trials) evaluations.push_back(std::move(trial.evaluation));
     ++races_;
     auto& outcome = search.outcome;
     const auto verdict = judge(contenders, evaluations);
@@ -326,7 +362,7 @@ class Tuning {
   double search_until_s_ = 0;
   double baseline_s_ = 0;  // mean time in the evaluator
   std::size_t measured_ = 0, races_ = 0;
-  bool interrupted_ = false;
+  bool interrupted_ = false, out_of_time_ = false;
 };
 
 }  // namespace

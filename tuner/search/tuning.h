@@ -17,11 +17,16 @@ namespace fcsa::tuner {
 struct TuningOptions {
   std::string strategy = "auto";
   // Wall time over all problems. Each gets an equal share of what is left; what it doesn't use goes to the
-  // rest. Baselines and confirmation races are run for every problem even when that takes longer.
+  // rest. The evaluator stops what is under way when it is over: problems that were not reached, or not
+  // confirmed, say so in their message.
   std::chrono::duration<double> budget{600};
   std::size_t max_evaluations = 0;  // per problem and family, baseline and reused ones included; 0: no limit
-  std::size_t lookahead = 32;       // configurations compiled ahead of the measurements
-  std::size_t finalists = 4;        // raced in the confirmation, with baseline and yardsticks
+  // Configurations asked for and not measured yet: two to three times as many as compile at a time keep the
+  // device busy, more make the search plan with less knowledge. The same number gives the same search.
+  std::size_t pending = 32;
+  // As if nobody knew the device: the simplest valid configuration takes the place of each family's baseline.
+  bool cold = false;
+  std::size_t finalists = 4;  // raced in the confirmation, with baseline and yardsticks
   std::uint64_t seed = 1;
   // Beside the grid, what makes its dispatch table good elsewhere: tunes the emptiest shape of each class
   // too, and probes (dispatch_probes.h) in a fifth of the budget and what is left of the rest. only: nothing
@@ -60,6 +65,7 @@ struct ProblemOutcome {
   std::size_t pruned = 0;    // by constraints, or by the evaluator (registers, spills)
   std::size_t space = 0;     // configurations that the constraints allow
   bool added = false;        // not asked for: the emptiest shape of its class
+  std::string finished;      // why the search ended before its time; empty when it didn't
   std::string message;       // why there is no best, that it is a tie, or that the race didn't run
 };
 
@@ -76,8 +82,11 @@ struct TuningOutcome {
   std::vector<ProblemOutcome> problems;
   std::vector<DispatchOutcome> classes;  // without TuningOptions::dispatch none
   bool interrupted = false;              // stop flag seen
+  bool out_of_time = false;              // something was stopped at the end of the budget
   double total_s = 0;                    // wall time
-  double evaluating_s = 0;  // of that, in Evaluator::evaluate and race; the rest is the tuner's own work
+  double evaluating_s =
+      0;                 // of that, in Evaluator::evaluate, race and first_ready; the rest is the tuner's own
+  double waiting_s = 0;  // of that, in first_ready: the device waited for a compiler
 };
 
 // Tunes problems over the families that serve them: searches the tunable ones, and races the finalists of

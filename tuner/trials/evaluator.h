@@ -2,8 +2,10 @@
 // tests supply their own.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -11,6 +13,14 @@
 
 namespace fcsa::tuner {
 
+// Thrown instead of a result when what was under way was stopped: by the user, or at the evaluator's
+// deadline. It says nothing about the candidates.
+class Interrupted : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// evaluate(), race() and first_ready() may throw Interrupted.
 class Evaluator {
  public:
   virtual ~Evaluator() = default;
@@ -26,6 +36,13 @@ class Evaluator {
   virtual Evaluation evaluate(const Candidate& candidate) = 0;
   // Measures candidates of one problem interleaved in one process: one Evaluation each, in order.
   virtual std::vector<Evaluation> race(std::span<const Candidate> candidates) = 0;
+  // What hasn't begun to compile needn't be compiled any more.
+  virtual void cancel(std::span<const Candidate> candidates) = 0;
+  // Index of the first that can be evaluated without waiting for a compiler; waits until there is one.
+  // Precondition: at least one, all of them prefetched.
+  virtual std::size_t first_ready(std::span<const Candidate> candidates) = 0;
+  // What is under way then is stopped, and nothing more is begun.
+  virtual void end_at(std::chrono::steady_clock::time_point /*deadline*/) {}
 };
 
 class TrialSink {

@@ -87,6 +87,24 @@ void RecordingEvaluator::prefetch(std::span<const Candidate> candidates) {
   if (!wanted.empty()) evaluator_.prefetch(wanted);
 }
 
+void RecordingEvaluator::cancel(std::span<const Candidate> candidates) {
+  std::vector<Candidate> unwanted;
+  for (const auto& candidate : candidates) {
+    const auto& known = look_up(candidate);
+    if (!known.earlier && prefetched_.erase(known.source_hash) > 0) unwanted.push_back(candidate);
+  }
+  if (!unwanted.empty()) evaluator_.cancel(unwanted);
+}
+
+std::size_t RecordingEvaluator::first_ready(std::span<const Candidate> candidates) {
+  for (std::size_t i = 0; i < candidates.size(); ++i)
+    if (look_up(candidates[i]).earlier) return i;
+  const double before_s = spent_s(Phase::search);
+  const std::size_t ready = timed(Phase::search, [&] { return evaluator_.first_ready(candidates); });
+  waited_s_ += spent_s(Phase::search) - before_s;
+  return ready;
+}
+
 std::vector<Trial> RecordingEvaluator::race(std::span<const Candidate> candidates, Phase phase) {
   for (const auto& candidate : candidates) look_up(candidate);
   auto evaluations = timed(phase, [&] { return evaluator_.race(candidates); });

@@ -34,15 +34,22 @@ class RecordingEvaluator {
   Result evaluate(const Candidate& candidate);
   // Asks for compilation of those that are neither in the sink nor asked for before.
   void prefetch(std::span<const Candidate> candidates);
+  // Those were asked for and are no longer wanted.
+  void cancel(std::span<const Candidate> candidates);
+  // Index of the first that needn't be measured, or else of one that is compiled; waits for that.
+  // Precondition: at least one, all of them prefetched.
+  std::size_t first_ready(std::span<const Candidate> candidates);
   // Measures them interleaved and records the results together, as one race of that phase; races are never
   // reused.
   std::vector<Trial> race(std::span<const Candidate> candidates, Phase phase);
 
+  void end_at(std::chrono::steady_clock::time_point deadline) { evaluator_.end_at(deadline); }
   const kernels::DeviceInfo& device() const { return evaluator_.device(); }
   const std::string& source_hash(const Candidate& candidate) { return look_up(candidate).source_hash; }
   // In the evaluator: all together, and those of one phase.
   double spent_s() const { return std::accumulate(spent_s_.begin(), spent_s_.end(), 0.0); }
   double spent_s(Phase phase) const { return spent_s_.at(static_cast<std::size_t>(phase)); }
+  double waited_s() const { return waited_s_; }  // in first_ready(), which counts as search
 
  private:
   struct Known {
@@ -58,7 +65,8 @@ class RecordingEvaluator {
   TrialSink& sink_;
   std::uint64_t seed_;
   Clock clock_;
-  std::array<double, 4> spent_s_{};               // by phase
+  std::array<double, 4> spent_s_{};  // by phase
+  double waited_s_ = 0;
   std::unordered_map<std::string, Known> known_;  // by problem and configuration
   std::unordered_set<std::string> prefetched_;    // source hashes
 };

@@ -94,8 +94,8 @@ struct Store::Impl {
   std::int64_t session_id = 0;  // row of the session that is recorded now; 0 before begin_session
 };
 
-Store::Store(const std::filesystem::path& file, Mode mode, std::chrono::milliseconds busy_timeout)
-    : impl_(new Impl{StoreConnection(file, mode, busy_timeout)}) {}
+Store::Store(const std::filesystem::path& file, Mode mode, Patience patience)
+    : impl_(new Impl{StoreConnection(file, mode, std::move(patience))}) {}
 Store::~Store() = default;
 Store::Store(Store&&) noexcept = default;
 Store& Store::operator=(Store&&) noexcept = default;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -21,6 +22,14 @@ namespace fcsa::tuner {
 class StoreError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+// For other processes that have the file locked.
+struct Patience {
+  std::chrono::milliseconds limit = std::chrono::seconds(10);
+  // Asked when the limit is over, and every `again` after that: whether to wait on. Empty: no.
+  std::function<bool(const std::filesystem::path& file, std::chrono::duration<double> waited)> wait_on = {};
+  std::chrono::milliseconds again = std::chrono::milliseconds(100);
 };
 
 struct TrialFilter {
@@ -52,11 +61,12 @@ class Store final : public TrialSink {
   enum class Mode { read_only, read_write };
 
   // read_write creates the file and its folders, and migrates an older schema; read_only changes nothing,
-  // except that it rolls back what a killed writer left half done. Every operation waits up to busy_timeout
-  // for other processes. Throws StoreError, also from every function below; a file that is refused is left as
-  // it was.
-  Store(const std::filesystem::path& file, Mode mode,
-        std::chrono::milliseconds busy_timeout = std::chrono::seconds(10));
+  // except that it rolls back what a killed writer left half done. Every operation waits for other
+  // processes as long as `patience` says. Throws StoreError, also from every function below; a file that is
+  // refused is left as it was.
+  Store(const std::filesystem::path& file, Mode mode, Patience patience = {});
+  Store(const std::filesystem::path& file, Mode mode, std::chrono::milliseconds busy_timeout)
+      : Store(file, mode, Patience{.limit = busy_timeout}) {}
   ~Store() override;
   Store(Store&&) noexcept;
   Store& operator=(Store&&) noexcept;

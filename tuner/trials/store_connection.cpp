@@ -2,11 +2,13 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 
 #include <SQLiteCpp/Backup.h>
 #include <fmt/format.h>
@@ -80,7 +82,7 @@ std::string read_only_text(int extended_code) {
 }
 
 std::string error_text(const fs::path& file, const SQLite::Exception& error, int system_error,
-                       std::chrono::milliseconds busy_timeout) {
+                       std::chrono::duration<double> waited) {
   switch (error.getErrorCode() & 0xff) {
     case SQLITE_NOTADB:
       return fmt::format("is not a tuning database (not a SQLite file): {}", kOtherFile);
@@ -92,9 +94,9 @@ std::string error_text(const fs::path& file, const SQLite::Exception& error, int
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return fmt::format(
-          "another process has kept it locked for more than {} s: wait for that process or end it, "
+          "another process has kept it locked for more than {:.3g} s: wait for that process or end it, "
           "or use a file of its own with --db and join them later with fcsa db merge",
-          static_cast<double>(busy_timeout.count()) / 1000);
+          waited.count());
     case SQLITE_READONLY:
       return read_only_text(error.getExtendedErrorCode());
     case SQLITE_CANTOPEN:
@@ -113,9 +115,33 @@ std::string error_text(const fs::path& file, const SQLite::Exception& error, int
 
 }  // namespace
 
-StoreConnection::StoreConnection(const fs::path& file, Store::Mode mode,
-                                 std::chrono::milliseconds busy_timeout, std::span<const Migration> steps)
-    : file_(checked_path(file, mode)), mode_(mode), busy_timeout_(busy_timeout) {
+void LockWait::serve(SQLite::Database& database) {
+  sqlite3_busy_handler(
+      database.getHandle(),
+      [](void* self, int attempts) { return static_cast<LockWait*>(self)->try_again(attempts) ? 1 : 0; },
+      this);
+}
+
+bool LockWait::try_again(int attempts) {
+  const auto now = std::chrono::steady_clock::now();
+  if (attempts == 0) {
+    since_ = now;
+    ask_at_ = now + patience_.limit;
+  }
+  waited_ = now - since_;
+  if (now >= ask_at_) {
+    if (!patience_.wait_on || !patience_.wait_on(file_, waited_)) return false;
+    ask_at_ = now + patience_.again;
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(std::min(1 + attempts, 50)));
+  return true;
+}
+
+StoreConnection::StoreConnection(const fs::path& file, Store::Mode mode, Patience patience,
+                                 std::span<const Migration> steps)
+    : file_(checked_path(file, mode)),
+      mode_(mode),
+      wait_(std::make_unique<LockWait>(file_, std::move(patience))) {
   translated([&] {
     noted([&] {
       open();
@@ -127,8 +153,8 @@ StoreConnection::StoreConnection(const fs::path& file, Store::Mode mode,
 void StoreConnection::open() {
   const int flags =
       mode_ == Store::Mode::read_only ? SQLite::OPEN_READONLY : SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE;
-  database_ =
-      std::make_unique<SQLite::Database>(file_.string(), flags, static_cast<int>(busy_timeout_.count()));
+  database_ = std::make_unique<SQLite::Database>(file_.string(), flags);
+  wait_->serve(*database_);
 }
 
 void StoreConnection::prepare(std::span<const Migration> steps) {
@@ -177,7 +203,8 @@ void StoreConnection::check_writable() const {
 }
 
 void StoreConnection::roll_back_journal() const {
-  SQLite::Database writer(file_.string(), SQLite::OPEN_READWRITE, static_cast<int>(busy_timeout_.count()));
+  SQLite::Database writer(file_.string(), SQLite::OPEN_READWRITE);
+  wait_->serve(writer);
   writer.execAndGet("PRAGMA user_version");
 }
 
@@ -193,14 +220,16 @@ void StoreConnection::fail(const SQLite::Exception& error) const {
            "the disk is full (or a quota or a limit on file sizes is reached); trials recorded before are "
            "safe: free space, or choose a file on another disk with --db");
   }
-  refuse(file_, error_text(file_, error, system_error, busy_timeout_));
+  refuse(file_, error_text(file_, error, system_error, wait_->waited()));
 }
 
 void StoreConnection::fail_unreadable(const std::exception& error) const {
-  refuse(file_,
-         fmt::format("holds a record that this fcsa can't read ({}): was it edited by hand, or written by a "
-                     "newer fcsa?",
-                     error.what()));
+  refuse(
+      file_,
+      fmt::format("holds a record that this fcsa can't read ({}): was it edited by hand, or written by a "
+                  "newer fcsa? Without it the others can be read: `sqlite3 FILE 'delete from trials where id "
+                  "= ...'`; it was left as it is",
+                  error.what()));
 }
 
 }  // namespace fcsa::tuner

@@ -16,10 +16,34 @@
 
 namespace fcsa::tuner {
 
+// What SQLite asks when a file is locked.
+class LockWait {
+ public:
+  LockWait(std::filesystem::path file, Patience patience)
+      : file_(std::move(file)), patience_(std::move(patience)) {}
+
+  void serve(SQLite::Database& database);
+  // What was too long.
+  std::chrono::duration<double> waited() const { return patience_.wait_on ? waited_ : patience_.limit; }
+
+ private:
+  // Whether to try again, after a moment; `attempts` have failed in a row.
+  bool try_again(int attempts);
+
+  std::filesystem::path file_;
+  Patience patience_;
+  std::chrono::steady_clock::time_point since_, ask_at_;
+  std::chrono::duration<double> waited_{0};
+};
+
 class StoreConnection {
  public:
-  StoreConnection(const std::filesystem::path& file, Store::Mode mode, std::chrono::milliseconds busy_timeout,
+  StoreConnection(const std::filesystem::path& file, Store::Mode mode, Patience patience,
                   std::span<const Migration> steps = migrations());
+  // For tests.
+  StoreConnection(const std::filesystem::path& file, Store::Mode mode, std::chrono::milliseconds busy_timeout,
+                  std::span<const Migration> steps = migrations())
+      : StoreConnection(file, mode, Patience{.limit = busy_timeout}, steps) {}
 
   const std::filesystem::path& file() const { return file_; }
 
@@ -101,7 +125,7 @@ class StoreConnection {
 
   std::filesystem::path file_;
   Store::Mode mode_;
-  std::chrono::milliseconds busy_timeout_;
+  std::unique_ptr<LockWait> wait_;  // SQLite keeps its address
   std::unique_ptr<SQLite::Database> database_;
   int system_error_ = 0;  // of the latest failure in a transaction
 };

@@ -75,13 +75,20 @@ class Binder {
 };
 
 template <typename T>
-T integer_of(const std::string& text) {
+T integer_of(const char* name, const std::string& text) {
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) {
-    throw std::invalid_argument(fmt::format("'{}' is not a number in range", text));
+    throw std::invalid_argument(fmt::format("{} is '{}', not a whole number in range", name, text));
   }
   return value;
+}
+
+// SQLite makes 0 of any text.
+double number_in(const char* name, const SQLite::Column& column) {
+  if (!column.isInteger() && !column.isFloat())
+    throw std::invalid_argument(fmt::format("{} is '{}', not a number", name, column.getString()));
+  return column.getDouble();
 }
 
 // Reads consecutive columns of a row into the fields of a record.
@@ -90,20 +97,20 @@ class ColumnReader {
   explicit ColumnReader(SQLite::Statement& statement, int first = 0) : statement_(statement), next_(first) {}
 
   template <typename T>
-  void operator()(const char* /*name*/, T& value) {
+  void operator()(const char* name, T& value) {
     const SQLite::Column column = statement_.getColumn(next_++);
     if constexpr (std::is_same_v<T, std::string>) {
       value = column.getString();
     } else if constexpr (std::is_same_v<T, std::vector<double>>) {
       value = values_of_json_array(column.getString());
     } else if constexpr (std::is_floating_point_v<T>) {
-      value = column.isNull() ? std::numeric_limits<T>::quiet_NaN() : static_cast<T>(column.getDouble());
+      value = column.isNull() ? std::numeric_limits<T>::quiet_NaN() : static_cast<T>(number_in(name, column));
     } else if constexpr (std::is_same_v<T, bool>) {
-      value = column.getInt() != 0;
+      value = number_in(name, column) != 0;
     } else if constexpr (std::is_enum_v<T>) {
       value = enum_from_text<T>(column.getString());
     } else {
-      value = integer_of<T>(column.getString());
+      value = integer_of<T>(name, column.getString());
     }
   }
 
@@ -243,6 +250,7 @@ const kernels::Problem& RowReader::problem(std::int64_t id) {
   query.bind(1, id);
   if (!query.executeStep()) throw std::invalid_argument(fmt::format("there is no problem {}", id));
   const auto problem = kernels::problem_from_text(query.getColumn(0).getString());
+  kernels::validate(problem);
   return problems_.emplace(id, problem).first->second;
 }
 
@@ -275,10 +283,15 @@ std::vector<LoadedTrial> RowReader::trials(const std::string& where,
     loaded.stored.id = query.getColumn(0).getInt64();
     loaded.row = {query.getColumn(1).getInt64(), query.getColumn(2).getString(),
                   query.getColumn(3).getInt64()};
-    loaded.stored.session = session(loaded.row.session_id);
-    loaded.stored.trial.problem = problem(query.getColumn(4).getInt64());
-    loaded.stored.trial.configuration = configuration(query.getColumn(5).getInt64());
-    visit_trial(loaded.stored.trial, ColumnReader(query, 6));
+    try {
+      loaded.stored.session = session(loaded.row.session_id);
+      loaded.stored.trial.problem = problem(query.getColumn(4).getInt64());
+      loaded.stored.trial.configuration = configuration(query.getColumn(5).getInt64());
+      visit_trial(loaded.stored.trial, ColumnReader(query, 6));
+      check_plausible(loaded.stored.trial);
+    } catch (const std::invalid_argument& error) {
+      throw std::invalid_argument(fmt::format("trial {}: {}", loaded.stored.id, error.what()));
+    }
     trials.push_back(std::move(loaded));
   }
   return trials;

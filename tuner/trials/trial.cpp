@@ -1,5 +1,7 @@
 #include "tuner/trials/trial.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -90,6 +92,24 @@ Phase phase_from_text(std::string_view text) {
 }
 CacheState cache_state_from_text(std::string_view text) {
   return value_of(kCacheStates, text, "cache state");
+}
+
+void check_plausible(const Trial& trial) {
+  const Measurement& measurement = trial.evaluation.measurement;
+  if (trial.evaluation.status != Status::ok) return;
+  const auto refuse = [](std::string_view name, double value, const char* rule) {
+    throw std::invalid_argument(fmt::format("{} is {}: a successful trial has {}", name, value, rule));
+  };
+  const auto positive = [](double value) { return std::isfinite(value) && value > 0; };
+  if (!positive(measurement.median_ms))
+    refuse("median_ms", measurement.median_ms, "a finite time above 0 there");
+  for (const auto& [name, value] :
+       {std::pair("ci_low_ms", measurement.ci_low_ms), std::pair("ci_high_ms", measurement.ci_high_ms)})
+    if (!std::isfinite(value) || value < 0) refuse(name, value, "a finite time there");
+  for (const double sample : measurement.samples_ms)
+    if (!positive(sample)) refuse("one of samples_ms", sample, "finite times above 0 there");
+  if (measurement.launches_per_sample < 1)
+    refuse("launches_per_sample", measurement.launches_per_sample, "at least 1 there");
 }
 
 Summary summarize(std::vector<double> samples) {

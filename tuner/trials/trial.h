@@ -116,6 +116,10 @@ struct StoredTrial {
   Trial trial;
 };
 
+// Throws std::invalid_argument that names the value of a successful trial that no measurement gives: times,
+// their interval and their samples are finite and above 0. What failed has nothing to check.
+void check_plausible(const Trial& trial);
+
 // What makes two trials the same work: resume and dispatch use only matching ones.
 struct TrialKey {
   std::string device_uuid;

@@ -98,6 +98,7 @@ StoredTrial trial_of(const Json& json, const std::vector<Session>& sessions) {
   stored.trial.problem = kernels::problem_from_text(member<std::string>(json, "problem"));
   stored.trial.configuration = member<std::string>(json, "configuration");
   visit_trial(stored.trial, FieldReader{json});
+  check_plausible(stored.trial);
   return stored;
 }
 

@@ -23,6 +23,44 @@ void expect_program_passes(const DispatchTable& table, const std::string& compil
   EXPECT_EQ(ran.status, 0) << ran.output;
 }
 
+// The first class of the table alone, so that it compiles in no time.
+DispatchTable small_table() {
+  DispatchTable table = cpu_table();
+  table.classes.resize(1);
+  return table;
+}
+
+// Each compiles and runs the program with other options.
+void expect_right_with(const std::string& compiler, const std::vector<std::string>& options) {
+  const ScratchDirectory directory;
+  const std::string dir = directory.path().string();
+  emit(emission_of(small_table(), Serve::tuned), Format::header, directory.path());
+  for (const std::string& flags : options) {
+    const auto built = run_command(
+        fmt::format("{0} -std=c++20 {1} -Wall -Wextra -Werror -pthread -I '{2}' '" FCSA_TEST_SOURCES
+                    "/tests/tuner/emit/emitted/cpu_math_program.cpp' -o '{2}/program'",
+                    compiler, flags, dir));
+    ASSERT_EQ(built.status, 0) << flags << "\n" << built.output;
+    const auto ran = run_command(fmt::format("'{}/program'", dir));
+    EXPECT_EQ(ran.status, 0) << flags << "\n" << ran.output;
+  }
+}
+
+TEST(EmittedCpuHeader, IsRightWhateverIsAllowedToTheArithmeticOfTheProgram) {
+  expect_right_with(FCSA_TEST_GXX,
+                    {"-O2 -ffast-math", "-O1 -fassociative-math -fno-signed-zeros -fno-trapping-math",
+                     "-Ofast -fno-exceptions -fno-rtti"});
+}
+
+TEST(EmittedCpuHeader, IsRightWithoutOptimisation) {
+  expect_right_with(FCSA_TEST_GXX, {"-O0"});
+}
+
+TEST(EmittedCpuHeader, IsRightWithFastMathOfClang) {
+  if (std::string(FCSA_TEST_CLANGXX).empty()) GTEST_SKIP() << "clang++ is not installed";
+  expect_right_with(FCSA_TEST_CLANGXX, {"-O2 -ffast-math -fno-exceptions", "-O0"});
+}
+
 constexpr const char* kTwoUnits = "-DFCSA_TUNED_ONLY cpu_program.cpp cpu_second_unit.cpp";
 
 TEST(EmittedCpuHeader, WorksInTwoTranslationUnitsCompiledByGcc) {

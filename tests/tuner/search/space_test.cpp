@@ -12,6 +12,7 @@
 namespace fcsa::tuner {
 namespace {
 
+using kernels::Configuration;
 using testing::parameter;
 using testing::ToyFamily;
 
@@ -222,6 +223,33 @@ TEST(Space, RefusesAProductThatCannotBeEnumerated) {
   } catch (const std::invalid_argument& error) {
     EXPECT_NE(std::string(error.what()).find("toy"), std::string::npos);
   }
+}
+
+TEST(Space, TheSimplestHasMostParametersAtTheirDefaultAndIsValid) {
+  ToyFamily family("toy",
+                   {parameter("a", {1, 2, 4}, 2), parameter("b", {1, 2}, 1), parameter("c", {0, 1}, 0)});
+  const auto simplest = [&] {
+    const Space space(family, {}, {});
+    return kernels::to_text(space.at(space.simplest()), space.parameters());
+  };
+  EXPECT_EQ(simplest(), "toy.forward{}");
+  family.rules = {{"b", [](const auto&, const Configuration& c, const auto&) {
+                     return c.at("a") != 2 || c.at("b") == 2;
+                   }}};
+  EXPECT_EQ(simplest(), "toy.forward{a=1}");
+}
+
+TEST(Space, OfWhatWasRecordedHasThoseConfigurationsAndNoOthers) {
+  const std::vector<kernels::Parameter> parameters = {parameter("a", {1, 2, 4}, 1),
+                                                      parameter("b", {1, 2}, 1)};
+  const Configuration first{"x", {{"a", 4}, {"b", 1}}}, second{"x", {{"a", 1}, {"b", 2}}};
+  const Space space("x", parameters, {first, second, first});
+  EXPECT_EQ(space.size(), 2u);
+  EXPECT_EQ(space.total(), 6u);
+  EXPECT_EQ(space.at(*space.find(first)), first);
+  EXPECT_EQ(space.find_digits({0, 1}), space.find(second));
+  EXPECT_FALSE(space.find_digits({1, 1}));
+  EXPECT_THROW(Space("x", parameters, {{"x", {{"a", 3}, {"b", 1}}}}), std::invalid_argument);
 }
 
 }  // namespace

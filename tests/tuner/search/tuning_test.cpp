@@ -182,7 +182,7 @@ TEST(Tuning, CallsNoTieWhenIntervalsAreApart) {
 
 TEST(Tuning, AsksForCompilationAheadOfTheMeasurements) {
   Bench bench;
-  bench.options.lookahead = 5;
+  bench.options.pending = 5;
   bench.run();
   std::size_t waiting = 0;
   std::set<std::string> compiling;
@@ -353,6 +353,25 @@ TEST(Tuning, LeavesTheYardstickOutWhenItDoesNotRun) {
   const auto outcome = bench.run();
   EXPECT_EQ(outcome.problems[0].best, "toy.forward{a=8,b=2}");
   EXPECT_EQ(outcome.problems[0].unfused_ms, 0);
+}
+
+TEST(Tuning, ColdTakesTheSimplestConfigurationForTheBaseline) {
+  Bench bench;
+  bench.toy.rules = {{"not the baseline", [](const auto&, const kernels::Configuration& c, const auto&) {
+                        return c.at("a") > 1;
+                      }}};
+  bench.options.cold = true;
+  bench.run();
+  EXPECT_EQ(bench.evaluator.evaluated.front(), "toy.forward{a=2}");
+  EXPECT_EQ(std::count(bench.evaluator.evaluated.begin(), bench.evaluator.evaluated.end(), "toy.forward{}"),
+            0);
+}
+
+TEST(Tuning, SaysWhyASearchEndedBeforeItsTime) {
+  Bench bench;
+  EXPECT_EQ(bench.run().problems[0].finished, "every configuration was tried");
+  bench.options.max_evaluations = 5;
+  EXPECT_EQ(bench.run().problems[0].finished, "");
 }
 
 }  // namespace

@@ -115,22 +115,40 @@ inline Status check_bias(const Attention& a, Op op) {
 inline Status check_sizes(const Attention& a, Op op) {
   const struct {
     const char* name;
-    int value;
-  } sizes[] = {{"batch", a.batch}, {"heads", a.heads},       {"kv_heads", a.kv_heads}, {"nq", a.nq},
-               {"nk", a.nk},       {"head_dim", a.head_dim}, {"groups", a.groups}};
+    int value, least;
+  } sizes[] = {{"batch", a.batch, 0},  {"heads", a.heads, 1}, {"kv_heads", a.kv_heads, 1},
+               {"nq", a.nq, 0},        {"nk", a.nk, 0},       {"head_dim", a.head_dim, 1},
+               {"groups", a.groups, 1}};
   for (const auto& size : sizes) {
-    if (size.value < 1)
-      return failure(Code::invalid_argument, "%s is %d: it must be at least 1", size.name, size.value);
+    if (size.value < size.least)
+      return failure(Code::invalid_argument, "%s is %d: it must be at least %d", size.name, size.value,
+                     size.least);
   }
   if (a.heads % a.kv_heads != 0)
     return failure(Code::invalid_argument,
                    "heads is %d and kv_heads %d: heads must be a multiple of kv_heads", a.heads, a.kv_heads);
+  const long long heads = 1LL * a.batch * a.heads;
+  if (heads > fcsa::kernels::kMostHeads)
+    return failure(Code::invalid_argument, "batch x heads is %lld: at most %lld fit a launch", heads,
+                   fcsa::kernels::kMostHeads);
+  for (const int length : {a.nq, a.nk})
+    if (heads * length > fcsa::kernels::kMostRows)
+      return failure(Code::invalid_argument, "batch x heads x %s is %lld: at most %lld rows fit a launch",
+                     length == a.nq ? "nq" : "nk", heads * length, fcsa::kernels::kMostRows);
   if (!std::isfinite(a.scale))
     return failure(Code::invalid_argument, "scale is %g: it must be finite", static_cast<double>(a.scale));
   if (!std::isfinite(a.logit_bound))
     return failure(Code::invalid_argument, "logit_bound is %g: it must be finite",
                    static_cast<double>(a.logit_bound));
   return check_bias(a, op);
+}
+
+// What a kernel is chosen for: where there is nothing to compute, that for one row and key.
+inline Attention at_least_one(Attention a) {
+  a.batch = a.batch < 1 ? 1 : a.batch;
+  a.nq = a.nq < 1 ? 1 : a.nq;
+  a.nk = a.nk < 1 ? 1 : a.nk;
+  return a;
 }
 
 inline Status check_tensor(const char* name, const void* data, const Strides& strides, DType dtype) {
@@ -158,13 +176,16 @@ inline Status check_tensors(const Attention& a, Op op, const BackwardArgs& args)
     const char* name;
     const void* data;
     const Strides& strides;
-  } tensors[] = {{"q", args.q, args.q_strides},          {"k", args.k, args.k_strides},
-                 {"v", args.v, args.v_strides},          {"o", args.o, args.o_strides},
-                 {"dout", args.dout, args.dout_strides}, {"dq", args.dq, args.dq_strides},
-                 {"dk", args.dk, args.dk_strides},       {"dv", args.dv, args.dv_strides}};
+    int rows;
+  } tensors[] = {{"q", args.q, args.q_strides, a.nq},          {"k", args.k, args.k_strides, a.nk},
+                 {"v", args.v, args.v_strides, a.nk},          {"o", args.o, args.o_strides, a.nq},
+                 {"dout", args.dout, args.dout_strides, a.nq}, {"dq", args.dq, args.dq_strides, a.nq},
+                 {"dk", args.dk, args.dk_strides, a.nk},       {"dv", args.dv, args.dv_strides, a.nk}};
   Status status;
+  // One without elements may be null.
   for (int i = 0; i < (backward ? 8 : 4) && status.ok(); ++i)
-    status = check_tensor(tensors[i].name, tensors[i].data, tensors[i].strides, a.dtype);
+    if (a.batch > 0 && tensors[i].rows > 0)
+      status = check_tensor(tensors[i].name, tensors[i].data, tensors[i].strides, a.dtype);
   const auto check = [&](const char* name, const void* data, std::size_t bytes) {
     if (status.ok()) status = check_aligned(name, data, bytes);
   };
@@ -174,7 +195,7 @@ inline Status check_tensors(const Attention& a, Op op, const BackwardArgs& args)
   if (!status.ok() || !backward) return status;
   check("dbias", a.dbias, bias_bytes);
   check("dscale", a.dscale, sizeof(float));
-  if (status.ok() && a.lse == nullptr)
+  if (status.ok() && a.lse == nullptr && a.batch > 0 && a.nq > 0)
     return failure(Code::invalid_argument, "lse is null: backward reads what forward wrote there");
   return status;
 }
@@ -199,7 +220,7 @@ inline Status place_workspace(const Attention& a, Op op, const LaunchPlan& plan,
   if (reinterpret_cast<std::uintptr_t>(workspace) % 256 != 0)
     return failure(Code::invalid_argument, "workspace is not aligned to 256 bytes");
   args.workspace = workspace;
-  if (a.lse == nullptr)
+  if (a.lse == nullptr && op == Op::forward)
     args.lse =
         reinterpret_cast<float*>(static_cast<unsigned char*>(workspace) + round_up_256(plan.workspace_bytes));
   return {};

@@ -29,7 +29,7 @@ inline Request request_of(const Attention& attention, Op op, Isa isa) {
     request.status = no_set(isa);
     return request;
   }
-  request.choice = choose(*request.set->table, attention, op);
+  request.choice = choose(*request.set->table, at_least_one(attention), op);
   if (request.choice.of == nullptr) request.status = no_kernel(attention, op);
   return request;
 }
@@ -43,23 +43,16 @@ inline Status call(const Attention& attention, Op op, void* workspace, Isa isa) 
   const LaunchPlan plan = request.variant().plan(args);
   status = place_workspace(attention, op, plan, workspace, args);
   if (!status.ok()) return status;
-  try {
-    run(request.variant(), plan, args);
-  } catch (const std::exception& error) {
-    return failure(Code::launch_failed, "threads or their scratch memory: %s", error.what());
-  }
-  return {};
+  if (run(request.variant(), plan, args)) return {};
+  return failure(Code::launch_failed, "%s", "no memory for threads and their scratch");
 }
 
 }  // namespace detail
 
 inline Isa best_isa() {
-  static const Isa best = [] {
-    for (const detail::InstructionSet& set : detail::kInstructionSets)
-      if (detail::runs_here(set.isa)) return set.isa;
-    return Isa::generic;
-  }();
-  return best;
+  for (const detail::InstructionSet& set : detail::kInstructionSets)
+    if (detail::runs_here(set.isa)) return set.isa;
+  return Isa::generic;
 }
 
 inline std::size_t workspace_bytes(const Attention& attention, Op op, Isa isa) {

@@ -3,7 +3,7 @@
 // Instruction sets that the kernels are compiled for.
 enum class Isa : int { generic, avx2, avx512 };
 
-// The best of them that this processor runs; asked once.
+// The best of them that this processor runs.
 Isa best_isa();
 
 // Memory that a call needs besides the tensors; often zero. Depends on the sizes, and on which pointers are

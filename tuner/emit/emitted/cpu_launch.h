@@ -1,4 +1,3 @@
-#include <exception>
 
 namespace detail {
 
@@ -30,13 +29,16 @@ struct InstructionSet {
   const Variant* variants;
 };
 
-// Throws what starting threads and allocating their scratch throws.
-inline void run(const Variant& variant, const LaunchPlan& plan, const BackwardArgs& args) {
-  fcsa::kernels::cpu::run_plan(plan, args, variant.kernels);
+// False when there is no memory for threads and their scratch.
+inline bool run(const Variant& variant, const LaunchPlan& plan, const BackwardArgs& args) {
+  return fcsa::kernels::cpu::run_plan(plan, args, variant.kernels);
 }
 
 inline int multiprocessors_or(int) {
-  static const int cores = fcsa::kernels::cpu::usable_cores();
+  // No static that is set on first use: a fork() meanwhile would leave it locked in the child.
+  static std::atomic<int> known{0};
+  int cores = known.load(std::memory_order_relaxed);
+  if (cores == 0) known.store(cores = fcsa::kernels::cpu::usable_cores(), std::memory_order_relaxed);
   return cores;
 }
 

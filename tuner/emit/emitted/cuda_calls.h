@@ -14,6 +14,12 @@ inline Status launch(const Variant& variant, const LaunchPlan& plan, const Backw
   const CurrentDevice device = current_device();
   Status status = check_device(device);
   if (!status.ok()) return status;
+  if (plan.nothing.to_compute) {
+    fcsa::kernels::Fills(plan.nothing, args).for_each([&](const fcsa::kernels::Fill& fill) {
+      if (status.ok()) status = set_bytes(fill, stream);
+    });
+    return status;
+  }
   fcsa::kernels::EncodedMaps encoded;
   if (plan.map_count > 0) {
     static const auto encoder = tensor_map_encoder();
@@ -25,7 +31,9 @@ inline Status launch(const Variant& variant, const LaunchPlan& plan, const Backw
                      static_cast<int>(encoded.error));
   }
   // A forward kernel takes the part that is Args; one that takes no maps doesn't look at them.
-  void* parameters[] = {const_cast<BackwardArgs*>(&args), &encoded.maps};
+  BackwardArgs usable = args;
+  usable.eps = fcsa::kernels::usable_eps_gpu(args.eps);
+  void* parameters[] = {&usable, &encoded.maps};
   for (int i = 0; i < plan.count && status.ok(); ++i)
     status = launch_step(variant, plan.steps[i], parameters, {device, stream});
   return status;
@@ -47,7 +55,7 @@ inline Request request_of(const Attention& attention, Op op) {
   Request request;
   request.status = check_sizes(attention, op);
   if (!request.status.ok()) return request;
-  request.choice = choose(kTable, attention, op);
+  request.choice = choose(kTable, at_least_one(attention), op);
   if (request.choice.of == nullptr) request.status = no_kernel(attention, op);
   return request;
 }

@@ -134,6 +134,13 @@ inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
   return &cuTensorMapEncodeTiled;
 }
 
+inline Status set_bytes(const fcsa::kernels::Fill& fill, CUstream stream) {
+  const CUresult error = cuMemsetD2D8Async(
+      reinterpret_cast<CUdeviceptr>(fill.to), static_cast<std::size_t>(fill.pitch), fill.value,
+      static_cast<std::size_t>(fill.width), static_cast<std::size_t>(fill.rows), stream);
+  return error == CUDA_SUCCESS ? Status{} : cuda_failure("fill", error);
+}
+
 struct Destination {
   const CurrentDevice& device;
   CUstream stream;

@@ -99,6 +99,13 @@ inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
   return usable ? reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function) : nullptr;
 }
 
+inline Status set_bytes(const fcsa::kernels::Fill& fill, CUstream stream) {
+  const cudaError_t error =
+      cudaMemset2DAsync(fill.to, static_cast<std::size_t>(fill.pitch), fill.value,
+                        static_cast<std::size_t>(fill.width), static_cast<std::size_t>(fill.rows), stream);
+  return error == cudaSuccess ? Status{} : cuda_failure("fill", error);
+}
+
 struct Destination {
   const CurrentDevice& device;
   CUstream stream;

@@ -8,10 +8,9 @@
 
 namespace fcsa::tuner {
 
-// Neighbours are tried in the order of a guess of their time: the mean of everything told, weighted by
-// closeness. Ends when the whole space was tried or when the best hasn't improved for long (three times as
-// many configurations as it took to find it, and at least kPatience).
-inline constexpr std::size_t kPatience = 300;
-std::unique_ptr<Strategy> make_local_search(const Space& space, std::uint64_t seed);
+// Three neighbourhoods, each when the one before has nothing new: one step in one parameter, any step in one
+// parameter, and one step in each of two. Within one, neighbours come in the order of a guess of their time:
+// the mean of what was told, weighted by closeness. Ends when the history's patience is used.
+std::unique_ptr<Method> make_local_search(std::uint64_t seed);
 
 }  // namespace fcsa::tuner

@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""What calls of the package for PyTorch cost: CPU time on tiny shapes beside torch's, and on a GPU calls beside their kernels
+and beside the original package (flash-cosine-sim-attention 0.2.2, Triton), which has the same import name and so runs in a
+process of its own.
+
+    python3 benchmarks/pytorch_calls.py --part cells --original FOLDER --out result.json
+    python3 benchmarks/pytorch_calls.py --part overhead --out result.json       or first, calls
+
+--original: the wheel of the original, unpacked (pip download --no-deps flash-cosine-sim-attention==0.2.2; unzip). Its CUDA
+extension is not needed. FCSA_LIBRARY names libfcsa.so where the package is not installed."""
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+
+LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
+
+
+def import_side(side, folder):
+    """flash_cosine_sim_attention of the package or of the original."""
+    import types
+    if side == "original":
+        sys.path.insert(0, folder)
+        extension = types.ModuleType("flash_cosine_sim_attention_cuda_0_2_2")
+        extension.forward = extension.backward = extension.debug = None
+        sys.modules[extension.__name__] = extension
+        from flash_cosine_sim_attention import triton_flash_cosine_sim_attention
+        return triton_flash_cosine_sim_attention
+    if os.environ.get("FCSA_LIBRARY"):
+        sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "python"))
+    from flash_cosine_sim_attention import flash_cosine_sim_attention
+    return flash_cosine_sim_attention
+
+
+def on_gpu_ms(fn, seconds):
+    """Milliseconds a call, back to back, the median of five batches."""
+    import torch
+    for _ in range(3 if seconds else 1):
+        fn()
+    if not seconds:
+        return 0.0
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+
+    def batch(calls):
+        events[0].record()
+        for _ in range(calls):
+            fn()
+        events[1].record()
+        torch.cuda.synchronize()
+        return events[0].elapsed_time(events[1]) / calls
+    calls = max(1, min(500, int(seconds * 1e3 / batch(3))))
+    return sorted(batch(calls) for _ in range(5))[2]
+
+
+def graph_ms(fn, seconds):
+    """The same for what fn launches, without the CPU's part: captured into a CUDA graph."""
+    import torch
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        fn()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(10):
+            fn()
+    return on_gpu_ms(graph.replay, seconds) / 10
+
+
+KINDS = [(dtype, tf32, causal) for dtype, tf32 in (("bfloat16", False), ("float16", False), ("float32", True), ("float32", False))
+         for causal in (False, True)]
+
+
+def cell(attend, dtype, tf32, causal, n, seconds):
+    import torch
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    q, k, v = (torch.randn(4, 8, n, 64, device="cuda", dtype=getattr(torch, dtype), requires_grad=True) for _ in range(3))
+    dout = torch.randn_like(q)
+    row = dict(dtype=dtype, tf32=tf32, causal=causal, n=n)
+    try:
+        with torch.no_grad():
+            row["forward_ms"] = on_gpu_ms(lambda: attend(q, k, v, causal=causal), seconds)
+        out = attend(q, k, v, causal=causal)
+        row["backward_ms"] = on_gpu_ms(lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True), seconds)
+    except Exception as error:
+        row["error"] = f"{type(error).__name__}: {error}"[:300]
+    return row
+
+
+def cells(side, folder, seconds, kinds):
+    """A line of JSON for every cell."""
+    attend = import_side(side, folder)
+    for kind in kinds:
+        for n in LENGTHS:
+            print(json.dumps({"side": side, **cell(attend, *kind, n, seconds)}), flush=True)
+
+
+def both_sides(options):
+    """A row for every cell, with both sides, each in a process; before that, all kernels are compiled, by a process a kind."""
+    found = {"fcsa": {}, "original": {}}
+    for side in ("fcsa", "original"):
+        if side == "original" and not options.original:
+            continue
+        # The products of the original are Triton's, which are TF32 whatever torch says.
+        kinds = [i for i, kind in enumerate(KINDS) if side == "fcsa" or kind[0] != "float32" or kind[1]]
+        command = [sys.executable, os.path.abspath(__file__), "--out", "", "--side", side, "--original", options.original or ""]
+        warm = [subprocess.Popen([*command, "--kinds", str(i), "--seconds", "0"], stdout=subprocess.DEVNULL) for i in kinds]
+        for process in warm:
+            process.wait()
+        timed = subprocess.Popen([*command, "--kinds", ",".join(map(str, kinds)), "--seconds", str(options.seconds)],
+                                 stdout=subprocess.PIPE, text=True)
+        for line in timed.stdout:
+            print(line, end="", flush=True)
+            row = json.loads(line)
+            found[side][row["dtype"], row["tf32"], row["causal"], row["n"]] = row
+        timed.wait()
+    return [merged(row, found["original"]) for row in found["fcsa"].values()]
+
+
+def merged(row, originals):
+    dtype, causal, n = row["dtype"], row["causal"], row["n"]
+    other = originals.get((dtype, dtype == "float32", causal, n), {})
+    result = {key: row[key] for key in ("dtype", "tf32", "causal", "n")}
+    for which in ("forward", "backward"):
+        ours, theirs = row.get(f"{which}_ms"), other.get(f"{which}_ms")
+        result.update({f"{which}_ms": ours, f"{which}_original_ms": theirs, f"{which}_ratio": theirs / ours if ours and theirs else ""})
+    errors = [side["error"] for side in (row, other) if "error" in side]
+    return {**result, "error": errors} if errors else result
+
+
+def against_kernels(seconds):
+    """Calls back to back beside what they launch, in a CUDA graph: eager and compiled."""
+    import torch
+    torch._functorch.config.donated_buffer = False  # backward passes are repeated
+    attend = import_side("fcsa", None)
+    rows = []
+    compiled = torch.compile(lambda q, k, v: attend(q, k, v, causal=True), fullgraph=True)
+    for n in (2048, 4096, 8192):
+        q, k, v = (torch.randn(4, 8, n, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+        dout = torch.randn_like(q)
+        for name, fn in (("eager", lambda q, k, v: attend(q, k, v, causal=True)), ("compiled", compiled)):
+            row = dict(n=n, how=name)
+            with torch.no_grad():
+                row["forward_ms"] = on_gpu_ms(lambda: fn(q, k, v), seconds)
+                if name == "eager":
+                    row["forward_kernel_ms"] = graph_ms(lambda: fn(q, k, v), seconds)
+            out = fn(q, k, v)
+            row["backward_ms"] = on_gpu_ms(lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True), seconds)
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    return rows
+
+
+def best_us(fn, calls, rounds, wait):
+    for _ in range(3):
+        fn()
+    times = []
+    for _ in range(rounds):
+        wait()
+        began = time.perf_counter()
+        for _ in range(calls):
+            fn()
+        times.append((time.perf_counter() - began) / calls * 1e6)
+        wait()
+    return min(times)
+
+
+def overhead(device):
+    """CPU microseconds of a call on (1, 1, 8, 64), f32 on the CPU and bf16 on a GPU: the least of 20 rounds."""
+    import torch
+    import torch.nn.functional as F
+    attend = import_side("fcsa", None)
+    dtype, wait = (torch.bfloat16, torch.cuda.synchronize) if device == "cuda" else (torch.float32, lambda: None)
+    torch.set_num_threads(1)
+    sides = {"fcsa": lambda q, k, v: attend(q, k, v),
+             "normalise_sdpa": lambda q, k, v: F.scaled_dot_product_attention(F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, scale=8.0),
+             "sdpa": lambda q, k, v: F.scaled_dot_product_attention(q, k, v)}
+    rows = []
+    for name, fn in sides.items():
+        q, k, v = (torch.randn(1, 1, 8, 64, device=device, dtype=dtype) for _ in range(3))
+        calls = 200 if device == "cuda" else 1000
+        with torch.no_grad():
+            forward = best_us(lambda: fn(q, k, v), calls, 20, wait)
+        for t in (q, k, v):
+            t.requires_grad_()
+        with_grad = best_us(lambda: fn(q, k, v), calls, 20, wait)
+        out = fn(q, k, v)
+        dout = torch.randn_like(out)
+        backward = best_us(lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True), calls // 2, 20, wait)
+        rows.append(dict(device=device, what=name, forward_us=forward, forward_with_grad_us=with_grad, backward_us=backward))
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def first_calls():
+    """Seconds of the first call on a shape whose kernels are in the cache on disk, and of the next."""
+    import torch
+    attend = import_side("fcsa", None)
+    rows = []
+    for n in (640, 650, 1300, 1310):
+        q, k, v = (torch.randn(4, 8, n, 64, device="cuda", dtype=torch.bfloat16) for _ in range(3))
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        attend(q, k, v)
+        torch.cuda.synchronize()
+        rows.append(dict(n=n, first_call_s=time.perf_counter() - began))
+    return rows
+
+
+def processor_name():
+    with open("/proc/cpuinfo") as file:
+        return next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--original")
+    parser.add_argument("--seconds", type=float, default=0.02)
+    parser.add_argument("--part", choices=("overhead", "first", "calls", "cells"), default="cells")
+    parser.add_argument("--side", choices=("fcsa", "original"), help=argparse.SUPPRESS)
+    parser.add_argument("--kinds", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        cells(options.side, options.original, options.seconds, [KINDS[int(i)] for i in options.kinds.split(",")])
+        return
+    import torch
+    gpu = torch.cuda.is_available()
+    provenance = {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": " ".join(["python3", *sys.argv]),
+                  "torch": torch.__version__, "device": torch.cuda.get_device_name() if gpu else processor_name()}
+    if gpu:
+        driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True, text=True)
+        provenance.update(driver=driver.stdout.strip(), toolkit=f"CUDA {torch.version.cuda}", host=processor_name())
+    parts = {"overhead": lambda: overhead("cpu") + (overhead("cuda") if gpu else []), "first": first_calls,
+             "calls": lambda: against_kernels(options.seconds), "cells": lambda: both_sides(options)}
+    result = {"provenance": provenance, "rows": parts[options.part]()}
+    with open(options.out, "w") as file:
+        json.dump(result, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
