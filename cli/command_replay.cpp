@@ -1,7 +1,8 @@
 #include <fmt/format.h>
 
+#include <cmath>
+#include <memory>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "cli/commands.h"
 #include "cli/options.h"

@@ -99,12 +99,13 @@ TEST(WgmmaBackward, CopiesTilesOfTheNormalisedTensorsWhereTheyComeFirst) {
     for (int i = 0; i < plan.map_count; ++i) list.push_back(plan.maps[i].tensor);
     return list;
   };
-  EXPECT_EQ(tensors(), (std::vector<int>{TensorMap::q, TensorMap::k, TensorMap::v, kDoutTensor}));
-  p.dtype = DType::f16;
-  EXPECT_EQ(tensors(),
-            (std::vector<int>{TensorMap::workspace, TensorMap::workspace, TensorMap::v, kDoutTensor}));
-  p.l2norm_qk = false;
-  EXPECT_EQ(tensors(), (std::vector<int>{TensorMap::q, TensorMap::k, TensorMap::v, kDoutTensor}));
+  using Tensors = std::vector<int>;
+  // K is normalised by each block, but for groups of channels.
+  EXPECT_EQ(tensors(), (Tensors{TensorMap::workspace, TensorMap::k, TensorMap::v, kDoutTensor}));
+  p.groups = 2;
+  EXPECT_EQ(tensors(), (Tensors{TensorMap::workspace, TensorMap::workspace, TensorMap::v, kDoutTensor}));
+  p.groups = 1, p.l2norm_qk = false;
+  EXPECT_EQ(tensors(), (Tensors{TensorMap::q, TensorMap::k, TensorMap::v, kDoutTensor}));
 }
 
 TEST(WgmmaBackward, FindsTheGradientOfTheOutputForItsMaps) {
@@ -127,12 +128,15 @@ TEST(WgmmaBackward, LaunchesTheGradientOfTheScaleOnlyWhereItIsWanted) {
   EXPECT_EQ(plan_of(p, {}).steps[3].grid_x, 8u);  // a block for each head
 }
 
-// Inputs, gradients and lse aside: one f32 copy of dQ, and a few numbers of each row.
+// Inputs, gradients and lse aside: an f32 copy of dQ, q over its norms in 16 bits, and three numbers of each
+// row.
 TEST(WgmmaBackward, NeedsNoWorkspaceThatGrowsWithTheProductOfTheLengths) {
   Problem p = training();
   p.nq = p.nk = 16384, p.scale_gradient = true;
   const double rows = 2.0 * 8 * 16384;
-  EXPECT_LE(plan_of(p, {}).workspace_bytes, rows * (64 * 4 + 20) + 1024);
+  EXPECT_LE(plan_of(p, {}).workspace_bytes, rows * (64 * (4 + 2) + 12) + 1024);
+  p.l2norm_qk = false;
+  EXPECT_LE(plan_of(p, {}).workspace_bytes, rows * (64 * 4 + 12) + 1024);
 }
 
 }  // namespace

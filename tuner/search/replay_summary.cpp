@@ -1,8 +1,8 @@
 #include "tuner/search/replay_summary.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <limits>
 
 namespace fcsa::tuner {
 namespace {

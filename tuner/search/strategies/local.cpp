@@ -44,6 +44,7 @@ class LocalSearch final : public Method {
       awaited_.reset();
       move_to(position);
     } else if (!current_ || log_time < *history.log_time(*current_)) {
+      awaited_.reset();  // better than going on from there
       move_to(position);
     }
   }
