@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <new>
 #include <vector>
 
 #include "library/failure.h"
@@ -28,7 +29,7 @@ void before_fork() {
   for (auto* locks : state.held) locks->lock_all();
 }
 
-void unlock() {
+void after_fork_in_parent() {
   for (auto locks = state.held.rbegin(); locks != state.held.rend(); ++locks) (*locks)->unlock_all();
   state.mutex.unlock();
 }
@@ -37,11 +38,12 @@ void after_fork_in_child() {
   const int own = own_sections > 0 ? 1 : 0;
   if (state.inside.load() > own) state.damaged.store(true);
   state.inside.store(own);
-  unlock();
+  for (auto* locks : state.held) locks->renew_all();
+  new (&state.mutex) std::mutex;
 }
 
 // Since the library was loaded: made on first use, it would be missed by a fork() in between.
-[[maybe_unused]] const int handlers = pthread_atfork(before_fork, unlock, after_fork_in_child);
+[[maybe_unused]] const int handlers = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 
 }  // namespace
 

@@ -21,6 +21,8 @@ class HeldDuringFork {
   virtual ~HeldDuringFork() = default;
   virtual void lock_all() = 0;
   virtual void unlock_all() = 0;
+  // In the child, instead of unlock_all(): a lock counts those that wait for it, and they aren't there.
+  virtual void renew_all() = 0;
 };
 void hold_during_fork(HeldDuringFork& locks);
 void forget(HeldDuringFork& locks);

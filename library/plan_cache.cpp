@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <mutex>
+#include <new>
 #include <vector>
 
 namespace fcsa::library {
@@ -25,6 +26,10 @@ void PlanCache::lock_all() {
 
 void PlanCache::unlock_all() {
   for (auto& shelf : shelves_) shelf.mutex.unlock();
+}
+
+void PlanCache::renew_all() {
+  for (auto& shelf : shelves_) new (&shelf.mutex) std::shared_mutex;
 }
 
 PlanCache::Key PlanCache::key_of(const fcsa_problem& problem, std::uint64_t context) {

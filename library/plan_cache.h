@@ -35,6 +35,7 @@ class PlanCache : public HeldDuringFork {
 
   void lock_all() override;
   void unlock_all() override;
+  void renew_all() override;
 
  private:
   struct LowBits {
