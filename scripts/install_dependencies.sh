@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(cmake ninja-build g++ libcli11-dev libfmt-dev libsqlitecpp-dev libsqlite3-dev nlohmann-json3-dev
           libxxhash-dev libbenchmark-dev libeigen3-dev zlib1g-dev gnuplot-nox python3 python3-venv ca-certificates)
 if [ "${1:-}" = --tests ]; then
-  packages+=(libgtest-dev clang)
+  packages+=(libgtest-dev clang binutils python3-dev)
 fi
 
 if ! command -v dpkg-query >/dev/null; then

@@ -56,6 +56,6 @@ ctest --preset asan --no-tests=error -j "$jobs"
 
 stage "Python"
 # The library without sanitizers, whose run-time library would have to come before Python's own.
-cmake --preset dev
-cmake --build --preset dev --target fcsa_shared
-scripts/test_python.sh build/dev/library/libfcsa.so
+cmake --preset dev -B build/python -DFCSA_TESTS=OFF -DFCSA_LIGHT_OPTIONS=-O0 -DCMAKE_UNITY_BUILD=ON
+cmake --build build/python --target fcsa_shared
+scripts/test_python.sh build/python/library/libfcsa.so

@@ -15,7 +15,7 @@ import tempfile
 
 LIBRARIES = re.compile(r"lib(cu|nv|nccl)")
 SYMBOLS = re.compile(r"(cuda|cu[A-Z]|cublas|cufft|cusparse|cusolver|cudnn|nccl|nvrtc|nvshmem|cupti|cuFile|nvJit|nvtx|__cuda)")
-NEEDS = ["filelock", "typing-extensions", "sympy", "networkx", "jinja2", "fsspec", "setuptools", "pytest"]
+NEEDS = ["filelock", "typing-extensions", "sympy", "networkx", "jinja2", "fsspec", "setuptools", "pytest", "pytest-xdist"]
 
 
 def output(*command):
