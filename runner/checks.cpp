@@ -70,8 +70,7 @@ void share_bias(Problem& small, std::size_t check) {
 Check make_check(const kernels::Family& family, const Problem& problem,
                  const kernels::Configuration& configuration, Placement placement) {
   Check check{.problem = problem, .placement = placement};
-  check.plan =
-      family.plan(kernels::traits_of(problem), configuration, placed_args(problem, placement));
+  check.plan = family.plan(kernels::traits_of(problem), configuration, placed_args(problem, placement));
   return check;
 }
 

@@ -39,11 +39,11 @@ struct Floors {
 // f32: the argument of exp2 is up to 40 + log2(e) * bound in magnitude under a fixed bound, so it is rounded
 // by up to 1.9e-6, which is 1.3e-6 of P; ex2.approx adds 2^-22. Approximate reciprocal square roots (2^-22
 // each), the bias and the order of the dot product put 2e-7 of the terms' size on a logit, also where they
-// cancel. 16 bits: P is rounded before its product with v though its sum need not be, and then o is: two units
-// of roundoff, where the plain implementation can be exact (all weight on one key). Normalised rows are rounded
-// before their product: with D channels that moves a logit by about u / sqrt(D) of its terms, and where few
-// rows are compared the plain implementation may have been lucky; TF32 rounds raw rows as well. lse may be of
-// the sum of the rounded P: one more unit.
+// cancel. 16 bits: P is rounded before its product with v though its sum need not be, and then o is: two
+// units of roundoff, where the plain implementation can be exact (all weight on one key). Normalised rows are
+// rounded before their product: with D channels that moves a logit by about u / sqrt(D) of its terms, and
+// where few rows are compared the plain implementation may have been lucky; TF32 rounds raw rows as well. lse
+// may be of the sum of the rounded P: one more unit.
 Floors floors(const Problem& p, double logit_size, double products) {
   const Floors f32{2e-6 + 2e-7 * logit_size, 4e-6 + 4e-7 * logit_size};
   if (p.dtype == DType::f32 && !p.allow_tf32) return f32;

@@ -12,8 +12,8 @@
 
 namespace fcsa::runner {
 
-// The row of an output that takes up the largest part of what it may be off by, and where it is in the list of
-// rows. Infinite when a row that sees no key isn't exactly 0 and -inf, or anything is NaN.
+// The row of an output that takes up the largest part of what it may be off by, and where it is in the list
+// of rows. Infinite when a row that sees no key isn't exactly 0 and -inf, or anything is NaN.
 struct Worst {
   double error = 0;
   std::size_t row = 0;
@@ -45,8 +45,8 @@ Worst worst_lse(const kernels::RowResults& actual, const kernels::RowResults& re
 // off instead is missing everywhere.
 double mean_error(std::span<const double> actual, std::span<const double> expected);
 // What mean_error() may be for numbers that were rounded to 16 bits, when those of the plain implementation
-// are `plain`: a quarter of the unit of roundoff (truncation takes two thirds of it), and what chance makes of
-// the errors of so many rows. 0, no bound, where they are few.
+// are `plain`: a quarter of the unit of roundoff (truncation takes two thirds of it), and what chance makes
+// of the errors of so many rows. 0, no bound, where they are few.
 double mean_tolerance(const kernels::Problem& problem, std::size_t rows, std::span<const double> plain,
                       std::span<const double> expected);
 
@@ -72,9 +72,9 @@ std::vector<kernels::RowIndex> rows_to_check(const RowSpace& space, double flops
 std::vector<kernels::RowIndex> rows_to_check(const kernels::Problem& problem, double flops,
                                              std::uint64_t seed);
 
-// The reference, and for every row what approximate instructions, another order of summation and the roundings
-// of the dtype cost (comparison.cpp says how much), which grows with the size of what its logits are sums of.
-// Where the plain implementation needs more than half of that, all rows get as many times more.
+// The reference, and for every row what approximate instructions, another order of summation and the
+// roundings of the dtype cost (comparison.cpp says how much), which grows with the size of what its logits
+// are sums of. Where the plain implementation needs more than half of that, all rows get as many times more.
 Expectation expect_rows(const HostInputs& inputs, std::vector<kernels::RowIndex> rows);
 // Twice what the plain implementation needs of `floors`, or those.
 std::vector<double> raised(std::vector<double> floors, const Worst& plain);

@@ -49,8 +49,8 @@ class Shapes {
     if (problem_.bias == kernels::Bias::none) return nothing();
     const int bytes = problem_.bias == kernels::Bias::f32 ? 4 : kernels::element_bytes(problem_.dtype);
     const auto element = static_cast<std::size_t>(bytes);
-    return {element,     element,           dense_.bias_batch, dense_.bias_heads, problem_.nq,
-            problem_.nk, dense_.*strides, placed_.*strides};
+    return {element,     element,     dense_.bias_batch, dense_.bias_heads,
+            problem_.nq, problem_.nk, dense_.*strides,   placed_.*strides};
   }
   PlacedRows key_mask() const {
     if (!problem_.key_mask) return nothing();
@@ -59,15 +59,11 @@ class Shapes {
             .dense = {problem_.nk, 0, 0},
             .placed = {placed_.key_mask_stride, 0, 0}};
   }
-  PlacedRows lse() const {
-    return floats(1LL * problem_.batch * problem_.heads * problem_.nq);
-  }
+  PlacedRows lse() const { return floats(1LL * problem_.batch * problem_.heads * problem_.nq); }
   PlacedRows heads() const { return floats(problem_.heads); }
   static PlacedRows workspace(std::size_t bytes) {
-    return {.alignment = kWorkspaceAlignment,
-            .width = static_cast<long long>(bytes),
-            .dense = {},
-            .placed = {}};
+    return {
+        .alignment = kWorkspaceAlignment, .width = static_cast<long long>(bytes), .dense = {}, .placed = {}};
   }
   static PlacedRows nothing() { return {.width = 0, .dense = {}, .placed = {}}; }
 

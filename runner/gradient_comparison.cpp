@@ -51,9 +51,9 @@ RowNorms norms_of_row(std::span<const double> actual, const ExpectedGradient& e,
 // size.
 // f32: S, S log2(e) and lse log2(e) are rounded before exp2 takes their difference, and S by the order of its
 // product or an approximate reciprocal square root: four times 2^-24 of the terms is on P, also where they
-// cancel. ex2.approx adds 2^-22, and so do the orders of the products dP and delta and the square roots on dS.
-// Sums over n terms that are added one after the other are off by about sqrt(n) times 2^-25.
-// 16 bits: P and dS are rounded before their products, and then the gradient is: two units, where the plain
+// cancel. ex2.approx adds 2^-22, and so do the orders of the products dP and delta and the square roots on
+// dS. Sums over n terms that are added one after the other are off by about sqrt(n) times 2^-25. 16 bits: P
+// and dS are rounded before their products, and then the gradient is: two units, where the plain
 // implementation can be exact. Where q^ and k^ are rounded, that moves logits by u / sqrt(D) of their range,
 // and P as much, and where few rows are compared the plain implementation may have been lucky.
 // dscale is one number rather than the norm of a vector of them, so more often far from its typical error.
@@ -77,15 +77,27 @@ std::vector<ExpectedGradient> expectations(kernels::GradientRows rows, Gradients
   std::vector<ExpectedGradient> list;
   list.push_back({Output::dk, rows.keys, std::move(g.dk), std::move(g.dk_size), std::move(g.key_norms),
                   std::move(g.dk_exponent)});
-  list.push_back({Output::dv, std::move(rows.keys), std::move(g.dv), std::move(g.dv_size), {},
+  list.push_back({Output::dv,
+                  std::move(rows.keys),
+                  std::move(g.dv),
+                  std::move(g.dv_size),
+                  {},
                   std::move(g.dv_exponent)});
   list.push_back({Output::dq, std::move(rows.queries), std::move(g.dq), std::move(g.dq_size),
                   std::move(g.query_norms), std::move(g.dq_exponent)});
   if (p.bias_gradient)
-    list.push_back({Output::dbias, std::move(rows.bias), std::move(g.dbias), std::move(g.dbias_size), {},
+    list.push_back({Output::dbias,
+                    std::move(rows.bias),
+                    std::move(g.dbias),
+                    std::move(g.dbias_size),
+                    {},
                     std::move(g.dbias_exponent)});
   if (rows.scale)
-    list.push_back({Output::dscale, heads_as_rows(p), std::move(g.dscale), std::move(g.dscale_size), {},
+    list.push_back({Output::dscale,
+                    heads_as_rows(p),
+                    std::move(g.dscale),
+                    std::move(g.dscale_size),
+                    {},
                     std::move(g.dscale_exponent)});
   return list;
 }

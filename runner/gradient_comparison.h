@@ -16,9 +16,9 @@ namespace fcsa::runner {
 struct ExpectedGradient {
   Output output = Output::dq;
   std::vector<kernels::RowIndex> rows;
-  std::vector<double> values;  // [rows, channels or keys]
-  std::vector<double> sizes;   // [rows]: kernels::Gradients says of what
-  std::vector<double> norms;   // [rows, groups], of q for dq and of k for dk; else empty
+  std::vector<double> values;     // [rows, channels or keys]
+  std::vector<double> sizes;      // [rows]: kernels::Gradients says of what
+  std::vector<double> norms;      // [rows, groups], of q for dq and of k for dk; else empty
   std::vector<double> exponents;  // [rows]: kernels::Gradients says of what
   Tolerance tolerance = {};
 
@@ -26,9 +26,9 @@ struct ExpectedGradient {
 };
 
 // The worst row: ||actual - expected|| / max(||expected||, its size). Rows of dq and dk are multiplied by |q|
-// and |k| first, so that rows of any length compare; the worst is the one that takes up the largest part of its
-// tolerance, where those are known. Infinite where anything is NaN, or is not exactly zero
-// though it has to be: the gradient of a group without a norm, or of what has no part in any output.
+// and |k| first, so that rows of any length compare; the worst is the one that takes up the largest part of
+// its tolerance, where those are known. Infinite where anything is NaN, or is not exactly zero though it has
+// to be: the gradient of a group without a norm, or of what has no part in any output.
 Worst worst_gradient(std::span<const double> actual, const ExpectedGradient& expected);
 
 // What a row is off by, and its element that is furthest off.
@@ -44,8 +44,8 @@ kernels::GradientRows gradient_rows_to_check(const kernels::Problem& problem, do
 // By how much all rows together are too large: mean_error() of them, multiplied by |q| and |k| as above.
 double mean_gradient_error(std::span<const double> actual, const ExpectedGradient& expected);
 
-// The reference, which follows from the same o and lse that a kernel is given in host memory, and for every row
-// what approximate instructions, another order of summation and the roundings of the dtype cost
+// The reference, which follows from the same o and lse that a kernel is given in host memory, and for every
+// row what approximate instructions, another order of summation and the roundings of the dtype cost
 // (gradient_comparison.cpp says how much), which grows with the size of what its exponents are sums of. Where
 // the plain implementation needs more than half of that, all rows get as many times more.
 std::vector<ExpectedGradient> expect_gradients(const kernels::Problem& problem,

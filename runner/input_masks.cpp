@@ -148,8 +148,9 @@ std::vector<bool> seeing_rows(const HostInputs& inputs) {
         const auto& keys = shown[static_cast<std::size_t>(batch)];
         const long long last = p.causal ? static_cast<long long>(row) + p.nk - p.nq : p.nk;
         // The first of the keys that the bias leaves, so that this is quick where it leaves most.
-        const auto found = std::find_if(keys.begin(), keys.end(),
-                                        [&](int key) { return key > last || bias.shows(batch, head, row, key); });
+        const auto found = std::find_if(keys.begin(), keys.end(), [&](int key) {
+          return key > last || bias.shows(batch, head, row, key);
+        });
         sees.push_back(found != keys.end() && *found <= last);
       }
   return sees;

@@ -29,9 +29,8 @@ enum class Values {
   huge_rows,        // rows of 1e20, whose squares no f32 holds, of 1e-20 and zero; for kernels of CPUs
 };
 inline constexpr Values kAllValues[] = {
-    Values::normal,        Values::dominant_key,    Values::tiny_rows,  Values::large_rows,
-    Values::clamped_rows,  Values::opposed,         Values::repeated_keys,
-    Values::one_visible_key, Values::large_bias, Values::huge_rows};
+    Values::normal,  Values::dominant_key,  Values::tiny_rows,       Values::large_rows, Values::clamped_rows,
+    Values::opposed, Values::repeated_keys, Values::one_visible_key, Values::large_bias, Values::huge_rows};
 std::string_view to_text(Values values);
 // Whether a problem has what these values are about (a mask, a bias), and they keep what its caller promises
 // about the logits.
@@ -62,8 +61,8 @@ struct HostInputs {
 // defined for any o and lse, and what a kernel makes of these is compared with what follows from them.
 HostInputs make_inputs(const kernels::Problem& problem, Values values, std::uint64_t seed);
 
-// For every query row [batch, heads, nq], whether it sees a key: what the causal and the key mask and a bias of
-// minus infinity leave.
+// For every query row [batch, heads, nq], whether it sees a key: what the causal and the key mask and a bias
+// of minus infinity leave.
 std::vector<bool> seeing_rows(const HostInputs& inputs);
 // Puts NaN where nobody looks: k and v of keys that the mask hides from all queries, q and dout of rows that
 // the masks hide all keys from.
@@ -74,8 +73,8 @@ enum class Output { o, lse, dq, dk, dv, dbias, dscale };
 std::string_view to_text(Output output);
 
 // Inputs and outputs of a problem on a device. Every buffer has guard regions on both sides and, in other
-// placements than dense, between rows: NaN around inputs and the workspace. Where the device has fences (CPU),
-// buffers in these placements end at one.
+// placements than dense, between rows: NaN around inputs and the workspace. Where the device has fences
+// (CPU), buffers in these placements end at one.
 class DeviceTensors {
  public:
   DeviceTensors(Device& device, const HostInputs& inputs, Placement placement = Placement::dense);

@@ -19,7 +19,8 @@ class Judge {
 // Compares o and lse, or the gradients, of rows that cost about `check.reference_flops` in the reference.
 std::unique_ptr<Judge> make_judge(const HostInputs& inputs, const Check& check);
 
-// Whether errors of rounding in a check's outputs are independent of each other, so that their mean is near 0.
+// Whether errors of rounding in a check's outputs are independent of each other, so that their mean is near
+// 0.
 bool errors_average_out(const Check& check);
 std::string describe_mean(Output output, double mean, double allowed);
 

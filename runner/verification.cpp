@@ -86,9 +86,8 @@ struct Verifier::Impl {
     HostInputs inputs = make_inputs(check.problem, check.values, check.seed);
     make_room(inputs);
     std::unique_ptr<Judge> judge = make_judge(inputs, check);
-    cases.push_front({.key = key,
-                      .tensors = DeviceTensors(device, inputs, check.placement),
-                      .judge = std::move(judge)});
+    cases.push_front(
+        {.key = key, .tensors = DeviceTensors(device, inputs, check.placement), .judge = std::move(judge)});
     return cases.front();
   }
 

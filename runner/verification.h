@@ -24,9 +24,9 @@ struct Check {
 };
 
 // Small adversarial problems with the traits of `problem` (so that one binary serves them all): lengths at
-// tile +-1, off, and of many tiles, Nq != Nk both ways (also rows that see no key when causal), grouped heads,
-// every kind of Values that applies, tiles that the mask hides in front of others and between them, both
-// layouts and every Placement, a bias of each batch and head, of some and of all.
+// tile +-1, off, and of many tiles, Nq != Nk both ways (also rows that see no key when causal), grouped
+// heads, every kind of Values that applies, tiles that the mask hides in front of others and between them,
+// both layouts and every Placement, a bias of each batch and head, of some and of all.
 std::vector<Check> small_checks(const kernels::Family& family, const kernels::Problem& problem,
                                 const kernels::Configuration& configuration, std::uint64_t seed);
 // The tuned shape itself, dense where it is measured.

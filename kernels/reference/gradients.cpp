@@ -181,7 +181,8 @@ class Solver {
       std::vector<double> squares(rows.size()), exponents(rows.size());
       for (int batch = rows[0].batch; batch < args_.batch; batch += args_.bias_batch)
         for (int head = 0; head < args_.heads; ++head)
-          if (args_.bias_heads == 1 || head == rows[0].head) add_bias(rows, {batch, head, 0}, sums, squares, exponents);
+          if (args_.bias_heads == 1 || head == rows[0].head)
+            add_bias(rows, {batch, head, 0}, sums, squares, exponents);
       for (std::size_t r = 0; r < rows.size(); ++r) {
         const std::size_t place = runs.place(i, r);
         for (std::size_t j = 0; j < nk; ++j) to.dbias[place * nk + j] = stored_bias(sums[r * nk + j]);

@@ -293,9 +293,13 @@ TEST(GradientRowsToCheck, AreAllWhereThatIsCheapElseWithinTheCost) {
 }
 
 ExpectedGradient expected(std::vector<double> values, std::vector<double> sizes, std::vector<double> norms) {
-  return {Output::dq,        std::vector<RowIndex>(sizes.size()),
-          std::move(values), std::move(sizes),
-          std::move(norms),  1};
+  return {Output::dq,
+          std::vector<RowIndex>(sizes.size()),
+          std::move(values),
+          std::move(sizes),
+          std::move(norms),
+          {},
+          {}};
 }
 
 TEST(WorstGradient, IsRelativeToTheRowOrItsSizeWhicheverIsLarger) {

@@ -184,8 +184,9 @@ TEST(Inputs, AdversarialMaskHidesAWholeRunOfKeys) {
   p.key_mask = true;
   const auto shown = [&](Values values, int first, int last) {
     const HostInputs inputs = make_inputs(p, values, 1);
-    return visible_keys(std::span(inputs.key_mask).subspan(static_cast<std::size_t>(first),
-                                                           static_cast<std::size_t>(last - first)));
+    return visible_keys(
+        std::span(inputs.key_mask)
+            .subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(last - first)));
   };
   EXPECT_EQ(shown(Values::large_rows, 0, p.nk / 2), 0);
   EXPECT_EQ(shown(Values::large_rows, p.nk / 2, p.nk), p.nk / 2);

@@ -9,7 +9,8 @@
 
 namespace fcsa::runner {
 
-// One change of the source: the first `from` becomes `to`. `feature` gives a problem what the change is about.
+// One change of the source: the first `from` becomes `to`. `feature` gives a problem what the change is
+// about.
 struct Mutant {
   std::string what;
   std::string from, to;

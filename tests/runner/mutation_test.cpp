@@ -1,4 +1,5 @@
-// Does the verifier see what is wrong? Kernels with one fault each, through the real compiler, worker and checks.
+// Does the verifier see what is wrong? Kernels with one fault each, through the real compiler, worker and
+// checks.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -52,8 +53,7 @@ class MutantFamily final : public kernels::Family {
     kernels::KernelSource source = original_.source(p, configuration);
     if (mutant_.from.empty()) return source;
     const auto found = source.text.find(mutant_.from);
-    if (found == std::string::npos)
-      throw std::logic_error("no longer in the source: " + mutant_.from);
+    if (found == std::string::npos) throw std::logic_error("no longer in the source: " + mutant_.from);
     source.text.replace(found, mutant_.from.size(), mutant_.to);
     return source;
   }
@@ -67,7 +67,8 @@ class MutationTest : public EvaluatorTest {
  protected:
   // Of a small shape that no small check has, without optimisation beyond what makes templates bearable.
   static kernels::Problem problem_of(const Mutant& mutant, kernels::Op op) {
-    kernels::Problem p{.op = op, .head_dim = 32, .heads = 2, .kv_heads = 2, .nq = 72, .nk = 73};
+    kernels::Problem p{
+        .op = op, .head_dim = 32, .heads = 2, .kv_heads = 2, .nq = 72, .nk = 73, .logit_bound = {}};
     mutant.feature(p);
     return p;
   }
@@ -81,7 +82,8 @@ class MutationTest : public EvaluatorTest {
   void expect_refused(std::vector<Mutant> mutants, kernels::Op op) {
     std::map<std::string, Mutant> right;
     for (const Mutant& mutant : mutants)
-      right.try_emplace(kernels::to_text(problem_of(mutant, op)), Mutant{"nothing is wrong", "", "", mutant.feature});
+      right.try_emplace(kernels::to_text(problem_of(mutant, op)),
+                        Mutant{"nothing is wrong", "", "", mutant.feature});
     for (const auto& [problem, mutant] : right) mutants.push_back(mutant);
     // Those of one problem one after the other: its references are computed once.
     std::stable_sort(mutants.begin(), mutants.end(), [&](const Mutant& a, const Mutant& b) {
@@ -93,7 +95,8 @@ class MutationTest : public EvaluatorTest {
     for (const Mutant& mutant : mutants) {
       const kernels::Problem p = problem_of(mutant, op);
       families.push_back(std::make_unique<MutantFamily>(mutant));
-      candidates.push_back({p, families.back().get(), families.back()->baseline(p, evaluator.device().target)});
+      candidates.push_back(
+          {p, families.back().get(), families.back()->baseline(p, evaluator.device().target)});
     }
     evaluator.prefetch(candidates);
     for (std::size_t i = 0; i < mutants.size(); ++i) {

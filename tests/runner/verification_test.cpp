@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <set>
 
 #include "kernels/families.h"
@@ -234,8 +235,8 @@ CheckResult verdict_on(const Problem& problem, const std::function<void(Args&)>&
     write.o_strides = read.o_strides;
     store_rows(kernels::traits_of(problem), write, all_rows(args), results);
   };
-  return Verifier(device).run(
-      Module{}, {.problem = problem, .values = values, .placement = placement, .seed = 11});
+  return Verifier(device).run(Module{},
+                              {.problem = problem, .values = values, .placement = placement, .seed = 11});
 }
 
 TEST(Verifier, AcceptsTheRightAnswerInEveryPlacement) {
@@ -245,7 +246,8 @@ TEST(Verifier, AcceptsTheRightAnswerInEveryPlacement) {
       p.dtype = dtype;
       p.key_mask = true;
       p.bias = kernels::Bias::same;
-      const CheckResult result = verdict_on(p, [](Args&) {}, placement);
+      const CheckResult result = verdict_on(
+          p, [](Args&) {}, placement);
       EXPECT_TRUE(result.ok) << result.message;
     }
 }
@@ -271,9 +273,12 @@ TEST(Verifier, RejectsTheStridesOfAnotherTensor) {
 }
 
 TEST(Verifier, RejectsAnotherEps) {
-  EXPECT_TRUE(verdict_on(base_problem(), [](Args&) {}, Placement::dense, Values::clamped_rows).ok);
-  EXPECT_FALSE(
-      verdict_on(base_problem(), [](Args& a) { a.eps = 1e-12f; }, Placement::dense, Values::clamped_rows).ok);
+  EXPECT_TRUE(verdict_on(
+                  base_problem(), [](Args&) {}, Placement::dense, Values::clamped_rows)
+                  .ok);
+  EXPECT_FALSE(verdict_on(
+                   base_problem(), [](Args& a) { a.eps = 1e-12f; }, Placement::dense, Values::clamped_rows)
+                   .ok);
 }
 
 TEST(Verifier, RejectsAWriteBetweenRows) {
@@ -335,13 +340,21 @@ TEST(Verifier, AllowsWhatRoundingDoesAndLittleMore) {
     p.dtype = dtype;
     p.head_dim = 64;
     const Traits traits = kernels::traits_of(p);
-    // One row, so that the mean shows nothing.
+    // The longest row, which is compared with itself and not with the typical one.
     const auto off_by = [&](double error) {
-      return verdict(p, [&](const LaunchPlan&, const Args& args) {
-               kernels::RowResults results = kernels::reference_rows(traits, args, all_rows(args));
-               for (std::size_t d = 0; d < 64; ++d) results.o[7 * 64 + d] *= 1 + error;
-               store_rows(traits, args, all_rows(args), results);
-             })
+      return verdict(p,
+                     [&](const LaunchPlan&, const Args& args) {
+                       kernels::RowResults results = kernels::reference_rows(traits, args, all_rows(args));
+                       const auto squares = [&](std::size_t row) {
+                         const auto first = results.o.begin() + static_cast<std::ptrdiff_t>(row * 64);
+                         return std::inner_product(first, first + 64, first, 0.0);
+                       };
+                       std::size_t longest = 0;
+                       for (std::size_t row = 1; row < results.lse.size(); ++row)
+                         if (squares(row) > squares(longest)) longest = row;
+                       for (std::size_t d = 0; d < 64; ++d) results.o[longest * 64 + d] *= 1 + error;
+                       store_rows(traits, args, all_rows(args), results);
+                     })
           .ok;
     };
     EXPECT_TRUE(off_by(passes)) << kernels::to_text(dtype);
@@ -545,7 +558,8 @@ TEST(SmallChecks, HideWholeTilesAndHaveManyOfThem) {
       shown.push_back(std::any_of(first, first + tile.keys, [](auto byte) { return byte != 0; }));
     }
     first_hidden |= tiles > 1 && !shown.front() && shown.back();
-    between |= tiles > 2 && shown.front() && shown.back() && std::find(shown.begin(), shown.end(), false) != shown.end();
+    between |= tiles > 2 && shown.front() && shown.back() &&
+               std::find(shown.begin(), shown.end(), false) != shown.end();
     many |= tiles >= 8 && check.problem.nk % tile.keys != 0 && check.problem.nq > 8 * tile.rows;
   }
   EXPECT_TRUE(first_hidden && between && many);

@@ -163,6 +163,19 @@ std::string example(const Emission& emission, const HeaderUse& use) {
   return has_op(emission.plan, Op::backward) ? forward + backward_example(use) : forward;
 }
 
+// Of what was tuned every kernel was verified; of the others nobody has seen the results.
+std::string unverified(const EmitPlan& plan) {
+  std::vector<std::string> classes;
+  for (std::size_t i = plan.tuned_variants; i < plan.variants.size(); ++i)
+    classes.push_back(kernels::class_text(plan.variants[i].problem));
+  std::sort(classes.begin(), classes.end());
+  classes.erase(std::unique(classes.begin(), classes.end()), classes.end());
+  std::string text =
+      "\nNot verified on the device before this was made, unlike what was tuned (fcsa verify checks them):\n";
+  for (const std::string& problem_class : classes) text += fmt::format("  {}\n", problem_class);
+  return text;
+}
+
 std::string served(const EmitPlan& plan) {
   constexpr const char* kTuned = R"(
       A shape that was tuned has its own kernel, another one like it the kernel that is predicted to be the
@@ -175,7 +188,8 @@ std::string served(const EmitPlan& plan) {
       That of a backward pass is deterministic, and serves `deterministic` where what was tuned isn't.)";
   const bool neighbours = plan.variants.size() > plan.tuned_variants;
   std::string text = std::string(kTuned) + (neighbours ? kNeighbours : " Others are refused.");
-  return wrapped(neighbours && has_op(plan, Op::backward) ? text + kDeterministic : text);
+  text = wrapped(neighbours && has_op(plan, Op::backward) ? text + kDeterministic : text);
+  return neighbours ? text + unverified(plan) : text;
 }
 
 std::string provenance(const Emission& emission) {

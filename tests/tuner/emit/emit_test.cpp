@@ -124,6 +124,15 @@ TEST(EmitHeader, ListsWhereItsPartsAre) {
   EXPECT_GE(parts, 7u);
 }
 
+TEST(EmitHeader, SaysWhichOfItsKernelsWereNotVerified) {
+  const Emission emission = emission_of(cpu_table());
+  const std::string opening = opening_of(emitted_text(emission, Format::header));
+  EXPECT_TRUE(contains(opening, "Not verified on the device before this was made"));
+  ASSERT_GT(emission.plan.variants.size(), emission.plan.tuned_variants);
+  for (std::size_t i = emission.plan.tuned_variants; i < emission.plan.variants.size(); ++i)
+    EXPECT_TRUE(contains(opening, kernels::class_text(emission.plan.variants[i].problem)));
+}
+
 TEST(EmitHeader, OpensWithLinesThatFitAScreen) {
   for (const auto& table : {simt_training_table("sm_90a"), wgmma_table(), cpu_table()}) {
     std::istringstream stream(opening_of(header_of(table)));
