@@ -79,20 +79,21 @@ typedef struct fcsa_strides {
 /* What to compute. Start from FCSA_PROBLEM_INIT, set device, dtype, heads, nq, nk and head_dim, and what else
    is needed. Query head h reads key/value head h / (heads / kv_heads). */
 typedef struct fcsa_problem {
-  size_t size;        /* sizeof(fcsa_problem) */
-  int32_t op;         /* FCSA_FORWARD, or FCSA_BACKWARD: the gradients */
-  int32_t device;     /* FCSA_CPU, or FCSA_CUDA: the context that is current in the calling thread */
-  int32_t dtype;      /* of q, k, v and o: FCSA_F32, FCSA_BF16, FCSA_F16 */
-  int32_t batch;      /* 1 */
-  int32_t heads;      /* of q and o */
-  int32_t kv_heads;   /* of k and v; divides heads. 0: as many as heads */
-  int32_t nq, nk;     /* rows of q and o, rows of k and v */
-  int32_t head_dim;   /* a multiple of 16 from 16 to 256 */
-  int32_t layout;     /* FCSA_BHND or FCSA_BNHD, of tensors whose strides are all zero: they are dense */
-  int32_t causal;     /* 1: query i sees key j when j <= i + (nk - nq) */
-  int32_t key_mask;   /* 1: tensors.key_mask says which keys are visible */
-  int32_t lse;        /* 1: tensors.lse is written. The backward pass reads it, whatever this is */
-  int32_t bias;       /* FCSA_NO_BIAS, FCSA_BIAS_F32, FCSA_BIAS_DTYPE */
+  size_t size;      /* sizeof(fcsa_problem) */
+  int32_t op;       /* FCSA_FORWARD, or FCSA_BACKWARD: the gradients */
+  int32_t device;   /* FCSA_CPU, or FCSA_CUDA: the context that is current in the calling thread */
+  int32_t dtype;    /* of q, k, v and o: FCSA_F32, FCSA_BF16, FCSA_F16 */
+  int32_t batch;    /* 1. 0: nothing to compute, as with nq or nk of 0 */
+  int32_t heads;    /* of q and o */
+  int32_t kv_heads; /* of k and v; divides heads. 0: as many as heads */
+  int32_t nq, nk;   /* rows of q and o, rows of k and v. nq = 0: nothing to write but zeros in dk and dv; nk =
+                       0:   o = 0, lse = -inf, dq = 0. batch x heads x nq and batch x kv_heads x nk: below 2^31 */
+  int32_t head_dim; /* a multiple of 16 from 16 to 256 */
+  int32_t layout;   /* FCSA_BHND or FCSA_BNHD, of tensors whose strides are all zero: they are dense */
+  int32_t causal;   /* 1: query i sees key j when j <= i + (nk - nq) */
+  int32_t key_mask; /* 1: tensors.key_mask says which keys are visible */
+  int32_t lse;      /* 1: tensors.lse is written. The backward pass reads it, whatever this is */
+  int32_t bias;     /* FCSA_NO_BIAS, FCSA_BIAS_F32, FCSA_BIAS_DTYPE */
   int32_t bias_batch; /* divides batch; batch b reads b % bias_batch. 0: as many as batch */
   int32_t bias_heads; /* 1, or as many as heads. 0: as many as heads */
   int32_t head_scale; /* 1: the scale of each query head is read from tensors.head_scale; `scale` is not */
@@ -103,8 +104,10 @@ typedef struct fcsa_problem {
   float scale;            /* of the logits. 8 */
   float logit_bound; /* above 0: a promise that no |logit| is larger, which is faster where it can't be worked
                         out: raw q and k, bias, head_scale. 0: no promise */
-  float eps;         /* norms are clamped to at least this. 1e-12 */
-  fcsa_strides q_strides, k_strides, v_strides, o_strides; /* multiples of 16 bytes; all zero: dense */
+  float eps; /* norms are clamped to at least this, however small at least to 2^-126 (FCSA_CPU) or 2^-60
+                (FCSA_CUDA). 1e-12 */
+  fcsa_strides q_strides, k_strides, v_strides, o_strides; /* multiples of 16 bytes; all zero: dense. Between
+                         the batches of q, k, v and dout 0 is allowed, where all batches read the same */
   fcsa_strides bias_strides; /* row: between queries; keys are contiguous. All zero: dense [b, h, nq, nk] */
   int64_t key_mask_stride;   /* elements between batches. 0: nk */
 
@@ -128,7 +131,15 @@ typedef struct fcsa_problem {
 
 /* Where it is: device pointers for FCSA_CUDA. q, k, v, o and their gradients are aligned to 16 bytes, the
    workspace to 256, the others to their elements. Nothing that is written overlaps with anything else. Start
-   from FCSA_TENSORS_INIT; what the problem doesn't have stays null. */
+   from FCSA_TENSORS_INIT; what the problem doesn't have, and a tensor without elements, may be null.
+
+   What nobody sees has no influence, infinities and NaN included: k and v of keys that key_mask hides, and q
+   and dout of rows that see no key for the masks' sake. Of keys that some rows see and others don't (causal,
+   a bias of -inf), the rows that don't see them notice nothing on FCSA_CPU, nor in o by kernels on the CUDA
+   cores (f32); on tensor cores infinities and NaN there spread to the rows of the same tile.
+
+   Biases, scales and eps may be anything finite. Where |lse| is above about 1e5, its rounding to f32 shows in
+   the gradients. */
 typedef struct fcsa_tensors {
   size_t size;   /* sizeof(fcsa_tensors) */
   const void* q; /* [batch, heads, nq, head_dim] */

@@ -173,6 +173,14 @@ struct Forward {
       for (int w = 1; w < kMaskWords; ++w) word = key / 32 == w ? words[w] : word;
       return word >> key % 32 & 1;
     }
+    // From a key on, the rest of its word.
+    FCSA_DEVICE unsigned from(int key) const {
+      if constexpr (!T.key_mask) return ~0u;
+      unsigned word = words[0];
+#pragma unroll
+      for (int w = 1; w < kMaskWords; ++w) word = key / 32 == w ? words[w] : word;
+      return word >> key % 32;
+    }
   };
 
   // block_n rows of K or V from `first` on, zeros in place of what the mask hides. Where a row is a power of

@@ -77,9 +77,11 @@ FCSA_DEVICE void Forward<T, C>::load_tile(unsigned to, const char* base, long lo
               column = lane % kPieces;
     const int end = args.nk - first - share - row;
     from += (share + row) * row_bytes + 16 * column;
+    const unsigned own = shown.from(share + row);
 #pragma unroll
     for (int i = 0; i < kShare; i += kRows) {
-      const bool exists = i < end && shown.at(share + row + i);
+      const bool exists =
+          i < end && (kShare > 32 || 32 % kShare != 0 ? shown.at(share + row + i) : own >> i & 1);
       ptx::copy_async_16(to + Layout::offset(share + i / 8 * 8, row + i % 8, 0, column), exists ? from : base,
                          exists);
       from += kRows * row_bytes;

@@ -27,6 +27,11 @@ FCSA_DEVICE void Forward<T, C>::logits(Step at, int chunk, Scores& s) const {
           x = T.key_mask && factor.y == minus_infinity() ? factor.y : x + bias.x;
           y = T.key_mask && factor.w == minus_infinity() ? factor.w : y + bias.y;
         }
+        if constexpr (T.key_mask && T.causal && T.bias == Bias::none) {
+          // Selected: a row that sees nothing may hold anything.
+          if (factor.y == minus_infinity()) x = minus_infinity();
+          if (factor.w == minus_infinity()) y = minus_infinity();
+        }
         if constexpr (edge) {
           const int limit = key_limit(row_at(m, h));
           if (key >= limit) x = minus_infinity();

@@ -141,7 +141,8 @@ struct ForwardConfig {
   FCSA_HD constexpr int smem_bytes(const Traits& t) const {
     const int alignment = 1024;  // of swizzled tiles
     return alignment + tiles_bytes(t) + stages * factor_bytes(t) + ones_bytes(t) +
-           8 * (barriers() + barriers() % 2 + stages + stages % 2) + kTaskBytes * kTaskSlots;
+           8 * (barriers() + barriers() % 2 + stages + stages % 2) + kTaskBytes * kTaskSlots +
+           (t.key_mask ? 8 * stages : 0);
   }
 
   // Workspace: tensors normalised by groups; or K over its norms [batch, kv_heads, nk, head_dim], 16 bits,

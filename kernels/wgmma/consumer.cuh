@@ -3,7 +3,7 @@
 
 #include "kernels/common/exp2_polynomial.cuh"
 #include "kernels/common/hopper.cuh"
-#include "kernels/common/key_factors.cuh"
+#include "kernels/common/logits.cuh"
 #include "kernels/common/partial_row.cuh"
 #include "kernels/common/ptx.cuh"
 #include "kernels/wgmma/schedule.cuh"
@@ -36,6 +36,8 @@ struct Consumer {
   static constexpr bool kHalves =
       kEdges && C.overlap == kExponentials && C.split == 1 && (C.block_n > ForwardConfig::kRows);
   static constexpr int kHalf = (kSlices + 1) / 2;  // in slices
+  // With a mask tiles are left out: which one is in a stage, its ticket says.
+  static constexpr bool kTickets = T.key_mask && T.causal;
   // A logit may exceed the running maximum by this before O is rescaled: P stays below 2^8, and a rescaling
   // is rare.
   static constexpr float kHeadroom = 8.0f;
@@ -51,6 +53,7 @@ struct Consumer {
   QueryCursor<C> queries{~0u};  // the current tile of queries
   int first_tile = 0;           // of keys, where these are split: tiles are counted from it
   bool half = false;            // of the first tile of keys is seen
+  int first_key = 0;            // with tickets: of the tile whose softmax comes next
 
   // Of the current tile of queries, for the two rows of a thread.
   float row_scale[2], row_sum[2], row_max[2], rescale[2];
@@ -244,6 +247,7 @@ struct Consumer {
 
   FCSA_DEVICE void wait_values() const {
     hopper::barrier_wait(shared.v_full(at.stage), at.parity);
+    if constexpr (T.key_mask) hopper::barrier_wait(shared.v_clean(at.stage), at.parity);
   }
 
   template <bool edge>
@@ -272,15 +276,36 @@ struct Consumer {
     pack_all();
   }
 
+  // With tickets, while K is there.
+  FCSA_DEVICE void read_ticket(const Cursor<C.stages>& keys) {
+    hopper::barrier_wait(shared.k_full(keys.stage), keys.parity);
+    first_key = static_cast<int>(ptx::load_shared_word(shared.ticket(keys.stage) + 4));
+  }
+  // Whether some row of this warpgroup doesn't see all keys of the tile whose softmax comes next.
+  FCSA_DEVICE bool has_edge() const {
+    const Rows place = rows(queries);
+    return first_key + C.block_n > place.key_limit(args, place.first_row);
+  }
+  FCSA_DEVICE bool next_has_edge() {
+    read_ticket(at.next());
+    return has_edge();
+  }
+
   FCSA_DEVICE void overlapped(int tile, int edge_tile) {
     take_scores<0>(at);
     softmax<kEdges>(tile, at.stage);
     pack_all();
     finish_store();
-    if (kHalves && half && tile > 0) overlapped_step<kEdges, kHalf>(--tile);
+    if (kHalves && half && tile > 0) {
+      if constexpr (kTickets) read_ticket(at.next());
+      overlapped_step<kEdges, kHalf>(--tile);
+    }
     --tile;
-    if constexpr (kEdges)
+    if constexpr (kTickets) {
+      for (; tile >= 0 && next_has_edge(); --tile) overlapped_step<true>(tile);
+    } else if constexpr (kEdges) {
       for (; tile >= edge_tile; --tile) overlapped_step<true>(tile);
+    }
     for (; tile >= 0; --tile) overlapped_step<false>(tile);
     leave_queries();
     wait_values();
@@ -326,14 +351,18 @@ struct Consumer {
     issue_scores(keys);
     pass_turn();
     if constexpr (C.overlap != kApart) finish_values();
+    if constexpr (kTickets) read_ticket(keys);
     take_scores<0>(keys);
   }
 
   FCSA_DEVICE void streamed(int tile, int edge_tile) {
     take_scores<0>(at);
     finish_store();
-    if constexpr (kEdges)
+    if constexpr (kTickets) {
+      for (; tile >= 1 && has_edge(); --tile) streamed_step<true>(tile);
+    } else if constexpr (kEdges) {
       for (; tile >= max(edge_tile, 1); --tile) streamed_step<true>(tile);
+    }
     for (; tile >= 1; --tile) streamed_step<false>(tile);
     leave_queries();
     streamed_values<kEdges>(0);
@@ -359,6 +388,12 @@ struct Consumer {
     int last, edge;
   };
 
+  // Of the tile whose softmax comes next.
+  FCSA_DEVICE int first_key_of(int tile) const {
+    if constexpr (kTickets) return first_key;
+    return (first_tile + tile) * C.block_n;
+  }
+
   // Passes over the keys that only others of the block see, and issues S of the first tile that is left.
   FCSA_DEVICE Span open(int tiles) {
     int whole = args.nk, visible = args.nk;  // keys that all rows see, and that one sees
@@ -366,10 +401,15 @@ struct Consumer {
     if constexpr (T.causal) {
       const Rows place = rows(queries);
       visible = place.key_limit(args, place.first_row + ForwardConfig::kRows - 1);
-      for (; span.last > 0 && (first_tile + span.last) * C.block_n >= visible; --span.last) skip();
+      if constexpr (kTickets) {
+        read_ticket(at);
+        for (; span.last > 0 && first_key >= visible; --span.last, read_ticket(at)) skip();
+      } else {
+        for (; span.last > 0 && (first_tile + span.last) * C.block_n >= visible; --span.last) skip();
+      }
       whole = place.key_limit(args, place.first_row);
     }
-    if constexpr (kHalves) half = (first_tile + span.last) * C.block_n + 16 * kHalf >= visible;
+    if constexpr (kHalves) half = first_key_of(span.last) + 16 * kHalf >= visible;
     span.edge = whole / C.block_n - first_tile;
     if constexpr (C.split > 1) span.edge = max(span.edge, 0);
     issue_scores(at);

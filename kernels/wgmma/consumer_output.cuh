@@ -12,7 +12,13 @@ FCSA_DEVICE void Consumer<T, C>::finish_rows(Output& output) const {
     const float sum = total(h);
     const float inverse = sum > 0 ? ptx::reciprocal_approximate(sum) : 0.0f;
     const float top = kFixed ? offset : row_max[h];
-    output.lse[h] = sum > 0 ? (log2f(sum) + top) * kLn2 : minus_infinity();
+    if constexpr (kFixed) {
+      output.lse[h] = sum > 0 ? (log2f(sum) + top) * kLn2 : minus_infinity();
+    } else {
+      const Rows tile = rows(queries.before());
+      const int head = min(tile.head_of(row_at(tile, h)), args.heads - 1);
+      output.lse[h] = sum > 0 ? lse_of<T>(args, head, sum, top) : minus_infinity();
+    }
 #pragma unroll
     for (int i = 0; i < T.head_dim / 8; ++i)
       output.words[h][i] = ptx::pack<T.dtype>(o[4 * i + 2 * h] * inverse, o[4 * i + 2 * h + 1] * inverse);
@@ -152,8 +158,8 @@ FCSA_DEVICE void Consumer<T, C>::add_parts() const {
     }
 #pragma unroll
     for (int part = 0; part < C.split; ++part)
-      whole.template add<kFixed>(ptx::load_cluster_4(ptx::cluster_address(part_row(row) + 4 * channel, part)),
-                                 sums[part]);
+      whole.template add<T>(ptx::load_cluster_4(ptx::cluster_address(part_row(row) + 4 * channel, part)),
+                            sums[part]);
     write_row<T>(args, (static_cast<long long>(tile.batch) * args.heads + head) * args.nq + query, channel,
                  whole);
   }

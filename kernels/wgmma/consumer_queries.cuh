@@ -13,7 +13,7 @@ FCSA_DEVICE void Consumer<T, C>::take_scale(Load load) {
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int head = min(tile.head_of(row_at(tile, h)), args.heads - 1);
-    row_scale[h] = kLog2E * (T.head_scale ? args.head_scale[head] : args.scale);
+    row_scale[h] = logit_factor<T>(T.head_scale ? args.head_scale[head] : args.scale);
   }
   if constexpr (kNormalise) multiply_by_inverse_norms<T.dtype, kSteps>(row_scale, args.eps, load);
   // Q has been read before the thread that lets it go for the warpgroup can do so; elsewhere what follows

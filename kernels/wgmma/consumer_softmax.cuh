@@ -34,7 +34,7 @@ FCSA_DEVICE void Consumer<T, C>::logits(int slice, int tile, int stage) {
     const Rows place = rows(queries);
 #pragma unroll
     for (int h = 0; h < 2; ++h)
-      limit[h] = place.key_limit(args, row_at(place, h)) - (first_tile + tile) * C.block_n - 2 * t;
+      limit[h] = place.key_limit(args, row_at(place, h)) - first_key_of(tile) - 2 * t;
   }
 #pragma unroll
   for (int i = 2 * slice; i < 2 * slice + 2; ++i) {
@@ -45,6 +45,11 @@ FCSA_DEVICE void Consumer<T, C>::logits(int slice, int tile, int stage) {
       const float row = kScaleQueries ? 1.0f : row_scale[h];
       x = fmaf(x, C.scales_scores(T) ? row * factor.x : row, factor.y);
       y = fmaf(y, C.scales_scores(T) ? row * factor.z : row, factor.w);
+      if constexpr (T.key_mask) {
+        // Selected: of a key that nobody sees, x may be anything.
+        if (factor.y == minus_infinity()) x = minus_infinity();
+        if (factor.w == minus_infinity()) y = minus_infinity();
+      }
       if constexpr (edge) {
         if (8 * i >= limit[h]) x = minus_infinity();
         if (8 * i + 1 >= limit[h]) y = minus_infinity();

@@ -252,7 +252,8 @@ class WgmmaFamily final : public Family {
     if (config.head_tiles(shape_args(problem)) <= 1) config.head_group = 0;
     split_keys(problem, target, config);
     if (config.warpgroups == 2 && config.key_norms == wgmma::kTogether)
-      config.producer_registers = 56;  // more loads under way
+      config.producer_registers = 56;                      // more loads under way
+    if (problem.key_mask) config.producer_registers = 56;  // the mask is read ahead, which 40 spill
     while (config.block_n > 32 && !valid(problem, config, target)) config.block_n -= 16;
     return from_struct(forward_fields(), kernel_name(*this, problem.op), config);
   }

@@ -5,6 +5,7 @@
 #include "kernels/common/hopper.cuh"
 #include "kernels/common/interface.h"
 #include "kernels/common/key_factors.cuh"
+#include "kernels/common/logits.cuh"
 #include "kernels/common/normalise.cuh"
 #include "kernels/wgmma/config.h"
 #include "kernels/wgmma/consumer.cuh"
@@ -29,6 +30,7 @@ FCSA_DEVICE void init_barriers(const SharedLayout<T, C>& shared) {
     hopper::barrier_init(shared.v_full(stage), 1);
     hopper::barrier_init(shared.v_free(stage), (C.uses_factors(T) ? 128 : 4) * C.warpgroups * C.cluster);
     hopper::barrier_init(shared.factors_full(stage), 32 * kFactorWarps);
+    if constexpr (T.key_mask) hopper::barrier_init(shared.v_clean(stage), 32 * kFactorWarps);
   }
   hopper::barrier_init_fence();
 }

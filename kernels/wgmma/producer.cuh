@@ -113,6 +113,11 @@ struct Producer {
         copy_values(work, tile, at);
       }
     }
+    finish(work, at, q_at);
+  }
+
+  // Tells the consumers, and the warps that compute factors, that there is no more.
+  FCSA_DEVICE void finish(Work& work, const Cursor<C.stages>& at, const QueryCursor<C>& q_at) const {
     if constexpr (C.split > 1) {
       work.end_tile = work.first_tile;  // its rows are to be written all the same
     } else {
@@ -125,6 +130,64 @@ struct Producer {
       ptx::store_shared(shared.ticket(at.stage), 0xffffffffu);
       hopper::barrier_arrive(shared.k_full(at.stage));
     }
+  }
+
+  // Of tiles 32 * group to 32 * group + 31, those of `work` of which the mask shows a key, a bit each. By a
+  // whole warp, a tile for each lane.
+  FCSA_DEVICE unsigned shown_tiles(const Work& work, int group) const {
+    const unsigned char* mask = args.key_mask + work.batch * args.key_mask_stride;
+    const int tile = 32 * group + static_cast<int>(threadIdx.x) % 32;
+    unsigned any = 0;
+    if (tile >= work.first_tile && tile < work.end_tile) {
+      const unsigned char* from = mask + static_cast<long long>(tile) * C.block_n;
+      const int keys = min(C.block_n, args.nk - tile * C.block_n);
+      int key = 0;
+      if (reinterpret_cast<unsigned long long>(from) % 4 == 0)
+#pragma unroll 4
+        for (; key + 4 <= keys; key += 4) any |= __ldg(reinterpret_cast<const unsigned*>(from + key));
+      for (; key < keys; ++key) any |= __ldg(from + key);
+    }
+    return __ballot_sync(0xffffffffu, any != 0);
+  }
+
+  // As copy(), by a whole warp: with a mask, of which tiles that it hides are not copied, nor computed. Where
+  // it hides all of them one is, so that there is a task.
+  FCSA_DEVICE void copy_shown() const {
+    const bool copies = threadIdx.x == 0;
+    Schedule<T, C> schedule(args, rank);
+    Cursor<C.stages> at;
+    QueryCursor<C> q_at;
+    Work work;
+#pragma unroll 1
+    for (; schedule.next(work); ++q_at.tile) {
+      int group = (work.end_tile - 1) / 32, tiles = 0;
+#pragma unroll 1
+      for (int g = work.first_tile / 32; g < group; ++g) tiles += __popc(shown_tiles(work, g));
+      unsigned shown = work.first_tile < work.end_tile ? shown_tiles(work, group) : 0;
+      tiles += __popc(shown);
+      if (C.split > 1 && tiles == 0) break;
+      const bool none = tiles == 0;
+      if (none) tiles = 1;
+      const int packed = schedule.packed();
+#pragma unroll 1
+      for (int left = tiles; left > 0; --left, at.advance()) {
+        while (!none && shown == 0) shown = shown_tiles(work, --group);
+        const int bit = 31 - __clz(shown), tile = none ? work.first_tile : 32 * group + bit;
+        shown &= ~(1u << (bit & 31));
+        if (copies) {
+          copy_keys(work, tile, at);
+          if (left == tiles) {
+            Work task = work;
+            task.end_tile = task.first_tile + tiles;
+            put_task(task, q_at);
+            copy_queries(work, packed, q_at);
+          }
+          copy_values(work, tile, at);
+        }
+        __syncwarp();
+      }
+    }
+    if (copies) finish(work, at, q_at);
   }
 
   // Sum of squares of half of every panel of a row of K, given where its first piece is in the first panel.
@@ -156,6 +219,32 @@ struct Producer {
     return sum[0] + sum[1];
   }
 
+  // V of the keys of a stage that the mask hides becomes 0 before a consumer reads it, a stage ahead as a
+  // rule: P of 0 times infinity or NaN is NaN. A warp has the keys whose factors it has computed.
+  FCSA_DEVICE void clear_values(int first_key, const Cursor<C.stages>& at) const {
+    constexpr int kRowBytes = ForwardConfig::panel_row_bytes(T);
+    const int warp = static_cast<int>(threadIdx.x) / 32 - 1, lane = static_cast<int>(threadIdx.x) % 32;
+    bool waited = false;
+#pragma unroll 1
+    for (int keys = 16 * warp; keys < C.block_n; keys += 16 * kFactorWarps) {
+      const int key = keys + lane % 16;
+      const float hides = ptx::load_shared(shared.factor_tile(at.stage) + 4 * C.factor_floats(T) * key + 4);
+      unsigned left =
+          __ballot_sync(0xffffffffu, lane < 16 && hides == minus_infinity() && first_key + key < args.nk);
+      if (left != 0 && !waited) hopper::barrier_wait(shared.v_full(at.stage), at.parity), waited = true;
+#pragma unroll 1
+      for (; left != 0; left &= left - 1) {
+        const unsigned row =
+            shared.v_tile(at.stage) + (keys + __ffs(static_cast<int>(left)) - 1) * kRowBytes + 4 * lane;
+#pragma unroll
+        for (int panel = 0; panel < kPanels; ++panel)
+          if (4 * lane < kRowBytes) ptx::store_shared(row + panel * C.panel_bytes(T), 0u);
+      }
+    }
+    if (waited) hopper::fence_async();
+    hopper::barrier_arrive(shared.v_clean(at.stage));
+  }
+
   FCSA_DEVICE void compute_factors() const {
     const int warp = static_cast<int>(threadIdx.x) / 32 - 1, lane = static_cast<int>(threadIdx.x) % 32;
     constexpr int kRowBytes = ForwardConfig::panel_row_bytes(T);
@@ -183,13 +272,21 @@ struct Producer {
         if (C.factor_floats(T) == 2 && lane % 2 == 1) ptx::store_shared(to + 4, __float_as_uint(factor.y));
       }
       hopper::barrier_arrive(shared.factors_full(at.stage));
+      if constexpr (T.key_mask) {
+        __syncwarp();  // the other lanes' factors
+        clear_values(first_key, at);
+      }
     }
   }
 
   FCSA_DEVICE void run() const {
     const int warp = static_cast<int>(threadIdx.x) / 32;
     if (warp == 0) {
-      if (threadIdx.x == 0) copy();
+      if constexpr (T.key_mask) {
+        copy_shown();
+      } else if (threadIdx.x == 0) {
+        copy();
+      }
     } else if constexpr (C.uses_factors(T)) {
       compute_factors();
     } else if constexpr (C.shares_keys(T)) {

@@ -33,6 +33,8 @@ struct SharedLayout {
   // What consumers need to know of a piece of work, 32 bits each: batch, first head, first row, how many
   // tiles of keys; where keys are split, the first of them.
   FCSA_DEVICE unsigned task(int slot) const { return tasks + C.kTaskBytes * slot; }
+  // With a mask: V has no values of hidden keys any more.
+  FCSA_DEVICE unsigned v_clean(int stage) const { return tasks + C.kTaskBytes * C.kTaskSlots + 8 * stage; }
   // full: copied; free: read by all consumers. Factors are free when V is.
   FCSA_DEVICE unsigned q_full(int buffer) const { return barriers + 16 * buffer; }
   FCSA_DEVICE unsigned q_free(int buffer) const { return barriers + 16 * buffer + 8; }

@@ -4,7 +4,7 @@
     run_blocks.py --build DIR [--flags FLAGS] [--only LANGUAGE] [--python PYTHON] [--gpu] [PAGE...]
 
 Each page has a folder of its own that looks like a fresh clone: its `cmake` takes what is built in DIR instead of building
-it, and its `fcsa` tunes with budgets of seconds. A comment above a block says what is special about it:
+it, and its `fcsa` tries one candidate for each problem. A comment above a block says what is special about it:
   <!-- test: gpu -->            needs a GPU: without --gpu only the options of its fcsa commands are checked; C++ is compiled
   <!-- test: file=NAME -->      is written to NAME, for a later block to compile
   <!-- test: part -->           is a part of a program: C is compiled, not run; Python has q, k, v and mask already
@@ -53,14 +53,23 @@ void part() {
 """
 
 FCSA = """#!/bin/bash
-# Budgets of seconds, one candidate, and few heads.
+# One candidate, few heads and short lengths, however long that takes: a budget of seconds would end before it on a busy
+# machine.
 arguments=()
+command=${1:-}
 while [ $# -gt 0 ]; do
   arguments+=("$1")
-  if [ "$1" = --budget ]; then arguments+=(4s); shift; fi
+  case "$command $1" in
+    *" --budget") arguments+=(300s); shift ;;
+    "tune --seq") arguments+=(128,256); shift ;;
+  esac
   shift
 done
-if [ "${arguments[0]:-}" = tune ]; then arguments+=(--evals 1 --probes no --batch 1 --heads 2); fi
+if [ "$command" = tune ]; then
+  for option in "--evals 1" "--probes no" "--batch 1" "--heads 2"; do
+    [[ " ${arguments[*]} " = *" ${option% *} "* ]] || arguments+=($option)
+  done
+fi
 exec @program@ "${arguments[@]}"
 """
 

@@ -53,8 +53,7 @@ std::vector<Mutant> of_keys() {
        "const int weighed = (seen < keys ? static_cast<int>(seen) : keys) / C.unroll * C.unroll;"},
       {"the wrong key/value head of a group", "b.kv_head = b.head / (args.heads / args.kv_heads);",
        "b.kv_head = b.head % args.kv_heads;"},
-      {"P of the block before is weighed again",
-       "for (int j = 0; j < N; ++j) o[i][j] = load<Vector>(to + i * D + j * W);",
+      {"O drifts by 1e-5 a block", "for (int j = 0; j < N; ++j) o[i][j] = load<Vector>(to + i * D + j * W);",
        "for (int j = 0; j < N; ++j) o[i][j] = load<Vector>(to + i * D + j * W) * 1.00001f;"},
   };
 }
@@ -117,16 +116,18 @@ std::vector<Mutant> of_numbers() {
       {"a coefficient of exp2 with too few digits", "0x1.62e428p-1f", "0x1.62ep-1f"},
       {"norms ignore the groups", "constexpr int kWidth = T.l2norm_qk ? T.head_dim / T.groups : T.head_dim;",
        "constexpr int kWidth = T.head_dim;", biased},
-      {"raw rows are normalised", "if constexpr (T.l2norm_qk) scale *=", "if constexpr (true) scale *=", raw},
+      {"raw rows are normalised",
+       "if constexpr (T.l2norm_qk) {\n      multiply_row_twice<kWidth, W>(group, inverse",
+       "if constexpr (true) {\n      multiply_row_twice<kWidth, W>(group, inverse", raw},
       {"O isn't rescaled", "    for (int d = 0; d < T.head_dim; ++d) b.o[i * T.head_dim + d] *= factor;\n",
        "", biased},
       {"the sum isn't rescaled", "b.sum[i * C.vector_floats + lane] *= factor;",
        "b.sum[i * C.vector_floats + lane] *= 1;", biased},
       {"P of this block isn't rescaled", "    for (int j = 0; j < column; ++j) p[j] *= factor;\n", "",
        biased},
-      {"lse in base 2", "* 0.6931471805599453)", "* 1.0)", raw},
-      {"rows that see nothing are divided by 0", "sum > 0.0f ? 1.0f / sum : 0.0f", "1.0f / sum", causal},
-      {"lse of rows that see nothing is 0", ": -__builtin_inff();\n  }\n}", ": 0.0f;\n  }\n}", causal},
+      {"lse in base 2", "0.6931471805599453 * excess_of", "1.0 * excess_of", raw},
+      {"rows that see nothing are divided by 0", "sum == 0.0f ? 0.0f : 1.0f / sum", "1.0f / sum", causal},
+      {"lse of rows that see nothing is 0", "sum == 0.0f ? -__builtin_inff()", "sum == 0.0f ? 0.0f", causal},
   };
 }
 
@@ -139,12 +140,12 @@ std::vector<Mutant> of_biases() {
        biased},
       {"the batches that share a bias are neighbours", "b.batch % args.bias_batch",
        "b.batch / (args.batch / args.bias_batch)", biased},
-      {"a bias of minus infinity hides nothing", "(bits_as<Ints>(e) & (x >= lowest))", "(bits_as<Ints>(e))",
+      {"a bias of minus infinity hides nothing", "(bits_as<Ints>(e) & ~(x < lowest))", "(bits_as<Ints>(e))",
        biased},
       {"the bias read past its end", "if (key + C.key_step() > b.nk) {", "if (false) {", biased},
-      {"the bias in base e", "load_elements<kType, W>(bias + j * W * kBytes) * kLog2E",
-       "load_elements<kType, W>(bias + j * W * kBytes)", biased},
-      {"the scale of the key/value head", "args.head_scale[b.head]", "args.head_scale[b.kv_head]", biased},
+      {"the bias in base e", "kLog2E / logit_unit(T), s[i][j])", "1.0f / logit_unit(T), s[i][j])", biased},
+      {"the scale of the key/value head", "args.head_scale[head] : args.scale",
+       "args.head_scale[head - head % 2] : args.scale", biased},
   };
 }
 

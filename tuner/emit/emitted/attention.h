@@ -7,8 +7,9 @@ using fcsa::kernels::Strides;  // .batch, .head, .row: elements between neighbou
 
 // O = softmax(scale * l2norm(q) l2norm(k)^T + bias) V  over the visible keys. Query head h reads key/value
 // head h / (heads / kv_heads). Pointers are aligned to 16 bytes, strides of q, k, v, o and their gradients
-// are multiples of 16 bytes. forward() writes o and lse; backward() reads them, and dout, and writes (doesn't
-// add to) the gradients.
+// are multiples of 16 bytes; that between the batches of what is read may be 0. What nobody sees (keys that
+// key_mask hides, rows that see no key for the masks' sake) may hold anything, NaN included. forward() writes
+// o and lse; backward() reads them, and dout, and writes (doesn't add to) the gradients.
 struct Attention {
   const void* q = nullptr;  // [batch, heads, nq, head_dim] of dtype
   const void* k = nullptr;  // [batch, kv_heads, nk, head_dim]
@@ -32,6 +33,8 @@ struct Attention {
   bool deterministic = false;  // the same bits from every run on the same device
 
   DType dtype = DType::f32;
+  // batch, nq or nk of 0: nothing to compute; o is 0 and lse -inf without keys, gradients are 0, and a tensor
+  // without elements may be null.
   int batch = 1, heads = 1, kv_heads = 1, nq = 1, nk = 1, head_dim = 64;
   DType bias_dtype = DType::f32;       // f32, or dtype
   int bias_batch = 0, bias_heads = 0;  // divides batch; 1 or heads. Zero: as many as batch, as heads
