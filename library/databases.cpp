@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "runner/shipped_data.h"
+#include "tuner/trials/store.h"
 
 namespace fcsa::library {
 namespace {

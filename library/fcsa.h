@@ -86,7 +86,8 @@ typedef struct fcsa_problem {
   int32_t batch;    /* 1. 0: nothing to compute, as with nq or nk of 0 */
   int32_t heads;    /* of q and o */
   int32_t kv_heads; /* of k and v; divides heads. 0: as many as heads */
-  int32_t nq, nk;   /* rows of q and o, rows of k and v. nq = 0: nothing to write but zeros in dk and dv; nk =
+  int32_t nq,
+      nk;           /* rows of q and o, rows of k and v. nq = 0: nothing to write but zeros in dk and dv; nk =
                        0:   o = 0, lse = -inf, dq = 0. batch x heads x nq and batch x kv_heads x nk: below 2^31 */
   int32_t head_dim; /* a multiple of 16 from 16 to 256 */
   int32_t layout;   /* FCSA_BHND or FCSA_BNHD, of tensors whose strides are all zero: they are dense */

@@ -113,10 +113,11 @@ template <Traits T>
 inline void normalise_row(const Args& args, const void* from, long long index, void* to, long long row) {
   constexpr int kWidth = T.head_dim / T.groups;
   for (int group = 0; group < T.groups; ++group) {
-    float x[kWidth], squares = 0;
+    float x[kWidth];
+    double squares = 0;  // no f32 holds the squares of very large rows
     for (int d = 0; d < kWidth; ++d) x[d] = load<T.dtype>(from, index + group * kWidth + d);
-    for (int d = 0; d < kWidth; ++d) squares += x[d] * x[d];
-    const float norm = __builtin_sqrtf(squares);
+    for (int d = 0; d < kWidth; ++d) squares += static_cast<double>(x[d]) * x[d];
+    const auto norm = static_cast<float>(__builtin_sqrt(squares));
     const float eps = usable_eps(args.eps), r = 1.0f / (norm > eps ? norm : eps);
     for (int d = 0; d < kWidth; ++d) store<T.dtype>(to, row * T.head_dim + group * kWidth + d, x[d] * r);
   }

@@ -170,6 +170,7 @@ std::string cpu_header_text(const Emission& emission) {
   std::set<std::string> included;
   text.section("Types that the kernels and this interface share");
   text.add(kernels::flattened_source("kernels/common/problem.h", included));
+  text.add(kernels::flattened_source("kernels/common/sizes.h", included));
   text.add(kernels::flattened_source("kernels/common/logits.h", included));
   text.section("Interface");
   text.add_fragment("attention.h");

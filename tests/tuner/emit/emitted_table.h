@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <vector>
 
+#include "kernels/common/sizes.h"
 #include "kernels/problem.h"
 #include "tuner/emit/plan.h"
 
