@@ -72,13 +72,16 @@ std::vector<Constraint> backward_constraints() {
        {"key_stages", "schedule"}},
       {"half of a block's keys are past the end",
        [of](P p, V c, D) { return of(c).warpgroups == 1 || of(c).block_n() / 2 < p.nk; },
-       {"warpgroups"}},
+       {"warpgroups"},
+       RuleKind::worth_here},
       {"half of a tile's queries are past the end",
        [of](P p, V c, D) { return of(c).block_m <= 64 || of(c).block_m / 2 < p.nq; },
-       {"block_m"}},
+       {"block_m"},
+       RuleKind::worth_here},
       {"a group of all heads",
        [of](P p, V c, D) { return of(c).head_group <= 1 || of(c).head_group < p.batch * p.kv_heads; },
-       {"head_group"}},
+       {"head_group"},
+       RuleKind::worth_here},
   };
 }
 

@@ -102,7 +102,7 @@ std::string GradientCase::mistake() const {
   for (const auto& expected : runner::expect_gradients(problem, args(), rows)) {
     const std::vector<double> actual = values_of(of(expected.output));
     const runner::Worst off = runner::worst_gradient(actual, expected);
-    if (!(off.error <= expected.tolerance))
+    if (!off.ok())
       return runner::describe(runner::output_shape(problem, expected.output), expected, actual, off);
   }
   return {};
