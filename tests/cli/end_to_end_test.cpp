@@ -136,10 +136,11 @@ TEST(EndToEnd, VerifiesEveryPairOfFeatures) {
   }
 }
 
-// A file as the first release wrote it: without the columns that schema 2 added.
-void undo_schema_2(const std::filesystem::path& db) {
+// A file as the first release wrote it: without the columns that schemas 2 and 3 added.
+void undo_later_schemas(const std::filesystem::path& db) {
   SQLite::Database database(db.string(), SQLite::OPEN_READWRITE);
-  for (const char* column : {"bias_batch", "bias_heads", "allow_tf32"})
+  for (const char* column :
+       {"bias_batch", "bias_heads", "allow_tf32", "bias_gradient", "scale_gradient", "deterministic"})
     database.exec(std::string("ALTER TABLE problems DROP COLUMN ") + column);
   database.exec("PRAGMA user_version = 1");
 }
@@ -148,7 +149,7 @@ TEST(EndToEnd, ADatabaseOfTheFirstSchemaIsReadUnchangedAndTunedFurther) {
   const TemporaryFolder folder;
   const auto db = folder / "tuning.db";
   ASSERT_EQ(run_fcsa(tune(db, "64", "3"), environment()).status, 0);
-  undo_schema_2(db);
+  undo_later_schemas(db);
   const std::string bytes = read_file(db);
   for (const char* command : {"report", "emit"}) {
     const ProgramResult result = run_fcsa({command, "--db", db, "--out", folder / command});
