@@ -161,6 +161,8 @@ TEST(RunCommand, SaysSoWhenNoProcessOrFileIsToBeHad) {
               try {
                 shell("true");
               } catch (const std::system_error& error) {
+                for (int file = 3; file < 8; ++file)
+                  ::close(file);  // the sanitizer looks with some of its own
                 return error.code() == std::errc::too_many_files_open ? 0 : 1;
               }
               return 2;
