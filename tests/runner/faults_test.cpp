@@ -157,8 +157,11 @@ TEST_F(FaultsTest, AWorkerKilledBetweenJobsIsReplacedUnnoticed) {
 
 // Says its version like a compiler; does something else when it is to compile.
 std::string compiler_script(const std::filesystem::path& path, const std::string& body) {
-  return write_script(path, "case \"$1\" in --version) echo 'broken 1.0';; -dumpfullversion) echo 1.0;; *) " +
-                                body + ";; esac");
+  return write_script(path,
+                      "case \"$1\" in --version) echo 'broken 1.0';; -dumpfullversion) echo 1.0;; *) "
+                      "grep -q nothing kernel.cpp && exec c++ \"$@\"; " +  // whether it works at all
+                          body +
+                          ";; esac");
 }
 
 // The parent of the process that waits for the compiler.

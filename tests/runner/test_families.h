@@ -30,10 +30,11 @@ using Real = )" +
 static const float* row_of(const void* base, const fcsa::kernels::Strides& s, long long b, long long h, long long i) {
   return static_cast<const float*>(base) + b * s.batch + h * s.head + i * s.row;
 }
-static Real inverse_norm(const float* x, int n) {
-  Real sum = 0;
-  for (int c = 0; c < n; ++c) sum += Real(x[c]) * x[c];
-  return sum > Real(1e-24) ? 1 / std::sqrt(sum) : Real(1e12);
+static Real inverse_norm(const float* x, int n, float eps) {
+  double sum = 0;
+  for (int c = 0; c < n; ++c) sum += double(x[c]) * x[c];
+  const double norm = std::sqrt(sum);
+  return Real(1 / (norm > eps ? norm : eps));
 }
 extern "C" void fcsa_kernel_0(const fcsa::kernels::Args* args, long long task, void*) {
   const auto& a = *args;
@@ -46,7 +47,7 @@ extern "C" void fcsa_kernel_0(const fcsa::kernels::Args* args, long long task, v
          R"(
   const long long g = h / (a.heads / a.kv_heads);
   const float* q = row_of(a.q, a.q_strides, b, h, i);
-  const Real q_scale = a.scale * inverse_norm(q, kDim);
+  const Real q_scale = a.scale * inverse_norm(q, kDim, a.eps);
   Real sum = 0;
   Real out[kDim] = {};
   for (int j = 0; j < )" +
@@ -54,7 +55,7 @@ extern "C" void fcsa_kernel_0(const fcsa::kernels::Args* args, long long task, v
     const float* k = row_of(a.k, a.k_strides, b, g, j);
     Real dot = 0;
     for (int c = 0; c < kDim; ++c) dot += Real(q[c]) * k[c];
-    const Real p = std::exp(q_scale * dot * inverse_norm(k, kDim) - a.scale);
+    const Real p = std::exp(q_scale * dot * inverse_norm(k, kDim, a.eps) - a.scale);
     sum += p;
     for (int c = 0; c < kDim; ++c) out[c] += p * row_of(a.v, a.v_strides, b, g, j)[c];
   }
