@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds under the address and undefined-behaviour sanitizers, and runs every test once:
-# formatting, every CUDA baseline for every architecture, unit and end-to-end tests. Tests on a GPU, where there is one,
+# formatting, every CUDA baseline for every architecture, unit and end-to-end tests. Not here: what takes longer
+# (ctest --test-dir build/asan -L long), and the package for PyTorch (scripts/test_python.sh build/.../libfcsa.so). Tests on a GPU, where there is one,
 # run without sanitizers, whose shadow memory is in the driver's way.
 #   scripts/test.sh            everything
 #   scripts/test.sh NAME...    only what is meant, in build/dev: a folder of tests/, a source (space: space_test.cpp), a test
@@ -53,9 +54,3 @@ fi
 
 stage "Unit and end-to-end tests, and those that need NVRTC"
 ctest --preset asan --no-tests=error -j "$jobs"
-
-stage "Python"
-# The library without sanitizers, whose run-time library would have to come before Python's own.
-cmake --preset dev -B build/python -DFCSA_TESTS=OFF -DFCSA_LIGHT_OPTIONS=-O0 -DCMAKE_UNITY_BUILD=ON
-cmake --build build/python --target fcsa_shared
-scripts/test_python.sh build/python/library/libfcsa.so
