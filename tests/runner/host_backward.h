@@ -159,6 +159,7 @@ class HostBackward {
       float s = dot(queries.hat[i], keys.hat[j], 0, dim_) * (norms * scale);
       if (traits_.bias != kernels::Bias::none)
         s += kernels::load_element(bias_dtype(), args_.bias, bias_index(batch, head, query, key));
+      if (std::isinf(s)) continue;  // hidden by a bias of -inf
       const float p = std::exp2(s * 1.44269504f - lse * 1.44269504f);
       const float ds = p * (dot(queries.other[i], keys.other[j], 0, dim_) - delta);
       add(keys.other_sum[j], operand(p), queries.other[i]);
