@@ -163,7 +163,7 @@ TEST_F(CompilePoolTest, EndsAtOnceWithWorkUnderWayAndLeavesNothing) {
   const EnvironmentVariable variable(
       "FCSA_CXX", write_script(file("c++"),
                                "case \"$1\" in --version) echo 'slow 1.0';; -dumpfullversion) echo 1.0;; "
-                               "*) grep -q nothing kernel.cpp && exec g++ \"$@\"; echo $$ > " +
+                               "*) grep -q 'void nothing()' kernel.cpp && exec g++ \"$@\"; echo $$ > " +
                                    file("pid").string() + "; exec sleep 100;; esac"));
   std::filesystem::create_directory(file("tmp"));
   const EnvironmentVariable place("TMPDIR", file("tmp").string());

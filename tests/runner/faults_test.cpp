@@ -159,7 +159,7 @@ TEST_F(FaultsTest, AWorkerKilledBetweenJobsIsReplacedUnnoticed) {
 std::string compiler_script(const std::filesystem::path& path, const std::string& body) {
   return write_script(path,
                       "case \"$1\" in --version) echo 'broken 1.0';; -dumpfullversion) echo 1.0;; *) "
-                      "grep -q nothing kernel.cpp && exec c++ \"$@\"; " +  // whether it works at all
+                      "grep -q 'void nothing()' kernel.cpp && exec c++ \"$@\"; " +  // whether it works at all
                           body +
                           ";; esac");
 }
