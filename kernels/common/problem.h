@@ -64,14 +64,18 @@ enum class Form : int { bare, joined, named, stated };
 // kind: problems that differ in it are of different classes. size: kernels take it at run time.
 enum class Scope : int { kind, size };
 
+// An alias, because nvcc writes a pointer to member in parentheses, of which g++ then warns.
+template <typename Class, typename T>
+using MemberOf = T Class::*;
+
 template <typename T>
 struct Field {
   const char* name;  // of the column, the member of JSON and of fcsa_problem
   const char* word;  // in the text; of a flag that is not at its default
   Form form;
   Scope scope = Scope::kind;
-  T Traits::*trait = nullptr;           // where kernels have it at compile time
-  T BackwardArgs::*argument = nullptr;  // and at run time
+  MemberOf<Traits, T> trait = nullptr;           // where kernels have it at compile time
+  MemberOf<BackwardArgs, T> argument = nullptr;  // and at run time
 };
 
 // visit(Field<T>, fields...) for every field, in the order of the text. The records are Problems, or any

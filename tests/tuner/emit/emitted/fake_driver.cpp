@@ -107,6 +107,13 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap*, CUtensorMapDataType, cuuint32_t, v
   ++fake_gpu().maps_encoded;
   return CUDA_SUCCESS;
 }
+CUresult cuMemsetD2D8Async(CUdeviceptr to, size_t pitch, unsigned char value, size_t width, size_t height,
+                           CUstream) {
+  for (size_t row = 0; row < height; ++row)
+    std::memset(reinterpret_cast<char*>(to) + row * pitch, value, width);
+  return CUDA_SUCCESS;
+}
+
 CUresult cuLaunchKernel(CUfunction kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                         unsigned block_x, unsigned block_y, unsigned block_z, unsigned smem_bytes,
                         CUstream stream, void**, void**) {

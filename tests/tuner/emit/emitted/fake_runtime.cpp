@@ -1,5 +1,6 @@
 // The functions of the CUDA runtime that a program with an emitted header calls.
 #include <cuda_runtime_api.h>
+#include <cstring>
 
 #include <map>
 
@@ -51,6 +52,11 @@ cudaError_t __cudaGetKernel(cudaKernel_t*, const void*) {
 }
 cudaError_t __cudaLaunchKernel(cudaKernel_t, dim3, dim3, void**, std::size_t, cudaStream_t) {
   return cudaErrorUnknown;
+}
+
+cudaError_t cudaMemset2DAsync(void* to, size_t pitch, int value, size_t width, size_t height, cudaStream_t) {
+  for (size_t row = 0; row < height; ++row) std::memset(static_cast<char*>(to) + row * pitch, value, width);
+  return cudaSuccess;
 }
 
 cudaError_t cudaGetDevice(int* device) {
