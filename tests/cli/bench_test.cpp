@@ -37,7 +37,8 @@ class BenchTest : public testing::Test {
 };
 
 TEST_F(BenchTest, WritesGoogleBenchmarksJsonOfTunedAndBaseline) {
-  // Kernels that are built in are measured; that nothing was searched without a compiler is a failure of tune.
+  // Kernels that are built in are measured; that nothing was searched without a compiler is a failure of
+  // tune.
   ASSERT_EQ(run("tune", {"--evals", "1", "--db", folder_ / "t.db"}).status, 1);
   const auto result = run("bench", {"--db", folder_ / "t.db", "--benchmark_min_time=0.01",
                                     "--benchmark_filter=-unfused", "--json"});
