@@ -21,12 +21,7 @@ enum Overlap : int { kApart = 0, kQueued = 1, kExponentials = 2 };
 // whole kernel: it may be the energy of 134 MB, since the GPU is at its power limit. The producer's costs
 // squares (9% at 1k) and loads of factors (6%: a warp loads each for all its rows at a time, 8 times over),
 // both of shared memory, which wgmma needs; half as many squares cost half as much.
-// Tried and removed: only 1/|k| in the workspace, by all blocks together (4% at 4k, 8% at D = 64, where this
-// is 2%); factors that the first block to come to a tile leaves there, where others look before they compute
-// (3% faster than the producer's at 1k, or, waiting for a tile's owner, 24% slower); 1/|k| kept for the next
-// tile of queries of the head, which the block then takes itself (3 to 4% faster at 1k and 2k, up to 8%
-// slower elsewhere: fewer blocks read the same keys at a time); factors of four keys in one load of 16 bytes
-// (3% slower); mma.sync for the squares (takes the tensor cores from wgmma).
+// What was tried beside these: docs/notes/2026-11-29_wgmma_forward.md.
 enum KeyNorms : int { kPrepass = 0, kProducer = 1, kTogether = 2 };
 
 // What tells ptxas that all lanes of a warp have the same addresses of operands. Where it holds them in
@@ -71,14 +66,6 @@ struct ForwardConfig {
   static constexpr int kRows = 64;  // of a warpgroup: m of wgmma
   FCSA_HD constexpr int block_m() const { return kRows * warpgroups; }
   FCSA_HD constexpr int threads() const { return 128 * (warpgroups + 1); }
-
-  // Tried and removed: S of the next tile of queries issued before the last P V of this one was 2% slower
-  // (H200, D = 128, N = 512 and 4k); what is left between tiles of queries is hidden by the other warpgroups.
-  // Measured at D = 128, N = 4k, full, in TFLOP/s: heads in groups of 1 676, all at once 559 (their K and V
-  // don't fit the L2 cache); clusters of two 578 to 663 where one block has 638 to 715; turns 676, without
-  // 645. At D = 64 the exponentials by polynomial give 497 where the MUFU alone gives 572, and row sums by
-  // the tensor cores 587 where the CUDA cores' give 543 (16k; causal, four warpgroups, 570 where three gave
-  // 486).
 
   // Registers: what the block has is divided again between the producer and the consumers (setmaxnreg, in
   // steps of 8), except where a thread can have as many as it can name anyway.
