@@ -37,7 +37,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FCSA_VERSION "0.1.0"
+#define FCSA_VERSION "0.2.0"
 
 #if defined(__GNUC__)
 #define FCSA_API __attribute__((visibility("default")))

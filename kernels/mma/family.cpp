@@ -185,7 +185,10 @@ class MmaFamily final : public Family {
     const Traits traits = traits_of(problem);
     const Args args = shape_args(problem);
     ForwardConfig config;
-    config.swizzle = ForwardConfig::can_swizzle(traits);
+    // Permuted rows of 128 channels of f32 spill on sm_120a where a mask is beside a bias.
+    const bool crowded = problem.dtype == DType::f32 && problem.head_dim == 128 && problem.key_mask &&
+                         problem.bias != Bias::none && target.compute_capability >= 120;
+    config.swizzle = ForwardConfig::can_swizzle(traits) && !crowded;
     // The causal limits of 32 rows of 128 channels with 32 keys spill on sm_100a and sm_120a.
     const bool tight = problem.head_dim == 128 && problem.causal && target.compute_capability >= 100;
     config.chunk = problem.dtype == DType::f32 || problem.head_dim > 128 || tight ? 16 : 32;

@@ -166,19 +166,14 @@ struct Forward {
   struct Shown {
     unsigned words[kMaskWords];
 
-    FCSA_DEVICE bool at(int key) const {
-      if constexpr (!T.key_mask) return true;
-      unsigned word = words[0];
-#pragma unroll
-      for (int w = 1; w < kMaskWords; ++w) word = key / 32 == w ? words[w] : word;
-      return word >> key % 32 & 1;
-    }
+    FCSA_DEVICE bool at(int key) const { return from(key) & 1; }
     // From a key on, the rest of its word.
     FCSA_DEVICE unsigned from(int key) const {
       if constexpr (!T.key_mask) return ~0u;
-      unsigned word = words[0];
+      // By arithmetic: of a choice between words the compiler makes words[key / 32], in local memory.
+      unsigned word = 0;
 #pragma unroll
-      for (int w = 1; w < kMaskWords; ++w) word = key / 32 == w ? words[w] : word;
+      for (int w = 0; w < kMaskWords; ++w) word |= words[w] & (0u - static_cast<unsigned>(key / 32 == w));
       return word >> key % 32;
     }
   };

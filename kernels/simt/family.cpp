@@ -107,7 +107,9 @@ class SimtFamily final : public Family {
     ForwardConfig config;
     if (target.compute_capability < 80) config.stages = 1;
     if (problem.head_dim > 192) config.unroll = 1;
-    if (problem.head_dim > 64 || target.smem_per_block_bytes < std::size_t{100} * 1024)
+    // A mask beside a bias takes the registers that rows of 64 channels leave.
+    const bool crowded = problem.head_dim == 64 && problem.key_mask && problem.bias != Bias::none;
+    if (problem.head_dim > 64 || crowded || target.smem_per_block_bytes < std::size_t{100} * 1024)
       config.min_blocks = 1, config.thread_m = 4;
     if (!valid(problem, config, target)) config.stages = 1;
     while (config.thread_m > 2 && !valid(problem, config, target)) config.thread_m /= 2;
