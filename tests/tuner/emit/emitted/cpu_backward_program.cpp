@@ -1,6 +1,6 @@
 // Compiled against an emitted header with a backward pass by emitted_cpu_header_test.cpp. Exit status 1 when
 // an expectation fails.
-#include "../../../../../examples/check.h"
+#include "../../../../examples/check.h"
 #include "expectations.h"
 #include "fcsa_tuned_cpu.h"
 

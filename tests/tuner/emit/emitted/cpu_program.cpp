@@ -66,7 +66,7 @@ void bad_input_is_refused_with_the_reason() {
                  "v is not aligned");
   expect_refusal(changed([](A a) { a.k_strides = {6400, 3200, 66}; }), workspace, invalid, "k has strides");
   expect_refusal(changed([](A a) { a.heads = 3; }), workspace, invalid, "multiple of kv_heads");
-  expect_refusal(changed([](A a) { a.nk = 0; }), workspace, invalid, "nk is 0");
+  expect_refusal(changed([](A a) { a.nk = -1; }), workspace, invalid, "nk is -1");
   expect_refusal(changed([](A a) { a.scale = 1.0f / 0.0f; }), workspace, invalid, "scale is inf");
   expect_refusal(changed([](A a) { a.head_dim = 72; }), workspace, Code::unsupported, "f32 head_dim 64");
   expect_refusal(changed([](A a) { a.groups = 2; }), workspace, Code::unsupported,
@@ -89,6 +89,18 @@ void bad_input_is_refused_with_the_reason() {
   expect_refusal(good, nullptr, invalid, "workspace is null");
   expect_refusal(good, static_cast<char*>(workspace) + 16, invalid, "256 bytes");
   expect(workspace_bytes(changed([](A a) { a.head_dim = 72; })) == 0, "no workspace for a refused problem");
+}
+
+void without_keys_the_output_is_zero() {
+  Buffers buffers;
+  Attention a = small(buffers);
+  a.nk = 0;
+  float* o = static_cast<float*>(a.o);
+  o[0] = o[2 * 50 * 64 - 1] = o[2 * 50 * 64] = 7;
+  const Status status = forward(a, buffers[4]);
+  expect(status.ok(), status.text);
+  expect(o[0] == 0 && o[2 * 50 * 64 - 1] == 0 && o[2 * 50 * 64] == 7,
+         "all of the output is zero, and no more");
 }
 
 void a_backward_pass_that_was_not_tuned_is_refused() {
@@ -197,6 +209,7 @@ void bias_and_head_scale_decide() {
 
 int main() {
   bad_input_is_refused_with_the_reason();
+  without_keys_the_output_is_zero();
   a_backward_pass_that_was_not_tuned_is_refused();
   nearest_shape_is_chosen();
   every_instruction_set_gives_the_same();

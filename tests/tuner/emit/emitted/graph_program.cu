@@ -5,7 +5,7 @@
 
 #include <thread>
 
-#include "../../../../../examples/check.h"
+#include "../../../../examples/check.h"
 #include "expectations.h"
 #include FCSA_HEADER
 
