@@ -70,6 +70,11 @@ int main(int argc, char**) {
     return fail("fatal error: error writing to kernel.so: No space left on device\n");
   const std::string source = read_file("kernel.cpp"), number = "static const int number = ";
   const auto place = source.find(number);
+  // Asked whether it works at all, with a source that has no configuration.
+  if (source.find("void nothing()") != std::string::npos) {
+    std::ofstream("kernel.so") << "";
+    return 0;
+  }
   if (place == std::string::npos) return fail("error: the source has no number\n");
   return compile(std::atoi(source.c_str() + place + number.size()));
 }
