@@ -37,7 +37,8 @@ class Geometry(NamedTuple):
 
 
 class Canonical(NamedTuple):
-    """q [b, h, i, d], k and v [b, kv_heads, j, d], mask bool [b or 1, j], bias [b or 1, h or 1, i, j], head_scale f32 [h]."""
+    """q [b, h, i, d], k and v [b, kv_heads, j, d], mask bool [b or 1, j], bias [n, h or 1, i, j], head_scale f32 [h]. n divides
+    b: batch number m reads bias number m % n."""
     q: torch.Tensor
     k: torch.Tensor
     v: torch.Tensor
@@ -139,8 +140,12 @@ def check_mask(mask, geometry, device):
         raise ValueError(f"mask is on {mask.device} and q on {device}: they must be on the same device")
 
 
+def divides(part, whole):
+    return part != 0 and whole != 0 and whole % part == 0
+
+
 def four_axes(bias, geometry, batch_dim):
-    """A view of the bias as [batch or 1, heads or 1, rows or 1, columns or 1]. Checks it."""
+    """A view of the bias as [what divides the batch, heads or 1, rows or 1, columns or 1]. Checks it."""
     check_tensor("attn_bias", bias)
     if not bias.is_floating_point() and bias.dtype != torch.bool:
         raise TypeError(f"attn_bias is {bias.dtype}: it must be floating point, or bool, True where a query sees a key")
@@ -154,6 +159,8 @@ def four_axes(bias, geometry, batch_dim):
     else:
         view = None
     wanted = (batch, heads, rows, columns)
+    if bias.dim() == 4 and divides(bias.shape[0], batch):
+        wanted = (bias.shape[0], heads, rows, columns)
     if view is None or any(n != 1 and n != full for n, full in zip(view.shape, wanted)):
         if geometry.merged:
             allowed = f"({batch}, {rows}, {columns})"

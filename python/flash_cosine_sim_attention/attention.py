@@ -228,8 +228,9 @@ def flash_cosine_sim_attention(*args, **kwargs):
     q                     (b, h, i, d), or (b * h, i, d) with k and v of three axes; float32, bfloat16, float16 or float64
     k, v                  (b, kv_heads, j, d), where kv_heads divides h, or (b, j, d): one head for all
     mask                  bool (b, j): True where a key is visible
-    attn_bias             (h, i, j); (b, i, j) with attn_bias_batch_dim=True or with q of three axes; (b, h, i, j). Axes of 1
-                          are broadcast. Floating point, or bool: True where a query sees a key
+    attn_bias             (h, i, j); (b, i, j) with attn_bias_batch_dim=True or with q of three axes; (n, h, i, j), where n
+                          divides b and batch m reads m % n. Axes of 1 are broadcast. Floating point, or bool: True where a
+                          query sees a key
     scale                 a number, or a tensor of one value or of one for each head. 8
     groups                l2norm of each of this many equal parts of d. 1
     causal                query n sees key m when m <= n + j - i

@@ -37,6 +37,8 @@ def fold(size, dims, batch, mask, bias, tensors):
         mask = _folded(mask.expand(size, batch, mask.shape[2]))
     if bias is not None:
         bias = _batched(bias, bias_dim, size)
+        if bias.shape[1] not in (1, batch):
+            bias = bias.repeat(1, batch // bias.shape[1], 1, 1, 1)
         bias = _folded(bias.expand(size, batch, *bias.shape[2:]))
     return mask, bias, folded
 
@@ -61,7 +63,8 @@ def gradients_for(dout):
 
     def by_operator(*arguments):
         *tensors, options, wants_bias, wants_scale = arguments
-        return torch.ops.fcsa.attention_backward(*tensors, *options, wants_bias, wants_scale)
+        from .operators import attention_backward
+        return attention_backward(*tensors, *options, wants_bias, wants_scale)
     return by_operator
 
 
@@ -91,8 +94,8 @@ def fold_backward(function, size, dims, dout, q, k, v, o, lse, mask, bias, head_
     if not wants_bias:
         return (*gradients, dbias, dscale), (0, 0, 0, None, None)
     dbias = _unfolded(dbias, size)
-    if bias_batch == 1:
-        dbias = dbias.sum(1, keepdim=True)
+    if bias_batch != batch:
+        dbias = dbias.unflatten(1, (-1, bias_batch)).sum(1)
     return (*gradients, dbias, dscale), (0, 0, 0, 0, None)
 
 

@@ -38,7 +38,8 @@ class _Pairs:
         self.cosines = q @ k.transpose(-1, -2)
         logits = self.cosines * self.scale
         if bias is not None:
-            logits = logits + bias.to(wide)
+            repeats = q.shape[0] // bias.shape[0] if bias.shape[0] > 1 else 1
+            logits = logits + (bias if repeats == 1 else bias.repeat(repeats, 1, 1, 1)).to(wide)
         visible = visible_pairs(mask, options.causal, q.shape[2], k.shape[2], q.device)
         if visible is not None:
             logits = logits.masked_fill(~visible, float("-inf"))
@@ -54,7 +55,7 @@ class _Pairs:
 
 def unfused_attention(q, k, v, mask, bias, head_scale, options):
     """o [b, h, i, d] in q's dtype and lse [b, h, i]. q [b, h, i, d], k and v [b, kv_heads, j, d], mask bool [b or 1, j],
-    bias [b or 1, h or 1, i, j], head_scale [h] or None: then options.scale."""
+    bias [n, h or 1, i, j] where n divides b, head_scale [h] or None: then options.scale."""
     pairs = _Pairs(q, k, v, mask, bias, head_scale, options)
     return (pairs.weights @ pairs.v).to(q.dtype), pairs.lse
 
@@ -66,6 +67,11 @@ def _through_the_norm(given, unit, gradient, groups):
     norm = given.norm(dim=-1, keepdim=True)
     tangent = gradient - unit * (unit * gradient).sum(-1, keepdim=True)
     return torch.where(norm < EPS, 0, tangent / norm.clamp_min(EPS)).reshape(shape)
+
+
+def sum_of_biases(dlogits, shape):
+    """[b, h, i, j] summed to the shape of a bias, whose first axis divides b."""
+    return dlogits.unflatten(0, (-1, shape[0])).sum(0).sum_to_size(shape)
 
 
 def unfused_gradients(dout, q, k, v, mask, bias, head_scale, options, wants_bias, wants_scale):
@@ -86,6 +92,6 @@ def unfused_gradients(dout, q, k, v, mask, bias, head_scale, options, wants_bias
         dq, dk = _through_the_norm(q, pairs.q, dq, options.groups), _through_the_norm(k, unit_k, shared(dk), options.groups)
     else:
         dk = shared(dk)
-    dbias = dlogits.sum_to_size(bias.shape).to(bias.dtype).contiguous() if wants_bias else None
+    dbias = sum_of_biases(dlogits, bias.shape).to(bias.dtype).contiguous() if wants_bias else None
     dscale = (dlogits * pairs.cosines).sum((0, 2, 3)).to(head_scale.dtype) if wants_scale else None
     return dq, dk, dv, dbias, dscale
