@@ -34,7 +34,7 @@ static Real inverse_norm(const float* x, int n, float eps) {
   double sum = 0;
   for (int c = 0; c < n; ++c) sum += double(x[c]) * x[c];
   const double norm = std::sqrt(sum);
-  return Real(1 / (norm > eps ? norm : eps));
+  return Real(std::fmin(1 / (norm > eps ? norm : eps), 3e38));  // eps may be 0 or denormal
 }
 extern "C" void fcsa_kernel_0(const fcsa::kernels::Args* args, long long task, void*) {
   const auto& a = *args;
@@ -47,15 +47,16 @@ extern "C" void fcsa_kernel_0(const fcsa::kernels::Args* args, long long task, v
          R"(
   const long long g = h / (a.heads / a.kv_heads);
   const float* q = row_of(a.q, a.q_strides, b, h, i);
-  const Real q_scale = a.scale * inverse_norm(q, kDim, a.eps);
+  const Real q_inverse = inverse_norm(q, kDim, a.eps);
   Real sum = 0;
   Real out[kDim] = {};
   for (int j = 0; j < )" +
          keys + R"(; ++j) {
     const float* k = row_of(a.k, a.k_strides, b, g, j);
-    Real dot = 0;
-    for (int c = 0; c < kDim; ++c) dot += Real(q[c]) * k[c];
-    const Real p = std::exp(q_scale * dot * inverse_norm(k, kDim, a.eps) - a.scale);
+    const Real k_inverse = inverse_norm(k, kDim, a.eps);
+    Real dot = 0;  // of unit vectors: the product of large rows leaves the range of float
+    for (int c = 0; c < kDim; ++c) dot += Real(q[c]) * q_inverse * (Real(k[c]) * k_inverse);
+    const Real p = std::exp(a.scale * dot - a.scale);
     sum += p;
     for (int c = 0; c < kDim; ++c) out[c] += p * row_of(a.v, a.v_strides, b, g, j)[c];
   }
