@@ -86,6 +86,23 @@ std::string invalid_reason(const std::vector<Constraint>& constraints, const Pro
 std::string invalid_reason(const Family& family, const Problem& problem, const Configuration& configuration,
                            const Target& target);
 
+// visit(name, value) for every member of Traits, in their order: literals and tuned data as JSON follow from
+// it.
+template <typename Visit>
+void visit_traits(const Traits& t, Visit&& visit) {
+  visit("dtype", t.dtype);
+  visit("head_dim", t.head_dim);
+  visit("causal", t.causal);
+  visit("key_mask", t.key_mask);
+  visit("bias", t.bias);
+  visit("head_scale", t.head_scale);
+  visit("l2norm_qk", t.l2norm_qk);
+  visit("groups", t.groups);
+  visit("tf32", t.tf32);
+  visit("softmax", t.softmax);
+}
+std::string_view to_text(Softmax softmax);  // "fixed_bound"
+
 // C++ spelling of a compile-time value, for name expressions and emitted headers:
 //   fcsa::kernels::Traits{.dtype=fcsa::kernels::DType::f32,.head_dim=64,...}
 std::string traits_literal(const Traits& traits);
