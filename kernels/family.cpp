@@ -47,6 +47,11 @@ std::string c_wrapper(Op op, const std::string& name, const std::string& instanc
 
 }  // namespace
 
+std::string Family::unsupported(const Problem&, const Target& target) const {
+  if (target.kind == device_kind()) return {};
+  return name() + (device_kind() == DeviceKind::cuda ? " runs on CUDA devices" : " runs on CPUs");
+}
+
 KernelSource Family::source(const Problem& problem, const Configuration& configuration) const {
   const KernelTemplate code = kernel_template(problem.op);
   KernelSource source{device_kind(), flattened_source(code.source_path), {}};
@@ -95,6 +100,15 @@ std::string invalid_reason(const Family& family, const Problem& problem, const C
 
 std::string_view to_text(Softmax softmax) {
   return softmax == Softmax::fixed_bound ? "fixed_bound" : "running_maximum";
+}
+
+Problem with_traits(Problem problem, const Traits& traits) {
+  visit_problem(
+      [&](const auto& field, auto& value) {
+        if (field.trait != nullptr) value = traits.*field.trait;
+      },
+      problem);
+  return problem;
 }
 
 std::string traits_literal(const Traits& traits) {

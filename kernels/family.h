@@ -55,8 +55,9 @@ class Family {
   virtual DeviceKind device_kind() const = 0;
   // Part of what is tuned; false for yardsticks such as the unfused baseline.
   virtual bool tunable() const { return true; }
-  // Why this family doesn't serve the problem on the target; empty when it does.
-  virtual std::string unsupported(const Problem& problem, const Target& target) const = 0;
+  // Why this family doesn't serve the problem on the target; empty when it does. Here what holds for all
+  // families of a device; a family that refuses more asks this first.
+  virtual std::string unsupported(const Problem& problem, const Target& target) const;
   virtual std::vector<Parameter> parameters(Op op) const = 0;
   virtual std::vector<Constraint> constraints(Op op) const = 0;
   // A configuration that is valid for every problem and target served, and good on most.
@@ -102,6 +103,8 @@ void visit_traits(const Traits& t, Visit&& visit) {
   visit("softmax", t.softmax);
 }
 std::string_view to_text(Softmax softmax);  // "fixed_bound"
+// The problem with the fields that kernels know at compile time.
+Problem with_traits(Problem problem, const Traits& traits);
 
 // C++ spelling of a compile-time value, for name expressions and emitted headers:
 //   fcsa::kernels::Traits{.dtype=fcsa::kernels::DType::f32,.head_dim=64,...}

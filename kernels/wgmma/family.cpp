@@ -63,7 +63,7 @@ class WgmmaFamily final : public Family {
   DeviceKind device_kind() const override { return DeviceKind::cuda; }
 
   std::string unsupported(const Problem& problem, const Target& target) const override {
-    if (target.kind != DeviceKind::cuda) return "wgmma runs on CUDA devices";
+    if (std::string reason = Family::unsupported(problem, target); !reason.empty()) return reason;
     if (target.compute_capability != 90) return "wgmma needs compute capability 9.0";
     if (problem.dtype == DType::f32) return "wgmma serves f16 and bf16";
     if (problem.bias != Bias::none) return "wgmma has no bias: mma serves it";
