@@ -5,6 +5,8 @@
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <stdexcept>
+#include <system_error>
 
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -18,6 +20,7 @@
 #include "tuner/trials/store_export.h"
 #include "tuner/trials/store_info.h"
 #include "tuner/trials/tuned_data.h"
+#include "tuner/trials/whole_file.h"
 
 namespace fcsa::cli {
 namespace {
@@ -40,17 +43,12 @@ void write_text(const std::string& text, const std::filesystem::path& file) {
     fmt::print("{}", text);
     return;
   }
-  const std::filesystem::path temporary = file.string() + ".tmp";
-  std::ofstream stream(temporary, std::ios::binary);
-  stream << text;
-  stream.close();
-  if (!stream) {
-    std::error_code ignored;
-    std::filesystem::remove(temporary, ignored);
-    throw std::runtime_error(
-        fmt::format("cannot write {}: check that the folder exists and has room", file.string()));
+  try {
+    tuner::write_whole_file(file, text);
+  } catch (const std::system_error& error) {
+    throw std::runtime_error(fmt::format("cannot write {}: {}; check that the folder exists and has room",
+                                         file.string(), error.code().message()));
   }
-  std::filesystem::rename(temporary, file);
 }
 
 void add_info(CLI::App& db, const std::shared_ptr<DbOptions>& options) {

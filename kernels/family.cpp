@@ -16,18 +16,24 @@ const std::string& embedded_text(const std::string& path) {
   throw std::out_of_range(fmt::format("'{}' is not among the embedded kernel sources", path));
 }
 
-std::string dtype_literal(DType dtype) {
+std::string literal(DType dtype) {
   return fmt::format("fcsa::kernels::DType::{}", to_text(dtype));
 }
 
-std::string bias_literal(Bias bias) {
-  const char* name = bias == Bias::none ? "none" : bias == Bias::f32 ? "f32" : "same";
-  return fmt::format("fcsa::kernels::Bias::{}", name);
+std::string literal(Bias bias) {
+  return fmt::format("fcsa::kernels::Bias::{}", to_text(bias));
 }
 
-std::string softmax_literal(Softmax softmax) {
-  const char* name = softmax == Softmax::fixed_bound ? "fixed_bound" : "running_maximum";
-  return fmt::format("fcsa::kernels::Softmax::{}", name);
+std::string literal(Softmax softmax) {
+  return fmt::format("fcsa::kernels::Softmax::{}", to_text(softmax));
+}
+
+std::string literal(int number) {
+  return fmt::format("{}", number);
+}
+
+std::string literal(bool flag) {
+  return flag ? "true" : "false";
 }
 
 // CPU kernels are called by name: one extern "C" function per instance, of the same type for all.
@@ -40,6 +46,11 @@ std::string c_wrapper(Op op, const std::string& name, const std::string& instanc
 }
 
 }  // namespace
+
+std::string Family::unsupported(const Problem&, const Target& target) const {
+  if (target.kind == device_kind()) return {};
+  return name() + (device_kind() == DeviceKind::cuda ? " runs on CUDA devices" : " runs on CPUs");
+}
 
 KernelSource Family::source(const Problem& problem, const Configuration& configuration) const {
   const KernelTemplate code = kernel_template(problem.op);
@@ -87,12 +98,25 @@ std::string invalid_reason(const Family& family, const Problem& problem, const C
   return invalid_reason(family.constraints(problem.op), problem, configuration, target);
 }
 
-std::string traits_literal(const Traits& t) {
-  return fmt::format(
-      "fcsa::kernels::Traits{{.dtype={},.head_dim={},.causal={},.key_mask={},.bias={},.head_scale={},"
-      ".l2norm_qk={},.groups={},.tf32={},.softmax={}}}",
-      dtype_literal(t.dtype), t.head_dim, t.causal, t.key_mask, bias_literal(t.bias), t.head_scale,
-      t.l2norm_qk, t.groups, t.tf32, softmax_literal(t.softmax));
+std::string_view to_text(Softmax softmax) {
+  return softmax == Softmax::fixed_bound ? "fixed_bound" : "running_maximum";
+}
+
+Problem with_traits(Problem problem, const Traits& traits) {
+  visit_problem(
+      [&](const auto& field, auto& value) {
+        if (field.trait != nullptr) value = traits.*field.trait;
+      },
+      problem);
+  return problem;
+}
+
+std::string traits_literal(const Traits& traits) {
+  std::string members;
+  visit_traits(traits, [&](const char* name, const auto& value) {
+    members += fmt::format("{}.{}={}", members.empty() ? "" : ",", name, literal(value));
+  });
+  return fmt::format("fcsa::kernels::Traits{{{}}}", members);
 }
 
 std::string config_literal(const std::string& config_type, const Configuration& configuration) {

@@ -55,8 +55,9 @@ class Family {
   virtual DeviceKind device_kind() const = 0;
   // Part of what is tuned; false for yardsticks such as the unfused baseline.
   virtual bool tunable() const { return true; }
-  // Why this family doesn't serve the problem on the target; empty when it does.
-  virtual std::string unsupported(const Problem& problem, const Target& target) const = 0;
+  // Why this family doesn't serve the problem on the target; empty when it does. Here what holds for all
+  // families of a device; a family that refuses more asks this first.
+  virtual std::string unsupported(const Problem& problem, const Target& target) const;
   virtual std::vector<Parameter> parameters(Op op) const = 0;
   virtual std::vector<Constraint> constraints(Op op) const = 0;
   // A configuration that is valid for every problem and target served, and good on most.
@@ -85,6 +86,25 @@ std::string invalid_reason(const std::vector<Constraint>& constraints, const Pro
                            const Configuration& configuration, const Target& target);
 std::string invalid_reason(const Family& family, const Problem& problem, const Configuration& configuration,
                            const Target& target);
+
+// visit(name, value) for every member of Traits, in their order: literals and tuned data as JSON follow from
+// it.
+template <typename Visit>
+void visit_traits(const Traits& t, Visit&& visit) {
+  visit("dtype", t.dtype);
+  visit("head_dim", t.head_dim);
+  visit("causal", t.causal);
+  visit("key_mask", t.key_mask);
+  visit("bias", t.bias);
+  visit("head_scale", t.head_scale);
+  visit("l2norm_qk", t.l2norm_qk);
+  visit("groups", t.groups);
+  visit("tf32", t.tf32);
+  visit("softmax", t.softmax);
+}
+std::string_view to_text(Softmax softmax);  // "fixed_bound"
+// The problem with the fields that kernels know at compile time.
+Problem with_traits(Problem problem, const Traits& traits);
 
 // C++ spelling of a compile-time value, for name expressions and emitted headers:
 //   fcsa::kernels::Traits{.dtype=fcsa::kernels::DType::f32,.head_dim=64,...}

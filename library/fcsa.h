@@ -121,14 +121,42 @@ typedef struct fcsa_problem {
   fcsa_strides dbias_strides;                                    /* as those of the bias; rows apart */
 } fcsa_problem;
 
-#define FCSA_PROBLEM_INIT                                                                                  \
-  {                                                                                                        \
-    sizeof(fcsa_problem), FCSA_FORWARD, 0, 0, 1, 0, 0, 0, 0, 0, FCSA_BHND, 0, 0, 0, FCSA_NO_BIAS, 0, 0, 0, \
-        1, 1, 0, 0, 8.0f, 0.0f, 1e-12f, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, 0, 0, 0, 0, \
-        0, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {                                                   \
-      0, 0, 0                                                                                              \
-    }                                                                                                      \
-  }
+/* clang-format off */
+#define FCSA_PROBLEM_INIT {                                                     \
+  sizeof(fcsa_problem), /* size */                                              \
+  FCSA_FORWARD, /* op */                                                        \
+  0, /* device */                                                               \
+  0, /* dtype */                                                                \
+  1, /* batch */                                                                \
+  0, /* heads */                                                                \
+  0, /* kv_heads */                                                             \
+  0, 0, /* nq, nk */                                                            \
+  0, /* head_dim */                                                             \
+  FCSA_BHND, /* layout */                                                       \
+  0, /* causal */                                                               \
+  0, /* key_mask */                                                             \
+  0, /* lse */                                                                  \
+  FCSA_NO_BIAS, /* bias */                                                      \
+  0, 0, /* bias_batch, bias_heads */                                            \
+  0, /* head_scale */                                                           \
+  1, /* l2norm_qk */                                                            \
+  1, /* groups */                                                               \
+  0, /* allow_tf32 */                                                           \
+  0, /* key_mask_batch */                                                       \
+  8.0f, /* scale */                                                             \
+  0.0f, /* logit_bound */                                                       \
+  1e-12f, /* eps */                                                             \
+  {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, /* strides of q, k, v, o */       \
+  {0, 0, 0}, /* bias_strides */                                                 \
+  0, /* key_mask_stride */                                                      \
+  0, /* bias_gradient */                                                        \
+  0, /* scale_gradient */                                                       \
+  0, /* deterministic */                                                        \
+  0, /* reserved */                                                             \
+  {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, /* strides of dout, dq, dk, dv */ \
+  {0, 0, 0} /* dbias_strides */                                                 \
+}
+/* clang-format on */
 
 /* Where it is: device pointers for FCSA_CUDA. q, k, v, o and their gradients are aligned to 16 bytes, the
    workspace to 256, the others to their elements. Nothing that is written overlaps with anything else. Start
@@ -164,11 +192,21 @@ typedef struct fcsa_tensors {
   float* dscale;    /* [heads], summed over batches and rows; of one scale for all heads: add them up */
 } fcsa_tensors;
 
-#define FCSA_TENSORS_INIT                                                                                  \
-  {                                                                                                        \
-    sizeof(fcsa_tensors), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, \
-        NULL, NULL                                                                                         \
-  }
+/* clang-format off */
+#define FCSA_TENSORS_INIT {                      \
+  sizeof(fcsa_tensors), /* size */               \
+  NULL, NULL, NULL, NULL, /* q, k, v, o */       \
+  NULL, /* lse */                                \
+  NULL, /* key_mask */                           \
+  NULL, /* bias */                               \
+  NULL, /* head_scale */                         \
+  NULL, /* workspace */                          \
+  0, /* workspace_bytes */                       \
+  NULL, NULL, NULL, NULL, /* dout, dq, dk, dv */ \
+  NULL, /* dbias */                              \
+  NULL /* dscale */                              \
+}
+/* clang-format on */
 
 /* How to open the library. Start from FCSA_OPTIONS_INIT. */
 typedef struct fcsa_options {

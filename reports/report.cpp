@@ -1,19 +1,14 @@
 #include "reports/report.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
 #include <stdexcept>
 #include <system_error>
-#include <utility>
 
 #include "reports/gnuplot.h"
 #include "reports/html.h"
 #include "reports/tables.h"
+#include "tuner/trials/whole_file.h"
 
 namespace fcsa::reports {
 namespace {
@@ -25,49 +20,13 @@ namespace fs = std::filesystem;
       fmt::format("cannot write the report to {}: {}; choose another folder with --out", path.string(), why));
 }
 
-// A file under a temporary name that is removed unless it was renamed to the final one.
-class PendingFile {
- public:
-  explicit PendingFile(const fs::path& target) : target_(target), temporary_(target.string() + ".XXXXXX") {
-    descriptor_ = mkstemp(temporary_.data());
-    if (descriptor_ < 0) cannot_write(target_, std::strerror(errno));
-  }
-  ~PendingFile() {
-    if (descriptor_ >= 0) close(descriptor_);
-    if (!temporary_.empty()) unlink(temporary_.c_str());
-  }
-  PendingFile(const PendingFile&) = delete;
-  PendingFile& operator=(const PendingFile&) = delete;
-
-  void write(std::string_view text) {
-    while (!text.empty()) {
-      const ssize_t written = ::write(descriptor_, text.data(), text.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) cannot_write(target_, std::strerror(errno));
-      text.remove_prefix(static_cast<std::size_t>(written));
-    }
-  }
-
-  void commit() {
-    constexpr mode_t kReadableByAll = 0644;
-    const bool failed = fchmod(descriptor_, kReadableByAll) != 0 ||
-                        close(std::exchange(descriptor_, -1)) != 0 ||
-                        rename(temporary_.c_str(), target_.c_str()) != 0;
-    if (failed) cannot_write(target_, std::strerror(errno));
-    temporary_.clear();
-  }
-
- private:
-  fs::path target_;
-  std::string temporary_;
-  int descriptor_ = -1;
-};
-
 fs::path write_file(const fs::path& directory, const char* name, std::string_view text) {
   fs::path path = directory / name;
-  PendingFile file(path);
-  file.write(text);
-  file.commit();
+  try {
+    tuner::write_whole_file(path, text);
+  } catch (const std::system_error& error) {
+    cannot_write(path, error.code().message());
+  }
   return path;
 }
 

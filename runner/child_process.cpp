@@ -16,6 +16,8 @@
 #include <system_error>
 #include <thread>
 
+#include "runner/exec_texts.h"
+
 namespace fcsa::runner {
 namespace {
 
@@ -101,26 +103,6 @@ bool place(int from, int to) {
   ::close_range(kChannelFd + 1, ~0U, CLOSE_RANGE_CLOEXEC);
   ::execve(plan.argv[0], plan.argv, plan.environment);
   report_and_exit(error_report);
-}
-
-std::vector<char*> pointers_to(std::vector<std::string>& texts) {
-  std::vector<char*> pointers;
-  pointers.reserve(texts.size() + 1);
-  for (auto& text : texts) pointers.push_back(text.data());
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
-std::vector<std::string> environment_with(const std::vector<std::string>& added) {
-  std::vector<std::string> environment = added;
-  for (char** variable = environ; *variable != nullptr; ++variable) {
-    const std::string_view own = *variable;
-    const auto replaces = [&](std::string_view other) {
-      return own.starts_with(other.substr(0, other.find('=') + 1));
-    };
-    if (std::none_of(added.begin(), added.end(), replaces)) environment.emplace_back(own);
-  }
-  return environment;
 }
 
 std::string describe_status(int status) {

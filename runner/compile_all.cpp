@@ -47,7 +47,7 @@ class Batch {
     CompileRequest request{candidate.family->source(candidate.problem, candidate.configuration), target, {}};
     request.key = source_hash(request.source, target, pool_.describe(target));
     if (finished_.contains(request.key)) {
-      done(index, judge(jobs_[index].candidate, pool_.result(request.key)));
+      done(index, evaluation_of(jobs_[index].candidate, pool_.result(request.key)));
     } else {
       waiting_[request.key].push_back(index);
       pool_.submit(std::move(request));
@@ -56,7 +56,8 @@ class Batch {
 
   void report(const std::string& key, const std::function<void(std::size_t, Evaluation)>& done) {
     const auto found = waiting_.extract(key);
-    for (const auto index : found.mapped()) done(index, judge(jobs_[index].candidate, pool_.result(key)));
+    for (const auto index : found.mapped())
+      done(index, evaluation_of(jobs_[index].candidate, pool_.result(key)));
     finished_.insert(key);
   }
 

@@ -139,6 +139,7 @@ std::vector<bool> seeing_rows(const HostInputs& inputs) {
   const Problem& p = inputs.problem;
   const std::vector<std::vector<int>> shown = shown_keys(inputs);
   const BiasRows bias(inputs);
+  const kernels::Visibility visibility = visibility_of(p);
   std::vector<bool> sees;
   sees.reserve(static_cast<std::size_t>(p.batch) * static_cast<std::size_t>(p.heads) *
                static_cast<std::size_t>(p.nq));
@@ -146,12 +147,13 @@ std::vector<bool> seeing_rows(const HostInputs& inputs) {
     for (int head = 0; head < p.heads; ++head)
       for (int row = 0; row < p.nq; ++row) {
         const auto& keys = shown[static_cast<std::size_t>(batch)];
-        const long long last = p.causal ? static_cast<long long>(row) + p.nk - p.nq : p.nk;
+        const kernels::Range visible = visibility.keys_of(row);
         // The first of the keys that the bias leaves, so that this is quick where it leaves most.
-        const auto found = std::find_if(keys.begin(), keys.end(), [&](int key) {
-          return key > last || bias.shows(batch, head, row, key);
+        const auto first = std::lower_bound(keys.begin(), keys.end(), visible.first);
+        const auto found = std::find_if(first, keys.end(), [&](int key) {
+          return key >= visible.end || bias.shows(batch, head, row, key);
         });
-        sees.push_back(found != keys.end() && *found <= last);
+        sees.push_back(found != keys.end() && *found < visible.end);
       }
   return sees;
 }
@@ -160,6 +162,7 @@ void hide_with_nan(HostInputs& inputs) {
   const Problem& p = inputs.problem;
   const kernels::BackwardArgs args = inputs.args();
   const std::vector<std::vector<int>> shown = shown_keys(inputs);
+  const kernels::Visibility visibility = visibility_of(p);
   const auto element = [](const kernels::Strides& s, int batch, int head, int row) {
     return batch * s.batch + head * s.head + row * s.row;
   };
@@ -172,13 +175,15 @@ void hide_with_nan(HostInputs& inputs) {
         clear_row(p, inputs.v, element(args.v_strides, batch, head, key));
       }
     }
-    if (!p.causal) continue;
-    const int first = keys.empty() ? p.nk : keys.front();
-    for (int row = 0; row < p.nq && static_cast<long long>(row) + p.nk - p.nq < first; ++row)
+    for (int row = 0; !visibility.full() && row < p.nq; ++row) {
+      const kernels::Range visible = visibility.keys_of(row);
+      const auto first = std::lower_bound(keys.begin(), keys.end(), visible.first);
+      if (first != keys.end() && *first < visible.end) continue;
       for (int head = 0; head < p.heads; ++head) {
         clear_row(p, inputs.q, element(args.q_strides, batch, head, row));
         clear_row(p, inputs.dout, element(args.dout_strides, batch, head, row));
       }
+    }
   }
 }
 

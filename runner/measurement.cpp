@@ -23,7 +23,7 @@ constexpr auto kClockInterval = 5ms;
 // Launches one contender over and over and keeps what was measured.
 class Runner {
  public:
-  Runner(Device& device, const Contender& contender, const MeasurementOptions& options)
+  Runner(Device& device, const MeasuredKernel& contender, const MeasurementOptions& options)
       : device_(device), contender_(contender), options_(options) {}
 
   // Also finds how many launches make a sample long enough to time.
@@ -94,7 +94,7 @@ class Runner {
   }
 
   Device& device_;
-  const Contender& contender_;
+  const MeasuredKernel& contender_;
   const MeasurementOptions& options_;
   int batch_ = 1;
   std::size_t next_args_ = 0;
@@ -139,7 +139,7 @@ class ThrottleGuard {
 
 class Race {
  public:
-  Race(Device& device, std::span<const Contender> contenders, const MeasurementOptions& options,
+  Race(Device& device, std::span<const MeasuredKernel> contenders, const MeasurementOptions& options,
        const std::function<void(std::size_t)>& starting)
       : starting_(starting) {
     runners_.reserve(contenders.size());
@@ -197,7 +197,7 @@ class Race {
 
 }  // namespace
 
-std::vector<tuner::Measurement> measure(Device& device, std::span<const Contender> contenders,
+std::vector<tuner::Measurement> measure(Device& device, std::span<const MeasuredKernel> contenders,
                                         const MeasurementOptions& options,
                                         const std::function<void(std::size_t)>& starting) {
   if (contenders.empty()) return {};

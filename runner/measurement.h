@@ -24,8 +24,8 @@ struct MeasurementOptions {
   int launches = 0;
 };
 
-// One contender: a loaded module, its plan, and argument sets to rotate among (one when warm).
-struct Contender {
+// What is measured: a loaded module, its plan, and argument sets to rotate among (one when warm).
+struct MeasuredKernel {
   const Module* module = nullptr;
   kernels::LaunchPlan plan;
   std::vector<kernels::BackwardArgs> args;
@@ -38,7 +38,7 @@ struct Contender {
 // warm-up) are dropped after a pause of 50 ms, at most 20 times. peak_memory_bytes and extra_memory_bytes are
 // left at zero. `starting(i)` is called before every batch of launches of contender i. Throws DeviceError,
 // OutOfMemory. Precondition: every contender has at least one set of arguments.
-std::vector<tuner::Measurement> measure(Device& device, std::span<const Contender> contenders,
+std::vector<tuner::Measurement> measure(Device& device, std::span<const MeasuredKernel> contenders,
                                         const MeasurementOptions& options,
                                         const std::function<void(std::size_t)>& starting = {});
 

@@ -160,7 +160,7 @@ struct ProcessEvaluator::Impl {
   std::optional<CandidateJob> compiled(const Candidate& candidate, const CompileRequest& request,
                                        Evaluation& evaluation, Placement placement) {
     const Compilation compilation = pool.wait(request);
-    evaluation = judge(candidate, compilation);
+    evaluation = evaluation_of(candidate, compilation);
     if (evaluation.status != Status::ok) return std::nullopt;
     return job(candidate, compilation.cached.binary, placement);
   }

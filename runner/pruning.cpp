@@ -41,7 +41,7 @@ tuner::Evaluation pruned(std::string reason) {
   return evaluation;
 }
 
-tuner::Evaluation judge(const tuner::Candidate& candidate, const Compilation& compilation) {
+tuner::Evaluation evaluation_of(const tuner::Candidate& candidate, const Compilation& compilation) {
   tuner::Evaluation evaluation;
   evaluation.status = compilation.status;
   evaluation.message = compilation.message;

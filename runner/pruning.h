@@ -16,6 +16,6 @@ tuner::Evaluation pruned(std::string reason);
 // The part of an Evaluation that the compiler decides: compile_failed, timed_out, crashed, pruned (spills,
 // stack, ptxas warnings that mean serialised tensor-core work; never for a yardstick), or ok so far; with
 // resources and compile_ms.
-tuner::Evaluation judge(const tuner::Candidate& candidate, const Compilation& compilation);
+tuner::Evaluation evaluation_of(const tuner::Candidate& candidate, const Compilation& compilation);
 
 }  // namespace fcsa::runner

@@ -126,7 +126,7 @@ void Worker::measure_together(const Job& job, std::vector<Entrant*>& entrants,
   }
   const auto sets =
       argument_sets(entrants.front()->candidate->target, job.measurement.cache, workspace_bytes);
-  std::vector<Contender> contenders;
+  std::vector<MeasuredKernel> contenders;
   contenders.reserve(entrants.size());
   for (const Entrant* entrant : entrants)
     contenders.push_back({entrant->module.get(), entrant->candidate->target.plan, sets});

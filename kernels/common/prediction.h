@@ -10,7 +10,7 @@
 
 #include <cmath>
 
-#include "kernels/common/visibility.h"
+#include "kernels/common/problem.h"
 
 namespace fcsa::kernels {
 
@@ -22,11 +22,6 @@ struct Tile {
   bool pairs = false;        // causal: a long tile and a short one are one piece of work
   int blocks = 1;            // share the keys of a tile
   int split_until = 0;       // keys are split over blocks until the grid has this many; 0: never
-};
-
-struct Sizes {
-  int batch = 1, heads = 1, kv_heads = 1, nq = 1, nk = 1;
-  bool causal = false;
 };
 
 // Of the busiest multiprocessor.
@@ -63,19 +58,19 @@ struct Prediction {
   double ms = 0;
 };
 
-inline Load load_of(const Tile& tile, const Sizes& sizes, int multiprocessors) {
-  const int packed = tile.packs_heads ? sizes.heads / sizes.kv_heads : 1;
-  const long long tiles = ceil_div(1LL * sizes.nq * packed, tile.rows);  // of a head
-  const long long packs = 1LL * sizes.batch * (sizes.heads / packed);
+inline Load load_of(const Tile& tile, const Problem& problem, int multiprocessors) {
+  const int packed = tile.packs_heads ? problem.heads / problem.kv_heads : 1;
+  const long long tiles = ceil_div(1LL * problem.nq * packed, tile.rows);  // of a head
+  const long long packs = 1LL * problem.batch * (problem.heads / packed);
   const double heads = static_cast<double>(packs);
-  const Visibility visibility = {sizes.nq, sizes.nk, sizes.causal};
-  const double key_tiles = static_cast<double>(ceil_div(sizes.nk, tile.keys));
+  const Visibility visibility = visibility_of(problem);
+  const double key_tiles = static_cast<double>(ceil_div(problem.nk, tile.keys));
   const double mean_key_tiles =
-      sizes.causal
-          ? std::fmin(key_tiles, 0.5 + visibility.mean_keys_of_tiles(static_cast<double>(tile.rows) / packed,
+      visibility.full()
+          ? key_tiles
+          : std::fmin(key_tiles, 0.5 + visibility.mean_keys_of_tiles(static_cast<double>(tile.rows) / packed,
                                                                      static_cast<double>(tiles)) /
-                                           tile.keys)
-          : key_tiles;
+                                           tile.keys);
   const double splits = std::fmax(
       1.0, std::fmin(std::floor(tile.split_until / (heads * static_cast<double>(tiles))), key_tiles));
   const double parts = splits * tile.blocks;
@@ -83,28 +78,28 @@ inline Load load_of(const Tile& tile, const Sizes& sizes, int multiprocessors) {
     return static_cast<double>(of_head) * heads * parts / multiprocessors;
   };
   const double keys = std::ceil(mean_key_tiles / parts) * tile.keys;
-  if (sizes.causal && tile.pairs) {  // whole pairs first, then the tiles left in the middle
+  if (visibility.grows() && tile.pairs) {  // whole pairs first, then the tiles left in the middle
     const double rows = (std::ceil(share(tiles / 2)) + std::ceil(share(ceil_div(tiles, 2)))) * tile.rows;
     return {rows, rows * keys};
   }
   const double busiest = share(tiles);
-  if (!sizes.causal) return {std::ceil(busiest) * tile.rows, std::ceil(busiest) * tile.rows * keys};
+  if (visibility.full()) return {std::ceil(busiest) * tile.rows, std::ceil(busiest) * tile.rows * keys};
   // Tiles of different lengths even out, but none ends before the longest.
   const double longest = std::ceil(key_tiles / parts) * tile.keys;
   return {std::fmax(busiest, 1.0) * tile.rows, std::fmax(busiest * keys, longest) * tile.rows};
 }
 
-inline double modelled_ms(const Model& model, const Sizes& sizes, int multiprocessors) {
-  const Load load = load_of(model.tile, sizes, multiprocessors);
+inline double modelled_ms(const Model& model, const Problem& problem, int multiprocessors) {
+  const Load load = load_of(model.tile, problem, multiprocessors);
   return load.rows * model.ms_per_row + load.products * model.ms_per_product;
 }
 
-inline Position position_of(const Sizes& sizes, int multiprocessors) {
+inline Position position_of(const Problem& problem, int multiprocessors) {
   constexpr int kRows = 64;
   constexpr double kFull = 64;  // with more tiles than this a device is busy, and more make no difference
-  const double tiles = static_cast<double>(sizes.batch) * sizes.heads *
-                       static_cast<double>(ceil_div(sizes.nq, kRows)) / multiprocessors;
-  return {std::log2(static_cast<double>(sizes.nq)), std::log2(static_cast<double>(sizes.nk)),
+  const double tiles = static_cast<double>(problem.batch) * problem.heads *
+                       static_cast<double>(ceil_div(problem.nq, kRows)) / multiprocessors;
+  return {std::log2(static_cast<double>(problem.nq)), std::log2(static_cast<double>(problem.nk)),
           std::log2(std::fmin(tiles, kFull))};
 }
 
@@ -157,8 +152,8 @@ inline double distance_measured(const Rule& rule, int model, const Position& pos
 // are known, a wrong prediction would cost, and far from all shapes no prediction is sure; where none of
 // these fits, of all.
 template <typename Fits>
-inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocessors, const Fits& fits) {
-  const Position position = position_of(sizes, multiprocessors);
+inline Prediction predict(const Rule& rule, const Problem& problem, int multiprocessors, const Fits& fits) {
+  const Position position = position_of(problem, multiprocessors);
   Prediction best;
   best.nearest = nearest_shape(rule, position);
   best.ms = HUGE_VAL;
@@ -166,7 +161,7 @@ inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocess
   for (const bool far : {false, true}) {
     for (int i = 0; i < rule.model_count; ++i) {
       if (!fits(i) || (!far && distance_measured(rule, i, position) > 2 * near)) continue;
-      const double modelled = modelled_ms(rule.models[i], sizes, multiprocessors);
+      const double modelled = modelled_ms(rule.models[i], problem, multiprocessors);
       const double ms = corrected_ms(rule, i, position, modelled);
       if (ms >= best.ms) continue;
       best.model = i;
@@ -177,8 +172,8 @@ inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocess
   return best;
 }
 
-inline Prediction predict(const Rule& rule, const Sizes& sizes, int multiprocessors) {
-  return predict(rule, sizes, multiprocessors, [](int) { return true; });
+inline Prediction predict(const Rule& rule, const Problem& problem, int multiprocessors) {
+  return predict(rule, problem, multiprocessors, [](int) { return true; });
 }
 
 }  // namespace fcsa::kernels

@@ -45,7 +45,7 @@ struct Problem {
   float scale = 8.0f;
   bool l2norm_qk = true;
   int groups = 1;
-  OptionalFloat logit_bound;  // promised by the caller
+  OptionalFloat logit_bound = {};  // promised by the caller
   Bias bias = Bias::none;
   int bias_batch = 0;  // batches of the bias: divides batch; 0: as many as batch
   int bias_heads = 0;  // heads of the bias: 1 or as many as heads; 0: as many as heads

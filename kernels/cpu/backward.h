@@ -61,10 +61,11 @@ FCSA_CPU_INLINE void add_block(const BackwardArgs& args, int batch, int head, lo
   }
 }
 
-// dK and dV of the blocks of keys of one task, and its sums of dQ. Causal or not is a matter of b.shift.
+// dK and dV of the blocks of keys of one task, and its sums of dQ. Who sees whom is a matter of
+// b.visibility.
 template <Traits T, BackwardConfig C>
 void walk_over_rows(const BackwardArgs& args, long long task, PairBlock& b) {
-  const long long tasks = C.key_tasks(args), row_blocks = C.row_blocks(args);
+  const long long tasks = C.key_tasks(args);
   const int kv = static_cast<int>(task / tasks), split = static_cast<int>(task % tasks);
   const int batch = kv / args.kv_heads, kv_head = kv % args.kv_heads;
   const int group = args.heads / args.kv_heads;
@@ -74,11 +75,12 @@ void walk_over_rows(const BackwardArgs& args, long long task, PairBlock& b) {
     const bool any_shown = stage_keys<T, C>(args, batch, kv_head, block, b);
     clear_rows<T, C>(b.dk, C.padded_keys());
     clear_rows<T, C>(b.dv, C.padded_keys());
-    const long long first_row = b.first_key - b.shift;  // that sees any of the keys
-    const long long first_seen = !any_shown ? row_blocks : first_row > 0 ? first_row / C.block_rows() : 0;
+    Range seeing;  // blocks of rows that see any of the keys
+    if (any_shown) seeing = blocks_of(b.visibility.queries_of(b.from(b.first_key, b.keys)), C.block_rows());
+    const Range walked = writes_dbias ? Range{0, C.row_blocks(args)} : seeing;
     for (int head = kv_head * group; head < (kv_head + 1) * group; ++head)
-      for (long long rows = writes_dbias ? 0 : first_seen; rows < row_blocks; ++rows) {
-        if (rows >= first_seen) {
+      for (long long rows = walked.first; rows < walked.end; ++rows) {
+        if (seeing.has(rows)) {
           add_block<T, C>(args, batch, head, rows, b);
           if constexpr (C.key_splits > 0)
             add_to_query_sums<T, C>(query_sums<T, C>(args, split, batch, head), b);
@@ -95,7 +97,7 @@ void walk_over_rows(const BackwardArgs& args, long long task, PairBlock& b) {
 template <Traits T, BackwardConfig C>
 void key_gradients(const BackwardArgs& args, long long task, void* scratch) {
   constexpr Traits kAnyMask = with_causal(T, false);
-  PairBlock b = block_in<T, C>(scratch, shift_of<T>(args));
+  PairBlock b = block_in<T, C>(scratch, visibility_of(T, args));
   walk_over_rows<kAnyMask, C>(args, task, b);
 }
 
@@ -103,9 +105,9 @@ void key_gradients(const BackwardArgs& args, long long task, void* scratch) {
 template <Traits T, BackwardConfig C>
 FCSA_CPU_INLINE void walk_over_keys(const BackwardArgs& args, int batch, int head, PairBlock& b) {
   const int kv_head = head / (args.heads / args.kv_heads);
-  const long long key_end = b.first_row + b.rows + b.shift;
+  const Range seen = blocks_of(b.visibility.keys_of(b.from(b.first_row, b.rows)), C.block_keys());
   clear_rows<T, C>(b.dq, C.padded_rows());
-  for (long long block = 0; block < C.key_blocks(args) && block * C.block_keys() < key_end; ++block) {
+  for (long long block = seen.first; block < seen.end; ++block) {
     if (!stage_keys<T, C>(args, batch, kv_head, block, b)) continue;
     locate_bias<T>(args, batch, head, b);
     score_block<pair_traits(T), C>(b);
@@ -119,9 +121,9 @@ void query_gradients(const BackwardArgs& args, long long task, void* scratch) {
   constexpr int W = C.vector_floats;
   const long long blocks = C.row_blocks(args), flat_head = task / blocks;
   // The blocks with the most keys start first.
-  const long long block = T.causal ? blocks - 1 - task % blocks : task % blocks;
+  PairBlock b = block_in<T, C>(scratch, visibility_of(T, args));
+  const long long block = b.visibility.grows() ? blocks - 1 - task % blocks : task % blocks;
   const int batch = static_cast<int>(flat_head / args.heads), head = static_cast<int>(flat_head % args.heads);
-  PairBlock b = block_in<T, C>(scratch, shift_of<T>(args));
   locate_rows<C>(args, block, b);
   if constexpr (C.key_splits > 0) {
     collect_query_sums<T, C>(args, batch, head, b);
@@ -151,7 +153,7 @@ FCSA_CPU_INLINE void bias_gradient(const BackwardArgs& args, long long task, voi
   const int bias_batch = static_cast<int>(shared / args.bias_heads);
   const int bias_head = static_cast<int>(shared % args.bias_heads);
   const int heads = args.heads / args.bias_heads;  // of a batch that share it
-  PairBlock b = block_in<T, C>(scratch, shift_of<T>(args));
+  PairBlock b = block_in<T, C>(scratch, visibility_of(T, args));
   // Behind the scratch that all steps have.
   float* const sums = reinterpret_cast<float*>(b.visible) + C.aligned(C.block_keys());
   clear_pairs<C>(sums);
@@ -160,7 +162,7 @@ FCSA_CPU_INLINE void bias_gradient(const BackwardArgs& args, long long task, voi
       stage_rows<T, C>(args, batch, head, row_block, b);
       const int kv_head = head / (args.heads / args.kv_heads);
       if (!stage_keys<T, C>(args, batch, kv_head, task % key_blocks, b)) continue;
-      if (b.key_end(b.rows - 1) == 0) continue;
+      if (b.keys_of(0, b.rows).size() == 0) continue;
       locate_bias<T>(args, batch, head, b);
       score_block<pair_traits(T), C>(b);
       for (int i = 0; i < b.rows; ++i)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/common/logits.h"
+#include "kernels/common/visibility.h"
 #include "kernels/cpu/backward_config.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/vectors.h"
@@ -19,8 +20,8 @@ FCSA_CPU_INLINE constexpr DType bias_dtype_of(const Traits& traits) {
 // A block, and the scratch of the task that works on it.
 struct PairBlock {
   long long first_row, first_key;
-  int rows, keys;        // that exist
-  long long shift;       // row i of the tensor sees the keys up to i + shift
+  int rows, keys;  // that exist
+  Visibility visibility;
   bool all_shown;        // the mask hides none of the keys
   bool careful_rows;     // Q or dO has infinities or NaN, which times a P or dS of 0 is NaN
   bool careful_keys;     // K has
@@ -40,16 +41,20 @@ struct PairBlock {
   float* dv;             // [padded_keys][head_dim]
   int* visible;          // [block_keys], all ones: the mask shows the key
 
-  // First key of the block that this row of it doesn't see, masks aside; can be negative.
-  FCSA_CPU_INLINE int key_end(int row) const {
-    const long long end = first_row + row + shift + 1 - first_key;
-    return end < keys ? static_cast<int>(end < 0 ? 0 : end) : keys;
+  // Keys of the block that any of its `count` rows from `row` on sees, those that all of them see, and rows
+  // of the block that see any of its `count` keys from `key` on, masks aside. All count from the block's
+  // first.
+  FCSA_CPU_INLINE Range keys_of(int row, int count) const {
+    return part_of(visibility.keys_of(from(first_row + row, count)), first_key, keys);
   }
-  // First row of the block that sees this key of it, masks aside; can be beyond the rows.
-  FCSA_CPU_INLINE int row_begin(int key) const {
-    const long long begin = first_key + key - shift - first_row;
-    return begin > 0 ? static_cast<int>(begin < rows ? begin : rows) : 0;
+  FCSA_CPU_INLINE Range keys_of_all(int row, int count) const {
+    return part_of(visibility.keys_of_all(from(first_row + row, count)), first_key, keys);
   }
+  FCSA_CPU_INLINE Range rows_of(int key, int count) const {
+    return part_of(visibility.queries_of(from(first_key + key, count)), first_row, rows);
+  }
+
+  FCSA_CPU_INLINE static constexpr Range from(long long first, int count) { return {first, first + count}; }
 };
 
 // What doesn't look at Traits::causal is instantiated once for both.
@@ -58,21 +63,15 @@ constexpr Traits with_causal(Traits traits, bool causal) {
   return traits;
 }
 
-// Row i of the tensor sees the keys up to i + shift.
-template <Traits T>
-FCSA_CPU_INLINE long long shift_of(const Args& args) {
-  return T.causal ? static_cast<long long>(args.nk) - args.nq : args.nk;
-}
-
 template <typename Element>
 FCSA_CPU_INLINE Element* in_workspace(const Args& args, long long byte) {
   return reinterpret_cast<Element*>(static_cast<char*>(args.workspace) + byte);
 }
 
 template <Traits T, BackwardConfig C>
-FCSA_CPU_INLINE PairBlock block_in(void* scratch, long long shift) {
+FCSA_CPU_INLINE PairBlock block_in(void* scratch, const Visibility& visibility) {
   PairBlock b = {};
-  b.shift = shift;
+  b.visibility = visibility;
   float* free = static_cast<float*>(scratch);
   const auto take = [&](int floats) __attribute__((always_inline)) {
     float* const part = free;

@@ -101,7 +101,7 @@ FCSA_CPU_INLINE void score_pairs(const PairBlock& b, int row, int column) {
   if constexpr (T.bias != Bias::none) add_bias_to<T, C, Edge>(b, row, column, s);
   FCSA_CPU_UNROLL
   for (int i = 0; i < R; ++i) {
-    const int end = Edge ? b.key_end(row + i) - column : 0;
+    const Range keys = Edge ? b.keys_of(row + i, 1) : Range{};
     FCSA_CPU_UNROLL
     for (int j = 0; j < N; ++j) {
       // No logit exceeds lse, but for the rounding of large ones.
@@ -110,7 +110,7 @@ FCSA_CPU_INLINE void score_pairs(const PairBlock& b, int row, int column) {
       // Smaller is zero: of minus infinity too, which a bias may be.
       Ints seen = ~(x < -126.0f);
       if constexpr (Edge) {
-        seen &= load<Ints>(kLanes) < end - j * W;
+        seen &= lanes_in<W>(keys, column + j * W);
         if constexpr (T.key_mask) seen &= load<Ints>(b.visible + column + j * W);
       }
       store(p + i * C.pitch() + j * W, bits_as<Vector>(bits_as<Ints>(exp2_of<W>(x, kMagic)) & seen));
@@ -136,10 +136,11 @@ void score_block(const PairBlock& b) {
   using Vector = typename VectorTypes<C.vector_floats>::Vector;
   for (int column = 0; column < b.keys; column += C.key_step()) {
     for (int row = 0; row < b.rows; row += C.score_rows) {
-      const int all_see = b.all_shown ? b.key_end(row) : 0;
-      if (column + C.key_step() <= all_see) {
+      const Range all_see = b.all_shown ? b.keys_of_all(row, C.score_rows) : Range{};
+      const Range tile = {column, column + C.key_step()};
+      if (all_see.has(tile)) {
         score_pairs<T, C, false>(b, row, column);
-      } else if (column < b.key_end(row + C.score_rows - 1)) {
+      } else if (b.keys_of(row, C.score_rows).meets(tile)) {
         score_pairs<T, C, true>(b, row, column);
       } else {
         for (int i = row; i < row + C.score_rows; ++i)
@@ -197,13 +198,14 @@ __attribute__((noinline, cold)) void add_sums_carefully(const float* a, const fl
 template <Traits T, BackwardConfig C>
 void add_key_sums(const PairBlock& b, const float* weights, const float* rows, float* to) {
   for (int key = 0; key < b.keys; key += C.sum_rows) {
-    const int begin = b.row_begin(key);
-    const float* const a = weights + begin * C.pitch() + key;
-    const float* const first_row = rows + begin * T.head_dim;
+    const Range seeing = b.rows_of(key, C.sum_rows);
+    const float* const a = weights + seeing.first * C.pitch() + key;
+    const float* const first_row = rows + seeing.first * T.head_dim;
+    const int steps = static_cast<int>(seeing.size());
     if (b.careful_rows) [[unlikely]] {
-      add_sums_carefully<T, C, 1, C.pitch()>(a, first_row, b.rows - begin, to + key * T.head_dim);
+      add_sums_carefully<T, C, 1, C.pitch()>(a, first_row, steps, to + key * T.head_dim);
     } else {
-      add_sums<T, C, 1, C.pitch()>(a, first_row, b.rows - begin, to + key * T.head_dim);
+      add_sums<T, C, 1, C.pitch()>(a, first_row, steps, to + key * T.head_dim);
     }
   }
 }
@@ -212,12 +214,14 @@ void add_key_sums(const PairBlock& b, const float* weights, const float* rows, f
 template <Traits T, BackwardConfig C>
 void add_query_sums(const PairBlock& b) {
   for (int row = 0; row < b.rows; row += C.sum_rows) {
-    const float* const a = b.ds + row * C.pitch();
-    const int end = b.key_end(row + C.sum_rows - 1);
+    const Range seen = b.keys_of(row, C.sum_rows);
+    const float* const a = b.ds + row * C.pitch() + seen.first;
+    const float* const first_key = b.k + seen.first * T.head_dim;
+    const int steps = static_cast<int>(seen.size());
     if (b.careful_keys) [[unlikely]] {
-      add_sums_carefully<T, C, C.pitch(), 1>(a, b.k, end, b.dq + row * T.head_dim);
+      add_sums_carefully<T, C, C.pitch(), 1>(a, first_key, steps, b.dq + row * T.head_dim);
     } else {
-      add_sums<T, C, C.pitch(), 1>(a, b.k, end, b.dq + row * T.head_dim);
+      add_sums<T, C, C.pitch(), 1>(a, first_key, steps, b.dq + row * T.head_dim);
     }
   }
 }

@@ -45,10 +45,6 @@ class CpuFamily final : public Family {
   std::string name() const override { return "cpu"; }
   DeviceKind device_kind() const override { return DeviceKind::cpu; }
 
-  std::string unsupported(const Problem&, const Target& target) const override {
-    return target.kind == DeviceKind::cpu ? "" : "cpu runs on CPUs";
-  }
-
   std::vector<Parameter> parameters(Op op) const override {
     return op == Op::backward ? cpu::backward_parameters() : parameters_of(forward_fields());
   }

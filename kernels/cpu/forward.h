@@ -4,6 +4,7 @@
 
 #include "kernels/common/interface.h"
 #include "kernels/common/logits.h"
+#include "kernels/common/visibility.h"
 #include "kernels/cpu/config.h"
 #include "kernels/cpu/prepare.h"
 #include "kernels/cpu/scores.h"
@@ -24,10 +25,9 @@ FCSA_CPU_INLINE Block locate(const Args& args, long long task, void* scratch) {
   b.head = head % args.heads;
   b.kv_head = b.head / (args.heads / args.kv_heads);
   // The blocks with the most keys start first.
-  b.first_row = (T.causal ? blocks - 1 - task % blocks : task % blocks) * C.block_rows();
+  b.visibility = visibility_of(T, args);
+  b.first_row = (b.visibility.grows() ? blocks - 1 - task % blocks : task % blocks) * C.block_rows();
   b.rows = args.nq - b.first_row < C.block_rows() ? static_cast<int>(args.nq - b.first_row) : C.block_rows();
-  b.shift = T.causal ? static_cast<long long>(args.nk) - args.nq : args.nk;
-  b.nk = args.nk;
   b.mask = T.key_mask && args.key_mask ? args.key_mask + b.batch * args.key_mask_stride : nullptr;
   b.q = static_cast<float*>(scratch);
   b.o = b.q + C.q_floats(T);
@@ -80,17 +80,20 @@ FCSA_CPU_INLINE void start(const Args& args, const Block& b, int rows) {
   }
 }
 
-// O += P V for one register tile: pv_rows from `row`, pv_vectors of channels from `channel`, `keys` keys.
+// O += P V for one register tile: pv_rows from `row`, pv_vectors of channels from `channel`, these keys of
+// the block.
 template <Traits T, ForwardConfig C>
-FCSA_CPU_INLINE void weigh_tile(const Block& b, int row, int channel, long long first_key, int keys) {
+FCSA_CPU_INLINE void weigh_tile(const Block& b, int row, int channel, long long first_key,
+                                const Range& columns) {
   constexpr int W = C.vector_floats;
   constexpr int R = C.pv_rows;
   constexpr int N = C.pv_vectors;
   constexpr int D = T.head_dim;
   using Vector = typename VectorTypes<W>::Vector;
   const long long stride = C.packs_v(T) ? D : b.v_stride;
-  const float* v = b.v + first_key * stride + channel;
-  const float* p = b.p + row * C.p_pitch();
+  const float* v = b.v + (first_key + columns.first) * stride + channel;
+  const float* p = b.p + row * C.p_pitch() + columns.first;
+  const int keys = static_cast<int>(columns.size());
   float* const to = b.o + row * D + channel;
 
   Vector o[R][N];
@@ -127,11 +130,11 @@ FCSA_CPU_INLINE void weigh_tile(const Block& b, int row, int channel, long long 
 // The same where 0 times what a row doesn't see may not be a number.
 template <Traits T, ForwardConfig C>
 __attribute__((noinline, cold)) void weigh_carefully(const Block& b, int row, int channel,
-                                                     long long first_key, int keys) {
+                                                     long long first_key, const Range& columns) {
   const long long stride = C.packs_v(T) ? T.head_dim : b.v_stride;
   const float* const v = b.v + first_key * stride + channel;
   for (int i = row; i < row + C.pv_rows; ++i)
-    for (int key = 0; key < keys; ++key) {
+    for (long long key = columns.first; key < columns.end; ++key) {
       const float p = b.p[i * C.p_pitch() + key];
       if (p == 0.0f) continue;
       float* const o = b.o + i * T.head_dim + channel;
@@ -172,21 +175,21 @@ constexpr Traits loop_traits(const Traits& traits) {
           .softmax = traits.softmax};
 }
 
-// Sums up P V and P of a block over the first key_end keys, for `rows` rows (a multiple of pv_rows).
+// Sums up P V and P of a block over the keys that its rows see, for `rows` rows (a multiple of pv_rows).
 template <Traits T, ForwardConfig C>
-void walk_keys(const Block& b, long long key_end, int rows) {
-  for (long long first_key = 0; first_key < key_end; first_key += C.block_keys()) {
-    const int keys =
-        key_end - first_key < C.block_keys() ? static_cast<int>(key_end - first_key) : C.block_keys();
+void walk_keys(const Block& b, int rows) {
+  const Range seen = b.keys_of(0, b.rows), blocks = blocks_of(seen, C.block_keys());
+  for (long long block = blocks.first; block < blocks.end; ++block) {
+    const long long first_key = block * C.block_keys(), left = seen.end - first_key;
+    const int keys = left < C.block_keys() ? static_cast<int>(left) : C.block_keys();
     Shown shown = Shown::all;
     if constexpr (T.key_mask) shown = show_keys<C>(b, first_key, keys);
     if (shown == Shown::none) continue;
     for (int row = 0; row < rows; row += C.qk_rows)
       score_rows<T, C>(b, row, first_key, keys, shown == Shown::all);
     for (int row = 0; row < rows; row += C.pv_rows) {
-      const long long seen = b.key_end(row + C.pv_rows - 1) - first_key;
-      const int weighed = seen < keys ? static_cast<int>(seen) : keys;
-      for (int channel = 0; channel < T.head_dim && weighed > 0; channel += C.pv_channels())
+      const Range weighed = part_of(b.keys_of(row, C.pv_rows), first_key, keys);
+      for (int channel = 0; channel < T.head_dim && weighed.size() > 0; channel += C.pv_channels())
         if (b.careful) [[unlikely]] {
           weigh_carefully<T, C>(b, row, channel, first_key, weighed);
         } else {
@@ -208,11 +211,11 @@ void forward(const Args& args, long long task, void* scratch) {
   const int weighed_rows = static_cast<int>(ceil_div(b.rows, C.pv_rows)) * C.pv_rows;
   const int scored_rows = static_cast<int>(ceil_div(weighed_rows, C.qk_rows)) * C.qk_rows;
   start<T, C>(args, b, scored_rows);
-  walk_keys<loop_traits<C>(T), C>(b, b.key_end(b.rows - 1), weighed_rows);
+  walk_keys<loop_traits<C>(T), C>(b, weighed_rows);
   if (!all_finite<C.vector_floats>(b.o, b.rows * T.head_dim)) [[unlikely]] {
     b.careful = true;
     start<T, C>(args, b, scored_rows);
-    walk_keys<loop_traits<C>(T), C>(b, b.key_end(b.rows - 1), weighed_rows);
+    walk_keys<loop_traits<C>(T), C>(b, weighed_rows);
   }
   finish<T, C>(args, b, offset);
 }

@@ -4,6 +4,7 @@
 
 #include "kernels/common/interface.h"
 #include "kernels/common/logits.h"
+#include "kernels/common/visibility.h"
 #include "kernels/cpu/config.h"
 #include "kernels/cpu/vectors.h"
 
@@ -17,9 +18,8 @@ namespace fcsa::kernels::cpu::FCSA_CPU_ISA {
 struct Block {
   int batch, head, kv_head;
   long long first_row;
-  int rows;         // that exist
-  long long shift;  // row i of the tensor sees the keys up to i + shift
-  int nk;
+  int rows;                   // that exist
+  Visibility visibility;      // masks aside
   const unsigned char* mask;  // of this batch; null: every key is visible
   float magic;                // of exp2_of
   bool careful;               // what a row doesn't see may hold infinities or NaN
@@ -35,10 +35,12 @@ struct Block {
   const float* v;             // packed, or in place
   long long v_stride;
 
-  // First key that this row of the block doesn't see, masks aside; can be negative.
-  FCSA_CPU_INLINE long long key_end(int row) const {
-    const long long end = first_row + row + shift + 1;
-    return end < nk ? end : nk;
+  // `count` rows of the block as rows of the tensor, and the keys that any of them sees, masks aside.
+  FCSA_CPU_INLINE Range rows_from(int row, int count) const {
+    return {first_row + row, first_row + row + count};
+  }
+  FCSA_CPU_INLINE Range keys_of(int row, int count) const {
+    return visibility.keys_of(rows_from(row, count));
   }
 };
 
@@ -95,10 +97,10 @@ FCSA_CPU_INLINE void add_bias(const Block& b, int row, int column, long long fir
     const int existing = row + i < b.rows ? row + i : b.rows - 1;
     const char* bias = b.bias + existing * b.bias_pitch + key * kBytes;
     if constexpr (Edge) {
-      if (key + C.key_step() > b.nk) {
+      if (key + C.key_step() > b.visibility.nk) {
         // Through the tile's place in P, which is not in use yet: nothing may be read past the end of a row.
         float* const whole = b.p + (row + i) * C.p_pitch() + column;
-        __builtin_memcpy(whole, bias, static_cast<unsigned long>((b.nk - key) * kBytes));
+        __builtin_memcpy(whole, bias, static_cast<unsigned long>((b.visibility.nk - key) * kBytes));
         bias = reinterpret_cast<const char*>(whole);
       }
     }
@@ -143,10 +145,10 @@ FCSA_CPU_INLINE void score_tile(const Block& b, int row, int column, long long f
   if constexpr (Edge) {
     FCSA_CPU_UNROLL
     for (int i = 0; i < R; ++i) {
-      const int end = static_cast<int>(b.key_end(row + i) - first_key - column);
+      const Range keys = b.keys_of(row + i, 1);
       FCSA_CPU_UNROLL
       for (int j = 0; j < N; ++j) {
-        seen[i][j] = load<Ints>(kLanes) < end - j * W;
+        seen[i][j] = lanes_in<W>(keys, first_key + column + j * W);
         if constexpr (T.key_mask) seen[i][j] &= load<Ints>(b.visible + column + j * W);
       }
     }
@@ -212,12 +214,13 @@ FCSA_CPU_INLINE void score_tile(const Block& b, int row, int column, long long f
 template <Traits T, ForwardConfig C>
 FCSA_CPU_INLINE void score_rows(const Block& b, int row, long long first_key, int keys, bool all_shown) {
   constexpr int W = C.vector_floats;
-  const long long all_see = all_shown ? b.key_end(row) : 0;
-  const long long any_sees = b.key_end(row + C.qk_rows - 1);
+  const Range all_see = all_shown ? b.visibility.keys_of_all(b.rows_from(row, C.qk_rows)) : Range{};
+  const Range any_sees = b.keys_of(row, C.qk_rows);
   for (int column = 0; column < keys; column += C.key_step()) {
-    if (first_key + column + C.key_step() <= all_see) {
+    const Range tile = {first_key + column, first_key + column + C.key_step()};
+    if (all_see.has(tile)) {
       score_tile<T, C, false>(b, row, column, first_key);
-    } else if (first_key + column < any_sees) {
+    } else if (any_sees.meets(tile)) {
       score_tile<T, C, true>(b, row, column, first_key);
     } else {
       for (int i = row; i < row + C.qk_rows; ++i)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/common/interface.h"
+#include "kernels/common/visibility.h"
 
 #ifndef FCSA_CPU_ISA
 #define FCSA_CPU_ISA native
@@ -153,6 +154,13 @@ FCSA_CPU_INLINE bool any(const typename VectorTypes<W>::Ints& lanes) {
 }
 
 inline constexpr int kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// All ones in the lanes whose keys are in the range, where the first lane has key `first`.
+template <int W>
+FCSA_CPU_INLINE typename VectorTypes<W>::Ints lanes_in(const Range& keys, long long first) {
+  const auto lanes = load<typename VectorTypes<W>::Ints>(kLanes);
+  return (lanes >= static_cast<int>(keys.first - first)) & (lanes < static_cast<int>(keys.end - first));
+}
 
 inline constexpr float kLog2E = 1.4426950408889634f;
 

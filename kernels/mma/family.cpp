@@ -65,7 +65,7 @@ class MmaFamily final : public Family {
   DeviceKind device_kind() const override { return DeviceKind::cuda; }
 
   std::string unsupported(const Problem& problem, const Target& target) const override {
-    if (target.kind != DeviceKind::cuda) return "mma runs on CUDA devices";
+    if (std::string reason = Family::unsupported(problem, target); !reason.empty()) return reason;
     if (target.compute_capability < 80) return "mma needs compute capability 8.0 or later";
     if (problem.op == Op::backward) return mma::backward_unsupported(problem);
     // Three products a step and O of 256 channels don't fit the registers: simt serves them.

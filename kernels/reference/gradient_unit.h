@@ -192,14 +192,15 @@ class Unit {
     return std::sqrt(squares) + std::sqrt(traits_.head_dim) * factor * smallest(traits_.dtype);
   }
 
-  bool sees(int query, int key) const {
-    return Visibility{args_.nq, args_.nk, traits_.causal}.sees(query, key);
-  }
+  bool sees(int query, int key) const { return visibility_of(traits_, args_).sees(query, key); }
 
-  // Whether the causal mask hides a block of the other side from all rows.
+  // Whether a block of the other side is hidden from all rows, masks aside.
   bool hidden(int first, int count) const {
+    const Visibility visibility = visibility_of(traits_, args_);
+    const Range block = {first, first + count};
     return std::none_of(rows_.begin(), rows_.end(), [&](const RowIndex& row) {
-      return side_ == Side::queries ? sees(row.row, first) : sees(first + count - 1, row.row);
+      const bool queries = side_ == Side::queries;
+      return (queries ? visibility.keys_of(row.row) : visibility.queries_of(row.row)).meets(block);
     });
   }
 

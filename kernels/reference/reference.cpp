@@ -21,11 +21,6 @@ int round_up(int value, int multiple) {
   return static_cast<int>(ceil_div(value, multiple) * multiple);
 }
 
-// Keys below this index are candidates for the row.
-int end_of_keys(const Traits& traits, const Args& args, int row) {
-  return static_cast<int>(Visibility{args.nq, args.nk, traits.causal}.keys_of(row).end);
-}
-
 // Rows of one key/value head, solved together so that its keys and values are converted once for all of them.
 // Real = double: the formula. Real = float: the plain implementation, which rounds to the dtype what it
 // stores.
@@ -34,7 +29,7 @@ class Unit {
  public:
   Unit(const Traits& traits, const Args& args, std::span<const RowIndex> rows)
       : traits_(traits), args_(args), rows_(rows), dim_(traits.head_dim), padded_dim_(round_up(dim_, 4)) {
-    for (const RowIndex& row : rows) keys_ = std::max(keys_, end_of_keys(traits, args, row.row));
+    for (const RowIndex& row : rows) keys_ = std::max(keys_, static_cast<int>(keys_of(row).end));
     padded_keys_ = round_up(keys_, kKeyBlock);
     scores_.assign(rows.size() * static_cast<std::size_t>(padded_keys_), Real{0});
     seen_.assign(scores_.size(), false);
@@ -62,6 +57,8 @@ class Unit {
   }
 
  private:
+  Range keys_of(const RowIndex& row) const { return visibility_of(traits_, args_).keys_of(row.row); }
+
   Real* score_row(std::size_t r) { return scores_.data() + r * static_cast<std::size_t>(padded_keys_); }
 
   // One row of q or k: loaded and, where the problem says so, normalised. Returns its length.
@@ -125,7 +122,7 @@ class Unit {
     Real* s = score_row(r);
     const Real scale = traits_.head_scale ? args_.head_scale[head] : args_.scale;
     const unsigned char* mask = traits_.key_mask ? args_.key_mask + batch * args_.key_mask_stride : nullptr;
-    const int limit = end_of_keys(traits_, args_, row);
+    const Range visible = keys_of(rows_[r]);
     const DType bias_dtype = traits_.bias == Bias::same ? traits_.dtype : DType::f32;
     const long long bias_index = (batch % args_.bias_batch) * args_.bias_strides.batch +
                                  (args_.bias_heads == 1 ? 0 : head) * args_.bias_strides.head +
@@ -133,7 +130,7 @@ class Unit {
     Real largest = -std::numeric_limits<Real>::infinity();
     biases_.assign(static_cast<std::size_t>(padded_keys_), 0.0f);
     for (int j = 0; j < padded_keys_; ++j) {
-      const bool shown = j < limit && (mask == nullptr || mask[j] != 0);
+      const bool shown = visible.has(j) && (mask == nullptr || mask[j] != 0);
       const Real bias =
           shown && traits_.bias != Bias::none ? load_element(bias_dtype, args_.bias, bias_index + j) : 0;
       biases_[static_cast<std::size_t>(j)] = static_cast<float>(bias);

@@ -177,7 +177,8 @@ inline constexpr float kUnit = 4.0f;
 template <Traits T>
 inline float mask_and_scale(const Args& args, const RowBlock& block, int i, float* row) {
   const int query = block.first + i;
-  const long long limit = Visibility{args.nq, args.nk, T.causal}.keys_of(query).end;
+  const Range visible = visibility_of(T, args).keys_of(query);
+  const int begin = static_cast<int>(visible.first), end = static_cast<int>(visible.end);
   const float scale = T.head_scale ? args.head_scale[block.head] : args.scale;
   for (int j = 0; j < args.nk; ++j) row[j] *= scale / kUnit;
   if constexpr (T.bias != Bias::none) {
@@ -190,7 +191,7 @@ inline float mask_and_scale(const Args& args, const RowBlock& block, int i, floa
       row[j] = bias == kMinusInfinity ? kMinusInfinity : row[j] + bias / kUnit;
     }
   }
-  for (int j = 0; j < args.nk; ++j) row[j] = j < limit ? row[j] : kMinusInfinity;
+  for (int j = 0; j < args.nk; ++j) row[j] = begin <= j && j < end ? row[j] : kMinusInfinity;
   if constexpr (T.key_mask) {
     const unsigned char* mask = args.key_mask + block.batch * args.key_mask_stride;
     for (int j = 0; j < args.nk; ++j) row[j] = mask[j] != 0 ? row[j] : kMinusInfinity;

@@ -258,7 +258,7 @@ __global__ void __launch_bounds__(kThreads) softmax(const __grid_constant__ Args
   __shared__ float partial[kWarps];
   const long long row = blockIdx.x;
   const int query = static_cast<int>(row % args.nq);
-  const long long limit = Visibility{args.nq, args.nk, T.causal}.keys_of(query).end;
+  const long long limit = visibility_of(T, args).keys_of(query).end;
   const unsigned char* mask =
       T.key_mask ? args.key_mask + row / args.nq / args.heads * args.key_mask_stride : nullptr;
   const auto visible = [&](int key) {

@@ -16,7 +16,7 @@ class UnfusedFamily final : public Family {
   // Scores that don't fit the memory are not refused: the trial records out_of_memory, and reports show that
   // point.
   std::string unsupported(const Problem& problem, const Target& target) const override {
-    if (target.kind != kind_) return name() + (on_gpu() ? " runs on CUDA devices" : " runs on CPUs");
+    if (std::string reason = Family::unsupported(problem, target); !reason.empty()) return reason;
     if (problem.op != Op::forward) return name() + " has no backward pass";
     return {};
   }

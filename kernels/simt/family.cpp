@@ -41,8 +41,8 @@ class SimtFamily final : public Family {
   std::string name() const override { return "simt"; }
   DeviceKind device_kind() const override { return DeviceKind::cuda; }
 
-  std::string unsupported(const Problem&, const Target& target) const override {
-    if (target.kind != DeviceKind::cuda) return "simt runs on CUDA devices";
+  std::string unsupported(const Problem& problem, const Target& target) const override {
+    if (std::string reason = Family::unsupported(problem, target); !reason.empty()) return reason;
     if (target.compute_capability < 75) return "simt needs compute capability 7.5 or later";
     return {};
   }

@@ -67,7 +67,7 @@ std::vector<Constraint> backward_constraints() {
          return static_cast<std::size_t>(of(c).smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
        },
        {"warpgroups", "block_m", "key_stages", "stages", "score_buffers", "dq_columns", "dq_bulk"}},
-      {"blocks with one tile of keys have no next",
+      {"a place for the next tile of keys in blocks that have one tile",
        [of](P, V c, D) { return of(c).schedule != kOneEach || of(c).key_stages == 1; },
        {"key_stages", "schedule"}},
       {"half of a block's keys are past the end",

@@ -63,7 +63,7 @@ class WgmmaFamily final : public Family {
   DeviceKind device_kind() const override { return DeviceKind::cuda; }
 
   std::string unsupported(const Problem& problem, const Target& target) const override {
-    if (target.kind != DeviceKind::cuda) return "wgmma runs on CUDA devices";
+    if (std::string reason = Family::unsupported(problem, target); !reason.empty()) return reason;
     if (target.compute_capability != 90) return "wgmma needs compute capability 9.0";
     if (problem.dtype == DType::f32) return "wgmma serves f16 and bf16";
     if (problem.bias != Bias::none) return "wgmma has no bias: mma serves it";
@@ -95,13 +95,13 @@ class WgmmaFamily final : public Family {
          {"warpgroups", "block_n", "overlap", "q_in_registers", "producer_registers", "min_blocks",
           "tensor_sums"},
          RuleKind::worth},
-        {"P V of a tile is issued at once where it overlaps with the next tile",
+        {"P V in slices where it overlaps with the exponentials of the next tile",
          [](P, V c, D) { return config_of(c).overlap != wgmma::kExponentials || config_of(c).slice == 0; },
          {"overlap", "slice"}},
-        {"no more keys in a slice than in a tile",
+        {"a slice of as many keys as a tile, or more",
          [](P, V c, D) { return config_of(c).slice < config_of(c).block_n; },
          {"block_n", "slice"}},
-        {"turns need several warpgroups, and all of a tile's products at once",
+        {"turns of a single warpgroup, or of products in slices",
          [](P, V c, D) {
            return !config_of(c).ping_pong || (config_of(c).warpgroups > 1 && config_of(c).slice == 0);
          },
@@ -123,55 +123,54 @@ class WgmmaFamily final : public Family {
          },
          {"warpgroups", "block_n", "stages", "q_buffers", "key_norms", "min_blocks", "tensor_sums"},
          RuleKind::worth},
-        {"blocks that end after a tile of queries or two, or have it in registers at once, need no second "
-         "place",
+        {"a second place for Q in blocks that end after a tile of queries or two, or have it in registers",
          [](P, V c, D) {
            const ForwardConfig config = config_of(c);
            return config.q_buffers == 1 || (config.persistent == 1 && config.q_in_registers == 0);
          },
          {"q_in_registers", "q_buffers", "persistent"}},
-        {"O takes the place of Q while the next Q is in another",
+        {"O in the place of Q without a second place for the next Q",
          [](P, V c, D) {
            const ForwardConfig config = config_of(c);
            return config.tma_store == 0 || config.q_buffers == 2;
          },
          {"q_buffers", "tma_store"}},
-        {"nothing to normalise",
+        {"a way to normalise keys where nothing is normalised",
          [](P p, V c, D) {
            return ForwardConfig::normalises(traits_of(p)) || config_of(c).key_norms == wgmma::kProducer;
          },
          {"key_norms"},
          RuleKind::worth},
-        {"the MUFU is what limits below 64 channels only",
+        {"exponentials by a polynomial at 64 channels or more",
          [](P p, V c, D) { return p.head_dim < 64 || config_of(c).polynomial == 0; },
          {"polynomial"},
          RuleKind::worth},
-        {"a producer without factors to compute has registers enough",
+        {"more than 40 registers for a producer without factors to compute",
          [](P p, V c, D) {
            return ForwardConfig::normalises(traits_of(p)) || p.key_mask ||
                   config_of(c).producer_registers <= 40;
          },
          {"producer_registers"},
          RuleKind::worth},
-        {"row sums by the tensor cores need V in one panel",
+        {"row sums by the tensor cores with V in several panels",
          [](P p, V c, D) {
            return config_of(c).tensor_sums == 0 || ForwardConfig::panels(traits_of(p)) == 1;
          },
          {"tensor_sums"}},
-        {"warps that compute the factors of a mask have no time for keys of all blocks",
+        {"keys normalised by all blocks together under a key mask",
          [](P p, V c, D) { return config_of(c).key_norms != wgmma::kTogether || !p.key_mask; },
          {"key_norms"}},
-        {"blocks that wait for each other's keys must all be there",
+        {"keys normalised by all blocks together where not all blocks run at once",
          [](P, V c, D) { return config_of(c).key_norms != wgmma::kTogether || config_of(c).persistent == 1; },
          {"key_norms", "persistent"}},
-        {"Q without norms stays as it is, and in registers takes them on its way there",
+        {"Q left unscaled where nothing is normalised, or where it is in registers",
          [](P p, V c, D) {
            const ForwardConfig config = config_of(c);
            return config.scale_queries == 1 ||
                   (ForwardConfig::normalises(traits_of(p)) && config.q_in_registers == 0);
          },
          {"q_in_registers", "scale_queries"}},
-        {"one tile of queries: nobody to share copies with",
+        {"a cluster for a single tile of queries",
          [](P p, V c, D) {
            const ForwardConfig config = config_of(c);
            return config.cluster == 1 ||
@@ -179,7 +178,7 @@ class WgmmaFamily final : public Family {
          },
          {"warpgroups", "cluster", "pack_heads"},
          RuleKind::worth_here},
-        {"blocks of a cluster share copies or keys, and their parts take the place of Q, K and V",
+        {"keys split within a cluster that shares copies, or into parts larger than the tiles they replace",
          [](P p, V c, D) {
            const ForwardConfig config = config_of(c);
            const Traits traits = traits_of(p);
@@ -187,19 +186,19 @@ class WgmmaFamily final : public Family {
                   (config.cluster == 1 && config.part_bytes(traits) <= config.tiles_bytes(traits));
          },
          {"warpgroups", "block_n", "stages", "q_buffers", "cluster", "split"}},
-        {"a block whose keys are others' too has one tile of queries",
+        {"keys split over blocks that take several tiles of queries, or store O by TMA",
          [](P, V c, D) {
            const ForwardConfig config = config_of(c);
            return config.split == 1 || (config.persistent == 0 && config.tma_store == 0);
          },
          {"persistent", "split", "tma_store"}},
-        {"a block whose keys are others' too has no pair of tiles",
+        {"keys split over blocks that take pairs of tiles of queries",
          [](P p, V c, D) {
            const ForwardConfig config = config_of(c);
            return config.split == 1 || !config.pairs(traits_of(p));
          },
          {"split", "paired"}},
-        {"row sums by the tensor cores leave ptxas too few registers where keys are split (C7511)",
+        {"row sums by the tensor cores where keys are split: too few registers (ptxas C7511)",
          [](P, V c, D) { return config_of(c).split == 1 || config_of(c).tensor_sums == 0; },
          {"split", "tensor_sums"},
          RuleKind::worth},
@@ -224,7 +223,7 @@ class WgmmaFamily final : public Family {
          [](P p, V c, D) { return config_of(c).head_group < config_of(c).head_tiles(shape_args(p)); },
          {"pack_heads", "head_group"},
          RuleKind::worth_here},
-        {"tile order matters only when causal",
+        {"an order of tiles where nothing is causal",
          [](P p, V c, D) { return p.causal || config_of(c).paired == ForwardConfig{}.paired; },
          {"paired"},
          RuleKind::worth},

@@ -11,9 +11,9 @@
 #include <cerrno>
 #include <csignal>
 #include <limits>
-#include <string_view>
 #include <system_error>
 
+#include "runner/exec_texts.h"
 #include "runner/file_descriptor.h"
 
 namespace fcsa::runner::cpu {
@@ -33,28 +33,6 @@ Pipe make_pipe() {
   Pipe pipe{above_standard_streams(FileDescriptor(ends[0])), above_standard_streams(FileDescriptor(ends[1]))};
   if (!pipe.read || !pipe.write) fail(EMFILE, "cannot make a pipe");
   return pipe;
-}
-
-std::vector<char*> pointers_to(std::vector<std::string>& texts) {
-  std::vector<char*> pointers;
-  pointers.reserve(texts.size() + 1);
-  for (auto& text : texts) pointers.push_back(text.data());
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
-std::vector<std::string> merged_environment(const std::vector<std::string>& additions) {
-  std::vector<std::string> merged = additions;
-  const auto is_replaced = [&](std::string_view variable) {
-    for (const auto& addition : additions) {
-      if (variable.starts_with(addition.substr(0, addition.find('=') + 1))) return true;
-    }
-    return false;
-  };
-  for (char** variable = environ; *variable != nullptr; ++variable) {
-    if (!is_replaced(*variable)) merged.emplace_back(*variable);
-  }
-  return merged;
 }
 
 // No signal reaches this thread, nor a process that it makes, until the end of the scope: a handler of the
@@ -198,7 +176,7 @@ CommandResult run_command(const Command& command) {
   Pipe output = make_pipe();
   Pipe outcome = make_pipe();
   std::vector<std::string> arguments = command.arguments;
-  std::vector<std::string> environment = merged_environment(command.environment);
+  std::vector<std::string> environment = environment_with(command.environment);
   const auto argv = pointers_to(arguments);
   const auto variables = pointers_to(environment);
   const Start start{.argv = argv.data(),

@@ -8,6 +8,8 @@
 #include <set>
 #include <stdexcept>
 
+#include "tests/kernels/changed_problems.h"
+
 namespace fcsa::kernels {
 namespace {
 
@@ -209,6 +211,14 @@ TEST(Literals, SpellCompileTimeValues) {
       ".bias=fcsa::kernels::Bias::none,.head_scale=false,.l2norm_qk=true,.groups=1,"
       ".tf32=false,.softmax=fcsa::kernels::Softmax::fixed_bound}");
   EXPECT_EQ(config_literal("Toy", {"toy.forward", {{"a", 1}, {"b", -2}}}), "Toy{.a=1,.b=-2}");
+}
+
+TEST(Literals, TellTraitsApartThatDifferInAnyMember) {
+  const Problem base = problem_with_everything();
+  for (const auto& [field, scope, problem] : changed_problems(base))
+    EXPECT_EQ(traits_literal(traits_of(problem)) == traits_literal(traits_of(base)),
+              traits_of(problem) == traits_of(base))
+        << field;
 }
 
 }  // namespace

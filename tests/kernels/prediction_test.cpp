@@ -22,15 +22,15 @@ TEST(Load, IsOfTheMultiprocessorThatHasTheMostTiles) {
 }
 
 TEST(Load, PutsTheHeadsThatShareAKeyValueHeadIntoOneTile) {
-  const Sizes sizes{.heads = 32, .kv_heads = 8, .nq = 1, .nk = 100};
-  EXPECT_EQ(load_of({.rows = 16, .keys = 1}, sizes, 1).rows, 32 * 16);
-  EXPECT_EQ(load_of({.rows = 16, .keys = 1, .packs_heads = true}, sizes, 1).rows, 8 * 16);
+  const Problem problem{.heads = 32, .kv_heads = 8, .nq = 1, .nk = 100};
+  EXPECT_EQ(load_of({.rows = 16, .keys = 1}, problem, 1).rows, 32 * 16);
+  EXPECT_EQ(load_of({.rows = 16, .keys = 1, .packs_heads = true}, problem, 1).rows, 8 * 16);
 }
 
 TEST(Load, SharesTheKeysOfATileAmongBlocks) {
-  const Sizes sizes{.nq = 1, .nk = 1000};
-  EXPECT_EQ(load_of({.rows = 1, .keys = 100, .blocks = 5}, sizes, 5).products, 200);
-  EXPECT_EQ(load_of({.rows = 1, .keys = 100, .blocks = 5}, sizes, 1).products, 1000);
+  const Problem problem{.nq = 1, .nk = 1000};
+  EXPECT_EQ(load_of({.rows = 1, .keys = 100, .blocks = 5}, problem, 5).products, 200);
+  EXPECT_EQ(load_of({.rows = 1, .keys = 100, .blocks = 5}, problem, 1).products, 1000);
 }
 
 TEST(Load, SplitsKeysUntilTheGridHasItsBlocksAndNotIntoLessThanATile) {
@@ -63,23 +63,24 @@ TEST(Load, CountsTheKeysThatCausalTilesRead) {
 
 TEST(Load, OfCausalTilesEvensOutOrIsThatOfTheLongest) {
   const Tile tile{.rows = 64, .keys = 64};
-  const Sizes sizes{.nq = 1024, .nk = 1024, .causal = true};
-  EXPECT_DOUBLE_EQ(load_of(tile, sizes, 1).products, 1024 * 9 * 64);  // 8.5 tiles of keys, and a part of one
-  EXPECT_DOUBLE_EQ(load_of(tile, sizes, 100).products, 64 * 1024);
+  const Problem problem{.nq = 1024, .nk = 1024, .causal = true};
+  EXPECT_DOUBLE_EQ(load_of(tile, problem, 1).products,
+                   1024 * 9 * 64);  // 8.5 tiles of keys, and a part of one
+  EXPECT_DOUBLE_EQ(load_of(tile, problem, 100).products, 64 * 1024);
 }
 
 TEST(Load, OfPairedCausalTilesIsOfWholePairs) {
   const Tile tile{.rows = 64, .keys = 64, .pairs = true};
-  const Sizes sizes{.nq = 1024, .nk = 1024, .causal = true};
-  EXPECT_EQ(load_of(tile, sizes, 8).rows, 128);
-  EXPECT_EQ(load_of(tile, sizes, 7).rows, 256);
+  const Problem problem{.nq = 1024, .nk = 1024, .causal = true};
+  EXPECT_EQ(load_of(tile, problem, 8).rows, 128);
+  EXPECT_EQ(load_of(tile, problem, 7).rows, 256);
 }
 
 TEST(Load, OfPairedCausalTilesHasThoseLeftInTheMiddleLast) {
   const Tile tile{.rows = 64, .keys = 64, .pairs = true};
-  const Sizes sizes{.nq = 17 * 64, .nk = 17 * 64, .causal = true};  // 8 pairs and a tile
-  EXPECT_EQ(load_of(tile, sizes, 9).rows, 2 * 64);
-  EXPECT_EQ(load_of(tile, sizes, 8).rows, 3 * 64);
+  const Problem problem{.nq = 17 * 64, .nk = 17 * 64, .causal = true};  // 8 pairs and a tile
+  EXPECT_EQ(load_of(tile, problem, 9).rows, 2 * 64);
+  EXPECT_EQ(load_of(tile, problem, 8).rows, 3 * 64);
   EXPECT_EQ(load_of(tile, {.nq = 64, .nk = 64, .causal = true}, 8).rows, 64);
 }
 
@@ -89,13 +90,13 @@ struct TwoTiles {
   std::vector<Position> positions;
   std::vector<float> corrections;
 
-  void measured(const Sizes& sizes, float first, float second) {
-    positions.push_back(position_of(sizes, 1));
+  void measured(const Problem& problem, float first, float second) {
+    positions.push_back(position_of(problem, 1));
     corrections.insert(corrections.end(), {first, second});
   }
-  Prediction predicted(const Sizes& sizes) const {
+  Prediction predicted(const Problem& problem) const {
     return predict(
-        {models.data(), 2, positions.data(), static_cast<int>(positions.size()), corrections.data()}, sizes,
+        {models.data(), 2, positions.data(), static_cast<int>(positions.size()), corrections.data()}, problem,
         1);
   }
 };
@@ -136,7 +137,7 @@ TEST(Prediction, FarFromAllShapesTakesWhatWasMeasuredNotMuchFurtherAway) {
   TwoTiles rule;
   rule.measured({.nq = 192, .nk = 1024}, 0, kNotMeasured);
   rule.measured({.nq = 256, .nk = 1024}, kNotMeasured, 0);
-  const Sizes far{.nq = 8, .nk = 1024};  // 4.6 and 5 octaves away
+  const Problem far{.nq = 8, .nk = 1024};  // 4.6 and 5 octaves away
   rule.models[0].ms_per_product *= 2;
   EXPECT_EQ(rule.predicted(far).model, 1);
   EXPECT_EQ(rule.predicted(far).nearest, 0);

@@ -59,12 +59,43 @@ TEST(Visibility, RangesHaveWhatAnyOfATileSeesOrIsSeenBy) {
 TEST(Visibility, ATileIsWholeWhereEveryPairIsVisible) {
   for_every_shape([](const Visibility& v) {
     for (int query = 0; query + 1 < v.nq; ++query)
-      for (int key = 0; key + 1 < v.nk; ++key) {
-        const bool all = v.sees(query, key) && v.sees(query, key + 1) && v.sees(query + 1, key) &&
-                         v.sees(query + 1, key + 1);
+      for (int key = 0; key + 1 < v.nk + 2; ++key) {
+        const bool all = key + 1 < v.nk && v.sees(query, key) && v.sees(query, key + 1) &&
+                         v.sees(query + 1, key) && v.sees(query + 1, key + 1);
         EXPECT_EQ(v.whole({query, query + 2}, {key, key + 2}), all);
       }
   });
+}
+
+TEST(Visibility, WhatLiesPastTheEndCountsAsTheLast) {
+  for_every_shape([](const Visibility& v) {
+    const Range last = v.keys_of(v.nq - 1), beyond = v.keys_of({v.nq + 3, v.nq + 5});
+    EXPECT_EQ(beyond.first, last.first);
+    EXPECT_EQ(beyond.end, last.end);
+    EXPECT_EQ(v.keys_of_all({v.nq - 1, v.nq + 5}).end, last.end);
+  });
+}
+
+TEST(Visibility, IsFullWhereNothingIsHiddenWhateverTheLengths) {
+  for_every_shape([](const Visibility& v) { EXPECT_TRUE(!v.full() || v.whole({0, v.nq}, {0, v.nk})); });
+  EXPECT_FALSE(Visibility({.nq = 1, .nk = 1, .causal = true}).full());
+}
+
+TEST(Range, PartsAndBlocksHaveWhatTheRangeHas) {
+  for (int first = 0; first <= 9; ++first)
+    for (int end = 0; end <= 9; ++end) {
+      const Range range{first, end};
+      EXPECT_EQ(range.size(), std::max(0, end - first));
+      for (int begin = 0; begin <= 9; ++begin) {
+        const Range part = part_of(range, begin, 4);
+        for (int i = 0; i < 4; ++i) EXPECT_EQ(part.has(i), range.has(begin + i)) << first << " " << end;
+        const Range four{begin, begin + 4};
+        EXPECT_EQ(range.size() > 0 && range.meets(four), part.size() > 0);
+      }
+      const Range blocks = blocks_of(range, 4);
+      for (int block = 0; block <= 3; ++block)
+        EXPECT_EQ(blocks.has(block), range.size() > 0 && range.meets({4 * block, 4 * block + 4}));
+    }
 }
 
 TEST(Visibility, MeanKeysOfTilesIsTheMeanOfWhatTheTilesRead) {

@@ -52,7 +52,7 @@ class FakeDevice final : public Device {
 
 tuner::Measurement measure_one(FakeDevice& device, const MeasurementOptions& options = {}) {
   const NoModule module;
-  const Contender contender{&module, {}, {kernels::BackwardArgs{}}};
+  const MeasuredKernel contender{&module, {}, {kernels::BackwardArgs{}}};
   return measure(device, {&contender, 1}, options).front();
 }
 
@@ -128,8 +128,8 @@ TEST(Measurement, TakesContendersInTurn) {
   FakeDevice device;
   const NoModule a;
   const NoModule b;
-  const std::vector<Contender> contenders{{&a, {}, {kernels::BackwardArgs{}}},
-                                          {&b, {}, {kernels::BackwardArgs{}}}};
+  const std::vector<MeasuredKernel> contenders{{&a, {}, {kernels::BackwardArgs{}}},
+                                               {&b, {}, {kernels::BackwardArgs{}}}};
   const auto results = measure(device, contenders, {.min_samples = 10});
   ASSERT_EQ(results.size(), 2U);
   EXPECT_EQ(results[0].samples_ms.size(), results[1].samples_ms.size());
@@ -144,8 +144,8 @@ TEST(Measurement, GivesResultsInTheOrderOfTheContenders) {
   const NoModule a;
   const NoModule b;
   device.launch_ms = [&](const Module& module, int) { return &module == &a ? 1.0 : 3.0; };
-  const std::vector<Contender> contenders{{&a, {}, {kernels::BackwardArgs{}}},
-                                          {&b, {}, {kernels::BackwardArgs{}}}};
+  const std::vector<MeasuredKernel> contenders{{&a, {}, {kernels::BackwardArgs{}}},
+                                               {&b, {}, {kernels::BackwardArgs{}}}};
   const auto results = measure(device, contenders, {});
   EXPECT_EQ(results[0].median_ms, 1.0);
   EXPECT_EQ(results[1].median_ms, 3.0);
@@ -158,8 +158,8 @@ TEST(Measurement, GoesOnWithTheOthersWhenASlowContenderIsFinished) {
   device.launch_ms = [&](const Module& module, int n) {
     return &module == &slow ? 900.0 : n % 2 == 0 ? 1.0 : 1.2;
   };
-  const std::vector<Contender> contenders{{&slow, {}, {kernels::BackwardArgs{}}},
-                                          {&fast, {}, {kernels::BackwardArgs{}}}};
+  const std::vector<MeasuredKernel> contenders{{&slow, {}, {kernels::BackwardArgs{}}},
+                                               {&fast, {}, {kernels::BackwardArgs{}}}};
   const auto results = measure(device, contenders, {.max_samples = 50});
   EXPECT_EQ(results[0].samples_ms.size(), 2U);
   EXPECT_EQ(results[1].samples_ms.size(), 50U);
@@ -171,7 +171,7 @@ TEST(Measurement, RotatesAmongTheInputSets) {
   std::vector<kernels::BackwardArgs> sets(3);
   const std::array<int, 3> inputs{};
   for (std::size_t i = 0; i < sets.size(); ++i) sets[i].q = &inputs[i];
-  const Contender contender{&module, {}, sets};
+  const MeasuredKernel contender{&module, {}, sets};
   measure(device, {&contender, 1}, {.cache = tuner::CacheState::cold});
   ASSERT_GT(device.inputs.size(), 6U);
   for (std::size_t i = 0; i < device.inputs.size(); ++i) EXPECT_EQ(device.inputs[i], &inputs[i % 3]);
@@ -206,7 +206,7 @@ TEST(Measurement, RecordsTheClocksWhileMeasuring) {
 TEST(Measurement, AnnouncesEveryBatchBeforeItsLaunches) {
   FakeDevice device;
   const NoModule module;
-  const Contender contender{&module, {}, {kernels::BackwardArgs{}}};
+  const MeasuredKernel contender{&module, {}, {kernels::BackwardArgs{}}};
   std::vector<std::size_t> launched_before;
   measure(device, {&contender, 1}, {}, [&](std::size_t i) {
     EXPECT_EQ(i, 0U);

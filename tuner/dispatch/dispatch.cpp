@@ -90,8 +90,7 @@ void leave_out_each(DispatchClass& dispatch, const std::vector<ShapeTimes>& shap
     auto others = shapes;
     others.erase(others.begin() + static_cast<std::ptrdiff_t>(i));
     const auto without = make_class(others, target, epsilon);
-    const auto prediction =
-        kernels::predict(without.rule.view(), sizes_of(shapes[i].problem), target.multiprocessors);
+    const auto prediction = kernels::predict(without.rule.view(), shapes[i].problem, target.multiprocessors);
     auto& entry = dispatch.entries[i];
     entry.left_out_choice = without.configurations[static_cast<std::size_t>(prediction.model)];
     const auto time = shapes[i].times.find(entry.left_out_choice);
@@ -192,7 +191,7 @@ Choice choose_in_class(const DispatchClass& dispatch, const kernels::Problem& pr
   if (exact != dispatch.entries.end() && fits(exact->choice))
     return {dispatch.configurations[exact->choice], Match::exact, &*exact, exact->chosen_ms,
             fmt::format("tuned at {}", shape_text(problem))};
-  const auto prediction = kernels::predict(dispatch.rule.view(), sizes_of(problem), target.multiprocessors,
+  const auto prediction = kernels::predict(dispatch.rule.view(), problem, target.multiprocessors,
                                            [&](int model) { return fits(static_cast<std::size_t>(model)); });
   if (prediction.model < 0) return {.passed_over = passed_over};
   const auto& nearest = dispatch.entries[static_cast<std::size_t>(prediction.nearest)];

@@ -12,7 +12,7 @@ constexpr std::size_t kMostNeighbours = 4, kMostRivals = 8;
 
 std::vector<Neighbour> neighbours_of(const DispatchClass& dispatch, const kernels::Problem& problem,
                                      int multiprocessors) {
-  const auto position = kernels::position_of(sizes_of(problem), multiprocessors);
+  const auto position = kernels::position_of(problem, multiprocessors);
   std::vector<Neighbour> neighbours;
   for (std::size_t i = 0; i < dispatch.entries.size(); ++i)
     neighbours.push_back(

@@ -136,7 +136,7 @@ std::optional<Probe> ProbedClass::unlike_choice() const {
   for (std::size_t draw = 0; draw < kRandomShapes; ++draw) {
     const auto problem = random_shape(problems_of(dispatch_), random);
     const auto ms = all.predicted_ms(problem, multiprocessors);
-    const auto choice = kernels::predict(dispatch_.rule.view(), sizes_of(problem), multiprocessors);
+    const auto choice = kernels::predict(dispatch_.rule.view(), problem, multiprocessors);
     std::vector<std::size_t> others;
     for (std::size_t i = 0; i < ms.size(); ++i)
       if (!chosen(i) && !tried(problem, all.configurations[i])) others.push_back(i);

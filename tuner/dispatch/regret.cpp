@@ -52,12 +52,11 @@ std::vector<std::string> contenders_for(const UntunedShape& shape, const Measure
                                         int multiprocessors) {
   std::vector<std::string> contenders{shape.choice.configuration};
   for (const auto& configuration : measured.dispatch->configurations) add_once(contenders, configuration);
-  const auto position = kernels::position_of(sizes_of(shape.problem), multiprocessors);
+  const auto position = kernels::position_of(shape.problem, multiprocessors);
   std::vector<std::pair<double, const ShapeTimes*>> near;
   for (const auto& other : measured.shapes)
     near.emplace_back(
-        kernels::squared_distance(position, kernels::position_of(sizes_of(other.problem), multiprocessors)),
-        &other);
+        kernels::squared_distance(position, kernels::position_of(other.problem, multiprocessors)), &other);
   std::stable_sort(near.begin(), near.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   for (std::size_t i = 0; i < std::min(near.size(), kNearestShapes); ++i)
     for (const auto& configuration : fastest_of(*near[i].second)) add_once(contenders, configuration);

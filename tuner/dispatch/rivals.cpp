@@ -6,12 +6,11 @@
 namespace fcsa::tuner {
 
 std::vector<double> Rivals::predicted_ms(const kernels::Problem& problem, int multiprocessors) const {
-  const auto sizes = sizes_of(problem);
-  const auto position = kernels::position_of(sizes, multiprocessors);
+  const auto position = kernels::position_of(problem, multiprocessors);
   std::vector<double> ms;
   for (std::size_t i = 0; i < rule.models.size(); ++i)
     ms.push_back(kernels::corrected_ms(rule.view(), static_cast<int>(i), position,
-                                       kernels::modelled_ms(rule.models[i], sizes, multiprocessors)));
+                                       kernels::modelled_ms(rule.models[i], problem, multiprocessors)));
   return ms;
 }
 

@@ -26,7 +26,7 @@ kernels::Model fit(const ConfigurationTimes& times, std::span<const kernels::Pro
   int count = 0;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     if (times.ms[i] == 0) continue;
-    const auto load = kernels::load_of(model.tile, sizes_of(shapes[i]), multiprocessors);
+    const auto load = kernels::load_of(model.tile, shapes[i], multiprocessors);
     const double r = load.rows / times.ms[i], p = load.products / times.ms[i];
     rows += r, products += p, rows_rows += r * r, rows_products += r * p, products_products += p * p;
     ++count;
@@ -60,20 +60,15 @@ DispatchRule fit_rule(std::span<const ConfigurationTimes> configurations,
   DispatchRule rule;
   for (const auto& times : configurations) rule.models.push_back(fit(times, shapes, multiprocessors));
   for (std::size_t i = 0; i < shapes.size(); ++i) {
-    const auto sizes = sizes_of(shapes[i]);
-    rule.positions.push_back(kernels::position_of(sizes, multiprocessors));
+    rule.positions.push_back(kernels::position_of(shapes[i], multiprocessors));
     for (std::size_t j = 0; j < configurations.size(); ++j) {
       const double measured = configurations[j].ms[i];
-      const double modelled = kernels::modelled_ms(rule.models[j], sizes, multiprocessors);
+      const double modelled = kernels::modelled_ms(rule.models[j], shapes[i], multiprocessors);
       rule.corrections.push_back(measured == 0 ? kernels::kNotMeasured
                                                : static_cast<float>(std::log(measured / modelled)));
     }
   }
   return rule;
-}
-
-kernels::Sizes sizes_of(const kernels::Problem& problem) {
-  return {problem.batch, problem.heads, problem.kv_heads, problem.nq, problem.nk, problem.causal};
 }
 
 }  // namespace fcsa::tuner

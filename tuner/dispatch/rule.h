@@ -28,6 +28,4 @@ struct ConfigurationTimes {
 DispatchRule fit_rule(std::span<const ConfigurationTimes> configurations,
                       std::span<const kernels::Problem> shapes, int multiprocessors);
 
-kernels::Sizes sizes_of(const kernels::Problem& problem);
-
 }  // namespace fcsa::tuner

@@ -1,36 +1,18 @@
 #include "tuner/emit/emit.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <fstream>
 #include <stdexcept>
 #include <system_error>
 
 #include "tuner/emit/json.h"
 #include "tuner/emit/tables.h"
+#include "tuner/trials/whole_file.h"
 
 namespace fcsa::tuner {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A failure leaves no temporary file behind.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(const fs::path& final_path)
-      : path_(fmt::format("{}.{}.tmp", final_path.string(), ::getpid())) {}
-  ~TemporaryFile() {
-    std::error_code ignored;
-    fs::remove(path_, ignored);
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 [[noreturn]] void fail(const fs::path& path, const std::string& reason) {
   throw std::runtime_error(
@@ -65,13 +47,11 @@ fs::path emit(const Emission& emission, Format format, const fs::path& directory
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) fail(path, error.message());
-  const TemporaryFile temporary(path);
-  std::ofstream file(temporary.path(), std::ios::binary);
-  file << text;
-  file.close();
-  if (!file) fail(path, std::generic_category().message(errno));
-  fs::rename(temporary.path(), path, error);
-  if (error) fail(path, error.message());
+  try {
+    write_whole_file(path, text);
+  } catch (const std::system_error& cause) {
+    fail(path, cause.code().message());
+  }
   return path;
 }
 

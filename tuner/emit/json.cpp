@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <type_traits>
 
 #include "tuner/emit/json_arguments.h"
 #include "tuner/emit/tables.h"
@@ -52,17 +53,15 @@ json provenance_json(const Emission& emission) {
           {"command", emission.command}, {"sources", emission.sources}};
 }
 
-json traits_json(const kernels::Traits& t) {
-  return {{"dtype", kernels::to_text(t.dtype)},
-          {"head_dim", t.head_dim},
-          {"causal", t.causal},
-          {"key_mask", t.key_mask},
-          {"bias", kernels::to_text(t.bias)},
-          {"head_scale", t.head_scale},
-          {"l2norm_qk", t.l2norm_qk},
-          {"groups", t.groups},
-          {"tf32", t.tf32},
-          {"softmax", t.softmax == kernels::Softmax::fixed_bound ? "fixed_bound" : "running_maximum"}};
+json traits_json(const kernels::Traits& traits) {
+  json members = json::object();
+  kernels::visit_traits(traits, [&](const char* name, const auto& value) {
+    if constexpr (std::is_enum_v<std::decay_t<decltype(value)>>)
+      members[name] = kernels::to_text(value);
+    else
+      members[name] = value;
+  });
+  return members;
 }
 
 // Names of the template instances, in the order that launches count them.

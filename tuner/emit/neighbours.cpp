@@ -90,9 +90,13 @@ int distance(const Traits& a, const Traits& b) {
          (a.key_mask != b.key_mask);
 }
 
-bool same_base(const Traits& a, const Traits& b) {
-  return a.dtype == b.dtype && a.head_dim == b.head_dim && a.groups == b.groups && a.bias == b.bias &&
-         a.head_scale == b.head_scale && a.tf32 == b.tf32;
+// Whether they differ in nothing but what neighbours() goes through.
+bool same_base(const Traits& a, Traits b) {
+  b.causal = a.causal;
+  b.key_mask = a.key_mask;
+  b.l2norm_qk = a.l2norm_qk;
+  b.softmax = a.softmax;
+  return a == b;
 }
 
 const EmittedClass& nearest_tuned(const EmitPlan& plan, Op op, const Traits& traits) {
@@ -111,10 +115,7 @@ Problem with_class(Problem problem, const EmittedClass& c) {
   problem.bias_gradient = c.demands.bias_gradient;
   problem.scale_gradient = c.demands.scale_gradient;
   problem.deterministic = c.demands.deterministic;
-  problem.causal = traits.causal;
-  problem.key_mask = traits.key_mask;
-  problem.l2norm_qk = traits.l2norm_qk;
-  problem.bias = traits.bias;
+  problem = kernels::with_traits(problem, traits);
   problem.logit_bound.reset();
   if (traits.softmax == Softmax::running_maximum)
     problem.scale = kLargeScale;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -107,19 +108,25 @@ int served_bits(const EmittedVariant& variant) {
   return bits;
 }
 
-const char* bias_name(kernels::Bias bias) {
-  return bias == kernels::Bias::none ? "" : bias == kernels::Bias::same ? "Bias" : "BiasF32";
+// "head_scale" becomes "HeadScale", "bias=f32" "BiasF32".
+std::string camel_case(std::string_view text) {
+  std::string name;
+  bool starts = true;
+  for (const char c : text) {
+    const bool separates = c == '_' || c == '=' || c == ' ';
+    if (!separates) name += starts ? static_cast<char>(std::toupper(static_cast<unsigned char>(c))) : c;
+    starts = separates;
+  }
+  return name;
 }
 
 }  // namespace
 
-std::string traits_constant(const Traits& t) {
-  const char* dtype = t.dtype == DType::f32 ? "F32" : t.dtype == DType::bf16 ? "Bf16" : "F16";
-  return fmt::format("k{}D{}{}{}{}{}{}{}{}{}", dtype, t.head_dim, t.tf32 ? "Tf32" : "",
-                     t.causal ? "Causal" : "", t.key_mask ? "Mask" : "", bias_name(t.bias),
-                     t.head_scale ? "HeadScale" : "", t.l2norm_qk ? "" : "Raw",
-                     t.groups == 1 ? "" : fmt::format("Groups{}", t.groups),
-                     t.softmax == Softmax::fixed_bound ? "" : "RunningMaximum");
+std::string traits_constant(const Traits& traits) {
+  // "forward f32 d64 causal scale=8" without what is no trait.
+  std::string text = kernels::class_text(kernels::with_traits({}, traits));
+  text = text.substr(text.find(' '), text.rfind(' ') - text.find(' '));
+  return "k" + camel_case(text) + (traits.softmax == Softmax::fixed_bound ? "" : "RunningMaximum");
 }
 
 std::string traits_constants(const std::vector<EmittedClass>& classes) {

@@ -74,7 +74,7 @@ std::vector<Contender> line_up(std::vector<Contender> searched, const std::vecto
   return contenders;
 }
 
-Verdict judge(std::span<const Contender> contenders, std::span<const Evaluation> evaluations) {
+Verdict verdict_of(std::span<const Contender> contenders, std::span<const Evaluation> evaluations) {
   std::vector<std::size_t> finished;
   for (std::size_t i = 0; i < contenders.size(); ++i) {
     if (contenders[i].role != Role::yardstick && evaluations[i].status == Status::ok) finished.push_back(i);

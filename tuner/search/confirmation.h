@@ -31,6 +31,6 @@ struct Verdict {
 
 // The lowest median wins. Those whose 95% interval overlaps the winner's are tied with it: of them the
 // baseline is preferred, then the one with the fewest parameters away from their default, then the fastest.
-Verdict judge(std::span<const Contender> contenders, std::span<const Evaluation> evaluations);
+Verdict verdict_of(std::span<const Contender> contenders, std::span<const Evaluation> evaluations);
 
 }  // namespace fcsa::tuner

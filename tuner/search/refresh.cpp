@@ -123,7 +123,7 @@ std::string_view to_text(Freshness freshness) {
   throw std::invalid_argument(fmt::format("freshness {} has no name", static_cast<int>(freshness)));
 }
 
-Freshness judge(const Ratio& ratio, double tolerance) {
+Freshness freshness_of(const Ratio& ratio, double tolerance) {
   const double most = 1 + tolerance, least = 1 / most;
   if (ratio.low > most) return Freshness::slower;
   if (ratio.high < least) return Freshness::faster;
@@ -157,7 +157,7 @@ RefreshResult refresh(const RecordedWinner& winner, RecordingEvaluator& evaluato
   } else {
     result.ratio = ratio_of_medians(std::array{now}, std::array{recorded});
   }
-  result.freshness = judge(result.ratio, tolerance);
+  result.freshness = freshness_of(result.ratio, tolerance);
   return result;
 }
 

@@ -34,7 +34,7 @@ std::string_view to_text(Freshness freshness);  // "SAME"
 
 // SAME when the interval lies within the tolerance (0.02: 2% slower, or as much faster), FASTER or SLOWER
 // when it lies outside of it, else UNSURE.
-Freshness judge(const Ratio& ratio, double tolerance);
+Freshness freshness_of(const Ratio& ratio, double tolerance);
 
 struct RefreshResult {
   Freshness freshness = Freshness::failed;

@@ -289,7 +289,7 @@ class Tuning {
     for (auto& trial : *trials) evaluations.push_back(std::move(trial.evaluation));
     ++races_;
     auto& outcome = search.outcome;
-    const auto verdict = judge(contenders, evaluations);
+    const auto verdict = verdict_of(contenders, evaluations);
     const auto median_ms = [&](std::optional<std::size_t> index) {
       return index ? evaluations[*index].measurement.median_ms : 0.0;
     };

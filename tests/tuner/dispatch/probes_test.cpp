@@ -26,7 +26,7 @@ double true_ms(const kernels::Problem& problem, const std::string& configuration
   const bool wide = configuration == kWide;
   const kernels::Model model{
       {.rows = wide ? 256 : 128, .keys = 32}, wide ? 2e-4 : 1e-4, wide ? 0.95e-6 : 1e-6};
-  return kernels::modelled_ms(model, sizes_of(problem), 132) * (configuration == kSlow ? 2 : 1);
+  return kernels::modelled_ms(model, problem, 132) * (configuration == kSlow ? 2 : 1);
 }
 
 struct Bench {

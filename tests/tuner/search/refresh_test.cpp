@@ -103,12 +103,12 @@ RefreshResult refreshed(const Then& then, Now& now, double tolerance = 0.02) {
 }
 
 TEST(Refresh, JudgesTheIntervalNotTheRatio) {
-  EXPECT_EQ(judge({1.00, 0.99, 1.01}, 0.02), Freshness::same);
-  EXPECT_EQ(judge({1.01, 0.99, 1.03}, 0.02), Freshness::unsure);
-  EXPECT_EQ(judge({1.05, 1.03, 1.07}, 0.02), Freshness::slower);
-  EXPECT_EQ(judge({1.05, 1.01, 1.09}, 0.02), Freshness::unsure);
-  EXPECT_EQ(judge({0.95, 0.93, 0.97}, 0.02), Freshness::faster);
-  EXPECT_EQ(judge({0.95, 0.93, 0.99}, 0.02), Freshness::unsure);
+  EXPECT_EQ(freshness_of({1.00, 0.99, 1.01}, 0.02), Freshness::same);
+  EXPECT_EQ(freshness_of({1.01, 0.99, 1.03}, 0.02), Freshness::unsure);
+  EXPECT_EQ(freshness_of({1.05, 1.03, 1.07}, 0.02), Freshness::slower);
+  EXPECT_EQ(freshness_of({1.05, 1.01, 1.09}, 0.02), Freshness::unsure);
+  EXPECT_EQ(freshness_of({0.95, 0.93, 0.97}, 0.02), Freshness::faster);
+  EXPECT_EQ(freshness_of({0.95, 0.93, 0.99}, 0.02), Freshness::unsure);
 }
 
 TEST(Refresh, MeasuresWhatTheDispatchTableChoosesWithItsAnchorsInOneRace) {

@@ -99,9 +99,8 @@ inline Choice choose_in(const Table& table, const Class& of, const Attention& a,
   const fcsa::kernels::Rule rule = {table.models + of.first_candidate, of.candidates,
                                     table.positions + of.first_shape, of.shapes,
                                     table.corrections + of.first_correction};
-  const fcsa::kernels::Sizes sizes = {a.batch, a.heads, a.kv_heads, a.nq, a.nk, a.causal};
   const int* candidates = table.variants + of.first_candidate;
-  const auto prediction = fcsa::kernels::predict(rule, sizes, multiprocessors_or(table.multiprocessors),
+  const auto prediction = fcsa::kernels::predict(rule, p, multiprocessors_or(table.multiprocessors),
                                                  [&](int model) { return serves(candidates[model]); });
   if (prediction.model < 0) return {};
   choice.of = &of;
