@@ -248,7 +248,8 @@ TEST(WgmmaFamily, SharesNormsOnlyInAPersistentGrid) {
   set("key_norms", wgmma::kTogether);
   EXPECT_EQ(invalid_reason(family(), p, configuration, hopper()), "");
   set("persistent", 0);
-  EXPECT_NE(invalid_reason(family(), p, configuration, hopper()).find("all be there"), std::string::npos);
+  EXPECT_NE(invalid_reason(family(), p, configuration, hopper()).find("not all blocks run at once"),
+            std::string::npos);
 }
 
 TEST(WgmmaFamily, SumsRowsOnTheTensorCoresWhereVIsOnePanel) {
@@ -388,8 +389,8 @@ TEST(WgmmaFamily, SplitsKeysOnlyOfBlocksWithOneTileOfQueries) {
     return invalid_reason(family(), p, other, hopper());
   };
   EXPECT_EQ(reason_with("split", configuration.at("split")), "");
-  EXPECT_NE(reason_with("persistent", 1).find("one tile of queries"), std::string::npos);
-  EXPECT_NE(reason_with("cluster", 2).find("share copies or keys"), std::string::npos);
+  EXPECT_NE(reason_with("persistent", 1).find("several tiles of queries"), std::string::npos);
+  EXPECT_NE(reason_with("cluster", 2).find("a cluster that shares copies"), std::string::npos);
 }
 
 TEST(WgmmaFamily, LeavesOInThePlaceOfQOnlyWhereTheNextQHasAnother) {
