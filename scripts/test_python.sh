@@ -25,7 +25,7 @@ for version in "$@"; do
   [ -x "$environment/bin/pytest" ] || python3 scripts/torch_for_tests.py "$environment" "$version"
   printf '\n-- torch %s\n' "$version"
   FCSA_LIBRARY=$library FCSA_ORIGINAL=$PWD/$original XDG_CACHE_HOME=$PWD/build/python-cache FCSA_DB= \
-    "$environment/bin/python" -m pytest -q -p no:cacheprovider -n auto tests/python || failed+=("$version")
+    FCSA_TEST_MODELS=1 "$environment/bin/python" -m pytest -q -p no:cacheprovider -n auto tests/python || failed+=("$version")
   FCSA_LIBRARY=$library python3 tests/docs/run_blocks.py --only python --python "$environment/bin/python" README.md docs/pytorch.md ||
     failed+=("$version, the blocks of README and docs")
 done

@@ -17,6 +17,11 @@ LIBRARIES = re.compile(r"lib(cu|nv|nccl)")
 SYMBOLS = re.compile(r"(cuda|cu[A-Z]|cublas|cufft|cusparse|cusolver|cudnn|nccl|nvrtc|nvshmem|cupti|cuFile|nvJit|nvtx|__cuda)")
 NEEDS = ["filelock", "typing-extensions", "sympy", "networkx", "jinja2", "fsspec", "setuptools", "pytest", "pytest-xdist"]
 
+# Models that tests run; their own requirement of torch would bring CUDA's libraries. torch 2.4 is too old for them.
+MODELS = ["transformers>=5.24", "timm>=1.0.31", "torchvision>=0.29", "kernels>=0.17"]
+MODELS_NEED = ["huggingface-hub>=1.31", "pyyaml", "regex", "tokenizers>=0.23.1,<0.24", "safetensors>=0.8", "tqdm", "typer", "pillow",
+               "sigstore>=4,<5", "tomlkit"]
+
 
 def output(*command):
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True).stdout
@@ -93,6 +98,9 @@ def main(folder, version, python=sys.executable):
     numpy = "numpy<2" if version.startswith("2.4") else "numpy"
     subprocess.run([*pip, *NEEDS, numpy], check=True)
     subprocess.run([*pip, "--no-deps", f"torch=={version}"], check=True)
+    if not version.startswith("2.4"):
+        subprocess.run([*pip, "--no-deps", *MODELS], check=True)
+        subprocess.run([*pip, *MODELS_NEED], check=True)
     stand_in_for_cuda(next(folder.glob("lib/python3*/site-packages")))
 
 
