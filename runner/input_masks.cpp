@@ -98,11 +98,10 @@ std::vector<std::vector<int>> shown_keys(const HostInputs& inputs) {
   return shown;
 }
 
-void clear_row(const Problem& p, std::vector<unsigned char>& tensor, long long element) {
-  if (tensor.empty()) return;
-  const auto bytes = static_cast<std::size_t>(kernels::element_bytes(p.dtype));
-  const auto first = tensor.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(element) * bytes);
-  std::fill_n(first, static_cast<std::size_t>(p.head_dim) * bytes, static_cast<unsigned char>(0xff));
+// Not the pattern of outputs that were not written.
+void make_nan(const Problem& p, std::vector<unsigned char>& tensor, long long element) {
+  for (int d = 0; !tensor.empty() && d < p.head_dim; ++d)
+    kernels::store_element(p.dtype, tensor.data(), element + d, std::numeric_limits<float>::quiet_NaN());
 }
 
 }  // namespace
@@ -171,8 +170,8 @@ void hide_with_nan(HostInputs& inputs) {
     for (int key = 0; key < p.nk; ++key) {
       if (std::binary_search(keys.begin(), keys.end(), key)) continue;
       for (int head = 0; head < p.kv_heads; ++head) {
-        clear_row(p, inputs.k, element(args.k_strides, batch, head, key));
-        clear_row(p, inputs.v, element(args.v_strides, batch, head, key));
+        make_nan(p, inputs.k, element(args.k_strides, batch, head, key));
+        make_nan(p, inputs.v, element(args.v_strides, batch, head, key));
       }
     }
     for (int row = 0; !visibility.full() && row < p.nq; ++row) {
@@ -180,8 +179,8 @@ void hide_with_nan(HostInputs& inputs) {
       const auto first = std::lower_bound(keys.begin(), keys.end(), visible.first);
       if (first != keys.end() && *first < visible.end) continue;
       for (int head = 0; head < p.heads; ++head) {
-        clear_row(p, inputs.q, element(args.q_strides, batch, head, row));
-        clear_row(p, inputs.dout, element(args.dout_strides, batch, head, row));
+        make_nan(p, inputs.q, element(args.q_strides, batch, head, row));
+        make_nan(p, inputs.dout, element(args.dout_strides, batch, head, row));
       }
     }
   }

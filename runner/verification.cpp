@@ -86,6 +86,7 @@ struct Verifier::Impl {
     HostInputs inputs = make_inputs(check.problem, check.values, check.seed);
     make_room(inputs);
     std::unique_ptr<Judge> judge = make_judge(inputs, check);
+    hide_with_nan(inputs);  // whatever the kernel reads of what nobody sees, it must not let in
     cases.push_front(
         {.key = key, .tensors = DeviceTensors(device, inputs, check.placement), .judge = std::move(judge)});
     return cases.front();

@@ -39,7 +39,7 @@ struct CheckResult {
   // Forward: max over rows of ||o - ref|| / max(||ref||, rms row norm). Backward: that of the gradient which
   // comes closest to its tolerance, relative to the terms of its rows (gradient_comparison.h).
   double error = 0;
-  double tolerance = 0;      // twice the error of a plain implementation with the same roundings, and a floor
+  double tolerance = 0;      // what roundings do to that row, or more where a plain implementation needs more
   std::string message = {};  // which problem, which output, where and by how much; empty when ok
 };
 
@@ -50,11 +50,11 @@ class Verifier {
   explicit Verifier(Device& device);
   ~Verifier();
 
-  // Poisons the outputs, the workspace and the scratch, runs the plan, checks guards, finiteness of every
-  // output, and rows against fp64: all rows where the reference costs under `reference_flops`, else a seeded
-  // sample that includes the first and the last rows of every head and the tile boundaries. NaN never passes.
-  // Then launches again as often as the check says, or three times in all where the problem promises the same
-  // bits, and compares all outputs bit by bit.
+  // Inputs that nobody sees are NaN (hide_with_nan). Poisons the outputs, the workspace and the scratch, runs
+  // the plan, checks guards, finiteness of every output, and rows against fp64: all rows where the reference
+  // costs under `reference_flops`, else a seeded sample that includes the first and the last rows of every
+  // head and the tile boundaries. NaN never passes. Then launches again as often as the check says, or three
+  // times in all where the problem promises the same bits, and compares all outputs bit by bit.
   CheckResult run(const Module& module, const Check& check);
   // The tensors of the latest large problem, for measuring on what was verified.
   DeviceTensors& tensors(const Check& check);

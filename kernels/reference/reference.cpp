@@ -40,6 +40,7 @@ class Unit {
   struct Row {
     Real lse = 0;
     double logit_size = 0, product_size = 0;
+    double product_effect = 0, one_product_effect = 0, weight_effect = 0;
   };
 
   // Calls store(row in this unit, its dim_ outputs, what else it has).
@@ -51,6 +52,7 @@ class Unit {
     accumulate_output();
     for (std::size_t r = 0; r < rows_.size(); ++r) {
       Real* o = &output_[r * static_cast<std::size_t>(dim_)];
+      add_effects(r, o, rows[r]);
       for (int d = 0; d < dim_; ++d) o[d] = as_stored(traits_, o[d]);
       store(r, o, rows[r]);
     }
@@ -183,6 +185,7 @@ class Unit {
                       loaded.data());
         std::transform(loaded.begin(), loaded.end(), &values[static_cast<std::size_t>(j) * dim],
                        [&](Real x) { return as_operand(traits_, x); });
+        value_squares_.push_back(std::inner_product(loaded.begin(), loaded.end(), loaded.begin(), 0.0));
         finite =
             finite && std::all_of(loaded.begin(), loaded.end(), [](float x) { return std::isfinite(x); });
       }
@@ -216,13 +219,33 @@ class Unit {
     }
   }
 
+  // Values of different keys are taken to be at right angles.
+  void add_effects(std::size_t r, const Real* o, Row& row) {
+    const double scale = std::fabs(traits_.head_scale ? args_.head_scale[rows_[r].head] : args_.scale);
+    const double o_squares = std::inner_product(o, o + dim_, o, 0.0);
+    const Real* p = score_row(r);
+    double products = 0, largest = 0, weights = 0;
+    for (std::size_t j = 0; j < value_squares_.size(); ++j) {
+      if (p[j] == 0) continue;
+      const double weight = double{p[j]} * p[j], own = weight * value_squares_[j];
+      const double from_o = (1.0 - p[j]) * (1.0 - p[j]) * value_squares_[j] + std::max(0.0, o_squares - own);
+      const double moved = weight * from_o * std::pow(scale * q_lengths_[r] * key_lengths_[j], 2);
+      weights += own;
+      products += moved;
+      largest = std::max(largest, moved);
+    }
+    row.product_effect = std::sqrt(products);
+    row.one_product_effect = std::sqrt(largest);
+    row.weight_effect = std::sqrt(weights);
+  }
+
   const Traits& traits_;
   const Args& args_;
   std::span<const RowIndex> rows_;
   int dim_ = 0, padded_dim_ = 0;
   int keys_ = 0, padded_keys_ = 0;
   std::vector<float> row_, biases_;
-  std::vector<double> q_lengths_, key_lengths_;
+  std::vector<double> q_lengths_, key_lengths_, value_squares_;
   std::vector<Real> scores_;  // [rows, padded_keys_]
   std::vector<bool> seen_;    // likewise
   std::vector<Real> output_;  // [rows, dim_]
@@ -266,7 +289,8 @@ RowResults solve_rows(const Traits& traits, const Args& args, std::span<const Ro
 
   const auto dim = static_cast<std::size_t>(traits.head_dim);
   const std::vector<double> one_each(rows.size());
-  RowResults results{std::vector<double>(rows.size() * dim), one_each, one_each, one_each};
+  RowResults results{
+      std::vector<double>(rows.size() * dim), one_each, one_each, one_each, one_each, one_each, one_each};
   const std::vector<RowRange> ranges = split(sorted, args);
   const auto solve = [&](std::size_t i) {
     const auto [first, count] = ranges[i];
@@ -277,6 +301,9 @@ RowResults solve_rows(const Traits& traits, const Args& args, std::span<const Ro
       results.lse[place] = row.lse;
       results.logit_size[place] = row.logit_size;
       results.product_size[place] = row.product_size;
+      results.product_effect[place] = row.product_effect;
+      results.one_product_effect[place] = row.one_product_effect;
+      results.weight_effect[place] = row.weight_effect;
     });
   };
   parallel_for(ranges.size(), solve, threads != 0 ? threads : core_count());

@@ -20,6 +20,9 @@ struct RowResults {
   // [rows]: the mean, weighted by P, of |scale| |q^| |k^| and |bias|, the size of what a logit is the sum of,
   // however much of it cancels: roundoff in logits is in relation to it.
   std::vector<double> logit_size = {}, product_size = {};  // with the bias, and without it
+  // [rows]: how far o moves when chance changes each product scale q^ k^ by as much as it is the size of; the
+  // same where that of one key alone is changed, the most of any; and when it changes each P.
+  std::vector<double> product_effect = {}, one_product_effect = {}, weight_effect = {};
 };
 
 // Rows of O = softmax(scale * l2norm(q) l2norm(k)^T + bias) V over the visible keys, in fp64, and lse. A row

@@ -104,6 +104,25 @@ TEST(BackwardVerifier, AcceptsTheRightGradientsOfEveryLength) {
       }
 }
 
+// P and dS are 0 there, and what they multiply is NaN.
+TEST(BackwardVerifier, RejectsAKernelThatAddsRowsThatSeeNothingWithoutWeight) {
+  Problem p = base_problem();
+  p.causal = true;
+  p.nq = 65;
+  p.nk = 33;
+  expect_right(p, Values::normal);
+  for (const bool of_q : {false, true}) {
+    const CheckResult result = verdict(p, {}, [&](const BackwardArgs& args) {
+      const void* blind = of_q ? args.q : args.dout;
+      static_cast<float*>(of_q ? args.dk : args.dv)[5] += 0.0f * static_cast<const float*>(blind)[5];
+    });
+    EXPECT_FALSE(result.ok);
+    EXPECT_NE(result.message.find(of_q ? "dk is nan at batch 0 head 0" : "dv is nan at batch 0 head 0"),
+              std::string::npos)
+        << result.message;
+  }
+}
+
 // Changes one row of an output a little, in the dtype f32.
 Spoil wrong_row(Output output, const RowIndex& row) {
   return [=](const BackwardArgs& args) {

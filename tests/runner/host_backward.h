@@ -46,6 +46,7 @@ class HostBackward {
     std::vector<Row> x, hat, sum;       // as stored, as products take them, and the gradient of that
     std::vector<Row> inverse;           // 1 / norm, of each group
     std::vector<Row> other, other_sum;  // dout; or v and its gradient
+    std::vector<bool> seen;             // whether any of the other rows has to do with it
   };
 
   bool prepared() const { return traits_.groups > 1 || traits_.dtype == kernels::DType::f16; }
@@ -87,6 +88,7 @@ class HostBackward {
     }
     rows.sum.assign(rows.x.size(), Row(dim_));
     rows.other_sum = rows.sum;
+    rows.seen.assign(rows.x.size(), false);
     return rows;
   }
 
@@ -114,7 +116,8 @@ class HostBackward {
       for (int i = 0; i < args_.nq; ++i) run_row(batch, head, i, queries, keys);
       const float scale = traits_.head_scale ? args_.head_scale[head] : args_.scale;
       for (std::size_t i = 0; i < queries.x.size(); ++i) {
-        dscale_[static_cast<std::size_t>(head)] += dot(queries.hat[i], queries.sum[i], 0, dim_);
+        if (queries.seen[i])
+          dscale_[static_cast<std::size_t>(head)] += dot(queries.hat[i], queries.sum[i], 0, dim_);
         store(args_.dq, args_.dq_strides, batch, head, static_cast<int>(i), projected(queries, i, scale));
       }
       for (std::size_t j = 0; j < keys.x.size() && !(mistakes_.one_head_of_a_group && h > 0); ++j) {
@@ -160,6 +163,7 @@ class HostBackward {
       if (traits_.bias != kernels::Bias::none)
         s += kernels::load_element(bias_dtype(), args_.bias, bias_index(batch, head, query, key));
       if (std::isinf(s)) continue;  // hidden by a bias of -inf
+      queries.seen[i] = keys.seen[j] = true;
       const float p = std::exp2(s * 1.44269504f - lse * 1.44269504f);
       const float ds = p * (dot(queries.other[i], keys.other[j], 0, dim_) - delta);
       add(keys.other_sum[j], operand(p), queries.other[i]);
@@ -173,7 +177,7 @@ class HostBackward {
   // The sum of a row becomes the gradient of the row.
   Row projected(const Rows& rows, std::size_t i, float scale) const {
     Row row(dim_);
-    for (std::size_t g = 0; g < dim_; g += width()) {
+    for (std::size_t g = 0; rows.seen[i] && g < dim_; g += width()) {
       const float inverse = rows.inverse[i][g / width()];
       const float along = traits_.l2norm_qk && !mistakes_.no_projection
                               ? dot(rows.hat[i], rows.sum[i], g) * (prepared() ? 1 : inverse * inverse)
