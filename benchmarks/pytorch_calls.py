@@ -4,7 +4,10 @@ and beside the original package (flash-cosine-sim-attention 0.2.2, Triton), whic
 process of its own.
 
     python3 benchmarks/pytorch_calls.py --part cells --original FOLDER --out result.json
-    python3 benchmarks/pytorch_calls.py --part overhead --out result.json       or first, calls
+    python3 benchmarks/pytorch_calls.py --part overhead --out result.json       or first, calls, cpu
+
+cpu: a training step on the CPU beside torch's attention with normalisation, call by call in turn, in wall and in CPU time (of
+all threads: what else runs on the machine lengthens the first alone).
 
 --original: the wheel of the original, unpacked (pip download --no-deps flash-cosine-sim-attention==0.2.2; unzip). Its CUDA
 extension is not needed. FCSA_LIBRARY names libfcsa.so where the package is not installed."""
@@ -194,6 +197,37 @@ def overhead(device):
     return rows
 
 
+def training_steps(lengths, rounds):
+    """Forward and backward pass of (1, 4, n, 64) on the CPU, the two sides in turn: medians of milliseconds."""
+    import statistics
+    import torch
+    import torch.nn.functional as F
+    attend = import_side("fcsa", None)
+    sides = {"fcsa": lambda q, k, v, causal: attend(q, k, v, causal=causal),
+             "torch": lambda q, k, v, causal: F.scaled_dot_product_attention(F.normalize(q, dim=-1), F.normalize(k, dim=-1), v,
+                                                                             is_causal=causal, scale=8.0)}
+    rows = []
+    for dtype in ("float32", "bfloat16"):
+        for causal in (False, True):
+            for n in lengths:
+                q, k, v = (torch.randn(1, 4, n, 64, dtype=getattr(torch, dtype), requires_grad=True) for _ in range(3))
+                dout = torch.randn_like(q)
+                times = {(side, clock): [] for side in sides for clock in ("wall", "cpu")}
+                for turn in range(rounds + 1):
+                    for side, fn in sides.items():
+                        began, used = time.perf_counter(), time.process_time()
+                        torch.autograd.grad(fn(q, k, v, causal), (q, k, v), dout)
+                        if turn:
+                            times[side, "wall"].append((time.perf_counter() - began) * 1e3)
+                            times[side, "cpu"].append((time.process_time() - used) * 1e3)
+                middle = {key: statistics.median(value) for key, value in times.items()}
+                rows.append(dict(dtype=dtype, causal=causal, n=n, fcsa_ms=middle["fcsa", "wall"], torch_ms=middle["torch", "wall"],
+                                 ratio=middle["torch", "wall"] / middle["fcsa", "wall"], fcsa_cpu_ms=middle["fcsa", "cpu"],
+                                 torch_cpu_ms=middle["torch", "cpu"], cpu_ratio=middle["torch", "cpu"] / middle["fcsa", "cpu"]))
+                print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
 def first_calls():
     """Seconds of the first call on a shape whose kernels are in the cache on disk, and of the next."""
     import torch
@@ -219,7 +253,9 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--original")
     parser.add_argument("--seconds", type=float, default=0.02)
-    parser.add_argument("--part", choices=("overhead", "first", "calls", "cells"), default="cells")
+    parser.add_argument("--lengths", default="1024,2048,4096", help="of the part cpu")
+    parser.add_argument("--rounds", type=int, default=7, help="of the part cpu")
+    parser.add_argument("--part", choices=("overhead", "first", "calls", "cells", "cpu"), default="cells")
     parser.add_argument("--side", choices=("fcsa", "original"), help=argparse.SUPPRESS)
     parser.add_argument("--kinds", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -234,8 +270,13 @@ def main():
         driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True, text=True)
         provenance.update(driver=driver.stdout.strip(), toolkit=f"CUDA {torch.version.cuda}", host=processor_name())
     parts = {"overhead": lambda: overhead("cpu") + (overhead("cuda") if gpu else []), "first": first_calls,
+             "cpu": lambda: training_steps([int(n) for n in options.lengths.split(",")], options.rounds),
              "calls": lambda: against_kernels(options.seconds), "cells": lambda: both_sides(options)}
+    if options.part == "cpu":
+        provenance.update(threads=torch.get_num_threads(), load_average_before=os.getloadavg()[0])
     result = {"provenance": provenance, "rows": parts[options.part]()}
+    if options.part == "cpu":
+        provenance.update(load_average_after=os.getloadavg()[0])
     with open(options.out, "w") as file:
         json.dump(result, file, indent=1)
 

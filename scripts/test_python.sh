@@ -22,10 +22,13 @@ fi
 failed=()
 for version in "$@"; do
   environment=build/torch-$version
-  [ -x "$environment/bin/pytest" ] || python3 scripts/torch_for_tests.py "$environment" "$version"
+  if [ ! -f "$environment/complete" ]; then
+    rm -rf "$environment"
+    python3 scripts/torch_for_tests.py "$environment" "$version"
+  fi
   printf '\n-- torch %s\n' "$version"
   FCSA_LIBRARY=$library FCSA_ORIGINAL=$PWD/$original XDG_CACHE_HOME=$PWD/build/python-cache FCSA_DB= \
-    FCSA_TEST_MODELS=1 "$environment/bin/python" -m pytest -q -p no:cacheprovider -n auto tests/python || failed+=("$version")
+    FCSA_TEST_MODELS=1 "$environment/bin/python" -m pytest -q -p no:cacheprovider -n "$(nproc)" tests/python || failed+=("$version")
   FCSA_LIBRARY=$library python3 tests/docs/run_blocks.py --only python --python "$environment/bin/python" README.md docs/pytorch.md ||
     failed+=("$version, the blocks of README and docs")
 done

@@ -21,6 +21,7 @@ NEEDS = ["filelock", "typing-extensions", "sympy", "networkx", "jinja2", "fsspec
 MODELS = ["transformers>=5.24", "timm>=1.0.31", "torchvision>=0.29", "kernels>=0.17"]
 MODELS_NEED = ["huggingface-hub>=1.31", "pyyaml", "regex", "tokenizers>=0.23.1,<0.24", "safetensors>=0.8", "tqdm", "typer", "pillow",
                "sigstore>=4,<5", "tomlkit"]
+COMPLETE = "complete"  # a file in FOLDER, once all is there
 
 
 def output(*command):
@@ -94,7 +95,8 @@ def stand_in_for_cuda(site):
 def main(folder, version, python=sys.executable):
     folder = pathlib.Path(folder)
     subprocess.run([python, "-m", "venv", folder], check=True)
-    pip = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # Most of torch's modules are never imported: those that are get compiled then.
+    pip = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     numpy = "numpy<2" if version.startswith("2.4") else "numpy"
     subprocess.run([*pip, *NEEDS, numpy], check=True)
     subprocess.run([*pip, "--no-deps", f"torch=={version}"], check=True)
@@ -102,6 +104,7 @@ def main(folder, version, python=sys.executable):
         subprocess.run([*pip, "--no-deps", *MODELS], check=True)
         subprocess.run([*pip, *MODELS_NEED], check=True)
     stand_in_for_cuda(next(folder.glob("lib/python3*/site-packages")))
+    (folder / COMPLETE).touch()
 
 
 if __name__ == "__main__":

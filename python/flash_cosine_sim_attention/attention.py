@@ -30,11 +30,14 @@ _NOT_DIRECT = object()
 _direct = native.BoundedCache()
 
 
-@torch.compiler.assume_constant_result
 def _allow_tf32():
     """torch.backends.cuda.matmul's setting, by whichever of its two interfaces this version has."""
     getter = getattr(torch._C, "_get_fp32_precision_getter", None)
     return getter("cuda", "matmul") == "tf32" if getter is not None else torch._C._get_cublas_allow_tf32()
+
+
+# What torch.compiler.assume_constant_result does, which imports the compiler for it, and that takes seconds.
+_allow_tf32._dynamo_marked_constant = True
 
 
 class Direct(Function):

@@ -69,7 +69,8 @@ def _library_path():
 
 
 def _load():
-    library = ctypes.CDLL(_library_path())
+    path = _library_path()
+    library = ctypes.CDLL(path)
     pointer, status = ctypes.c_void_p, ctypes.c_int
     for name, result, *arguments in (
             ("version", ctypes.c_char_p),
@@ -83,7 +84,10 @@ def _load():
             ("prepare", status, pointer),
             ("forward", status, pointer, ctypes.c_char_p, pointer),
             ("backward", status, pointer, ctypes.c_char_p, pointer)):
-        function = getattr(library, f"fcsa_{name}")
+        try:
+            function = getattr(library, f"fcsa_{name}")
+        except AttributeError:
+            raise ImportError(f"{path} is no libfcsa.so of this version: it has no fcsa_{name}. Build it again") from None
         function.restype, function.argtypes = result, arguments
     return library
 

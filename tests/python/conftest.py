@@ -11,6 +11,9 @@ if os.environ.get("FCSA_LIBRARY"):
     sys.path.insert(0, str(ROOT / "python"))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "python"), os.environ.get("PYTHONPATH")]))
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # there is a process for each core already
+
 HAS_CUDA = torch.cuda.is_available()
 
 
