@@ -8,6 +8,7 @@
 #include "cli/bench_rows.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/problem_source.h"
 #include "cli/say.h"
 #include "cli/tuned_store.h"
 #include "runner/process_evaluator.h"
@@ -16,7 +17,7 @@ namespace fcsa::cli {
 namespace {
 
 struct BenchOptions {
-  ProblemOptions problems;
+  ProblemSource problems;
   std::string device = "auto", db, cache = "warm", cache_directory;
   std::vector<std::string> configurations;
   int jobs = 0;
@@ -173,7 +174,7 @@ std::optional<tuner::DispatchTable> tuned_table(const BenchOptions& options,
 std::vector<BenchRow> all_rows(const BenchOptions& options, const kernels::DeviceInfo& device) {
   const auto table = tuned_table(options, device);
   std::vector<BenchRow> rows;
-  for (const auto& problem : options.problems.problems(device.target.kind)) {
+  for (const auto& problem : options.problems.problems(device.target)) {
     auto more = bench_rows(problem, device, table ? &*table : nullptr, options.configurations);
     std::move(more.begin(), more.end(), std::back_inserter(rows));
   }

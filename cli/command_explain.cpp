@@ -7,9 +7,11 @@
 #include "cli/explanation.h"
 #include "cli/options.h"
 #include "cli/patience.h"
+#include "cli/problem_source.h"
 #include "cli/regret.h"
 #include "cli/say.h"
 #include "cli/tuned_store.h"
+#include "cli/workload_costs.h"
 #include "runner/process_evaluator.h"
 #include "runner/shipped_data.h"
 #include "tuner/trials/store.h"
@@ -18,7 +20,7 @@ namespace fcsa::cli {
 namespace {
 
 struct ExplainOptions {
-  ProblemOptions problems;
+  ProblemSource problems;
   std::string device = "auto", db;
   double epsilon = 2.0;
   RegretOptions regret;
@@ -117,7 +119,14 @@ void explain(const ExplainOptions& options, bool filtered, Context& context) {
     trials = tuner::Store(*shipped, tuner::Store::Mode::read_only, patience()).trials();
     table = table_for(trials, device, options.epsilon / 100);
   }
-  if (!options.problems.seq.empty() || !options.problems.nq.empty())
+  if (!options.problems.file.empty()) {
+    options.problems.problems(device.target);  // says what isn't served
+    const auto workload = tuner::read_workload(options.problems.file);
+    fmt::print("{}", options.json ? costs_json(workload, table, device).dump(2) + "\n"
+                                  : costs_text(workload, table, device));
+    return;
+  }
+  if (!options.problems.grid.seq.empty() || !options.problems.grid.nq.empty())
     return print_explanations(options, trials, device, table);
   if (table.classes.empty())
     throw std::runtime_error(
@@ -155,7 +164,7 @@ void add_explain(CLI::App& app, Context& context) {
       "explain",
       "Says what a tuned table launches for a problem, and why; without lengths, for every tuned shape");
   auto options = std::make_shared<ExplainOptions>();
-  options->problems.causal = "no";
+  options->problems.grid.causal = "no";
   command->add_option("--db", options->db, "Database [~/.local/share/fcsa/tuning.db]");
   command
       ->add_option("--device", options->device,

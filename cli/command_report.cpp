@@ -4,6 +4,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <optional>
 
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -24,11 +25,19 @@ std::vector<reports::DevicePeaks> read_peaks(const std::string& file) {
   }
 }
 
+tuner::Workload read_workload(const std::string& file) {
+  try {
+    return tuner::read_workload(file);
+  } catch (const tuner::WorkloadError& error) {
+    throw UsageError(fmt::format("--problems: {}", error.what()));
+  }
+}
+
 }  // namespace
 
 void add_report(CLI::App& app, Context&) {
   struct Options {
-    std::string db, out = "report", peaks;
+    std::string db, out = "report", peaks, problems;
   };
   auto* command = app.add_subcommand("report", "Writes speed and memory tables and plots");
   auto options = std::make_shared<Options>();
@@ -37,8 +46,17 @@ void add_report(CLI::App& app, Context&) {
   command->add_option("--peaks", options->peaks,
                       "Peaks of devices that fcsa doesn't know, for the roofline: JSON as in "
                       "reports/known_peaks.json");
+  command->add_option(
+      "--problems", options->problems,
+      "A workload, as in data/workloads or recorded with FCSA_RECORD: what it takes with what "
+      "was tuned, and what each shape is expected to lose");
   command->callback([options] {
     reports::ReportOptions report;
+    std::optional<tuner::Workload> workload;
+    if (!options->problems.empty()) {
+      workload = read_workload(options->problems);
+      report.workload = &*workload;
+    }
     if (!options->peaks.empty()) report.peaks = read_peaks(options->peaks);
     const auto file = options->db.empty() ? tuner::default_store_path() : std::filesystem::path(options->db);
     const tuner::Store store(file, tuner::Store::Mode::read_only, patience());

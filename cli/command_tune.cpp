@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/patience.h"
+#include "cli/problem_source.h"
 #include "cli/refresh.h"
 #include "cli/say.h"
 #include "cli/sessions.h"
@@ -19,12 +20,13 @@
 #include "tuner/search/strategy.h"
 #include "tuner/search/tuning.h"
 #include "tuner/trials/store.h"
+#include "tuner/workloads/served.h"
 
 namespace fcsa::cli {
 namespace {
 
 struct TuneOptions {
-  ProblemOptions problems;
+  ProblemSource problems;
   std::string device = "auto", family, strategy = "auto", budget = "10m", shard, db, cache = "warm",
               cache_directory, probes = "yes";
   std::vector<std::string> suggestions;
@@ -49,19 +51,9 @@ std::vector<const kernels::Family*> chosen_families(const TuneOptions& options,
 std::vector<kernels::Problem> chosen_problems(const TuneOptions& options,
                                               const std::vector<const kernels::Family*>& families,
                                               const kernels::Target& target) {
-  auto chosen = options.problems.problems(target.kind);
-  for (const auto& problem : chosen) {
-    std::string reasons;
-    bool served = false;
-    for (const auto* family : families) {
-      if (!family->tunable()) continue;
-      const std::string reason = family->unsupported(problem, target);
-      served = served || reason.empty();
-      if (!reason.empty()) reasons += (reasons.empty() ? "" : "; ") + reason;
-    }
-    if (!served)
-      throw UsageError(fmt::format("no kernel serves '{}': {}", kernels::to_text(problem), reasons));
-  }
+  auto chosen = options.problems.problems(target, families);
+  for (const auto& problem : chosen)
+    if (const auto why = tuner::unserved(problem, target, families); !why.empty()) throw UsageError(why);
   return chosen;
 }
 

@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/patience.h"
+#include "cli/problem_source.h"
 #include "cli/table.h"
 #include "runner/feature_pairs.h"
 #include "runner/process_evaluator.h"
@@ -21,7 +22,7 @@ namespace {
 constexpr double kPairReferenceFlops = 2e8;
 
 struct VerifyOptions {
-  ProblemOptions problems;
+  ProblemSource problems;
   std::string device = "auto", configuration, db;
   int jobs = 0, launches = 1;
   std::uint64_t seed = 1;
@@ -60,7 +61,7 @@ void require_work(const std::vector<Work>& work, const std::set<std::string>& re
 std::vector<Work> from_grid(const VerifyOptions& options, const kernels::Target& target) {
   std::vector<Work> work;
   std::set<std::string> reasons;
-  for (const auto& problem : options.problems.problems(target.kind)) {
+  for (const auto& problem : options.problems.problems(target)) {
     if (!options.configuration.empty()) {
       work.push_back({tuner::candidate_of(problem, options.configuration)});
       continue;
@@ -83,7 +84,7 @@ std::vector<Work> from_grid(const VerifyOptions& options, const kernels::Target&
 std::vector<Work> from_pairs(const VerifyOptions& options, const kernels::Target& target) {
   std::vector<Work> work;
   std::set<std::string> reasons;
-  for (const kernels::Op op : options.problems.ops())
+  for (const kernels::Op op : options.problems.grid.ops())
     for (const auto& family : kernels::families()) {
       if (family->device_kind() != target.kind) continue;
       const std::string kernel = kernels::kernel_name(*family, op);

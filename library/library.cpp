@@ -38,7 +38,7 @@ Plan& Library::plan(const fcsa_problem& problem) {
   if (Plan* known = plans_.find(key)) return *known;
   const LockedSection section;
   const Request request = request_of(problem);
-  return plans_.add(key, new Plan(device(problem.device, context), request, *notes_));
+  return plans_.add(key, new Plan(device(problem.device, context), request, notes_));
 }
 
 void Library::set_num_threads(int threads) {

@@ -7,6 +7,7 @@
 
 #include "library/failure.h"
 #include "library/fork.h"
+#include "library/problem_record.h"
 
 namespace fcsa::library {
 namespace {
@@ -32,12 +33,14 @@ void require_op(kernels::Op asked, kernels::Op planned) {
 
 }  // namespace
 
-Plan::Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const Notes& notes)
+Plan::Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const std::shared_ptr<Notes>& notes)
     : device_(std::move(device)),
       request_(request),
       selection_(device_->select(request_.kernel_problem())),
       kernel_(device_->kernel(request_.kernel_problem(), selection_)),
-      notes_(joined(notes)) {
+      notes_(joined(*notes)),
+      record_slot_(request.is_empty() ? -1
+                                      : record_slot(request_.problem, device_->info().target.kind, notes)) {
   launches_ =
       selection_.family->plan(kernels::traits_of(request_.problem), selection_.configuration, request_.args);
   long long bytes = launches_.workspace_bytes;
@@ -98,6 +101,7 @@ void Plan::run(kernels::Op op, const fcsa_tensors& tensors, void* stream) {
   }
   device_->launcher().launch(*loaded->module, loaded->is_fallback ? fallback_launches_ : launches_, args,
                              stream);
+  count_call(record_slot_);
 }
 
 }  // namespace fcsa::library

@@ -15,7 +15,7 @@ namespace fcsa::library {
 // Thread-safe. Counted: made with one reference, gone with the last.
 class Plan {
  public:
-  Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const Notes& notes);
+  Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const std::shared_ptr<Notes>& notes);
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
 
@@ -44,6 +44,7 @@ class Plan {
   const Selection selection_;
   const std::shared_ptr<Kernel> kernel_;
   const std::string notes_;
+  const int record_slot_;  // of FCSA_RECORD
   kernels::LaunchPlan launches_, fallback_launches_;
   std::size_t lse_offset_ = 0;  // in the workspace, when the forward pass writes it there
   std::size_t workspace_bytes_ = 0;

@@ -253,7 +253,7 @@ std::string page_html(const Page& page) {
       html += section_html(page, i, first_figure);
       first_figure += figure_count(page.figures[i]);
     }
-    html += failures_html(page.devices) + provenance_html(page.devices);
+    html += page.more + failures_html(page.devices) + provenance_html(page.devices);
   }
   html += fmt::format(
       "</main>\n<footer>Written by fcsa {}. The same numbers are in speed.csv and memory.csv.</footer>\n"

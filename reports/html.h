@@ -15,6 +15,7 @@ struct Page {
   std::vector<std::vector<FigureRow>> figures;  // of each section
   std::vector<std::string> svgs;  // of all figures in that order, as gnuplot wrote them; empty: no plot
   std::vector<std::string> notes;
+  std::string more;  // a section as HTML, after the others; empty: none
 };
 
 std::string page_html(const Page& page);

@@ -8,6 +8,7 @@
 #include "reports/gnuplot.h"
 #include "reports/html.h"
 #include "reports/tables.h"
+#include "reports/workload_costs.h"
 #include "tuner/trials/whole_file.h"
 
 namespace fcsa::reports {
@@ -80,8 +81,12 @@ ReportResult write_report(const std::vector<tuner::StoredTrial>& trials, const f
   make_directory(directory);
   const std::vector<DeviceResults> devices = collect(trials);
   const std::vector<Section> sections = make_sections(devices);
-  Page page{
-      .devices = devices, .sections = sections, .figures = {}, .svgs = {}, .notes = data_notes(devices)};
+  Page page{.devices = devices,
+            .sections = sections,
+            .figures = {},
+            .svgs = {},
+            .notes = data_notes(devices),
+            .more = ""};
   std::vector<DevicePeaks> peaks = options.peaks;
   for (DevicePeaks& known : known_peaks()) peaks.push_back(std::move(known));
   for (const Section& section : sections) page.figures.push_back(make_figures(section, devices, peaks));
@@ -90,12 +95,21 @@ ReportResult write_report(const std::vector<tuner::StoredTrial>& trials, const f
   if (!rendered.problem.empty())
     page.notes.push_back("There are no plots, only tables: " + rendered.problem + ".");
 
+  std::string summary = summary_markdown(sections, devices, page.notes);
+  std::vector<WorkloadCosts> costs;
+  if (options.workload != nullptr) {
+    costs = workload_costs(*options.workload, devices);
+    page.more = workload_html(*options.workload, costs);
+    summary += workload_markdown(*options.workload, costs);
+  }
+
   ReportResult result;
   result.files.push_back(write_file(directory, "index.html", page_html(page)));
-  result.files.push_back(
-      write_file(directory, "summary.md", summary_markdown(sections, devices, page.notes)));
+  result.files.push_back(write_file(directory, "summary.md", summary));
   result.files.push_back(write_file(directory, "speed.csv", speed_csv(devices)));
   result.files.push_back(write_file(directory, "memory.csv", memory_csv(devices)));
+  if (options.workload != nullptr)
+    result.files.push_back(write_file(directory, "workload.csv", workload_csv(costs)));
   result.notes = page.notes;
   return result;
 }

@@ -7,6 +7,7 @@
 
 #include "reports/peaks.h"
 #include "tuner/trials/store.h"
+#include "tuner/workloads/workload.h"
 
 namespace fcsa::reports {
 
@@ -17,6 +18,8 @@ struct ReportResult {
 
 struct ReportOptions {
   std::vector<DevicePeaks> peaks = {};  // looked through before known_peaks()
+  // What it takes and loses becomes a section, and workload.csv.
+  const tuner::Workload* workload = nullptr;
 };
 
 // Writes index.html (self-contained, SVG plots), summary.md, speed.csv and memory.csv into `directory`, each

@@ -66,7 +66,9 @@ while [ $# -gt 0 ]; do
   shift
 done
 if [ "$command" = tune ]; then
-  for option in "--evals 1" "--probes no" "--batch 1" "--heads 2"; do
+  options=("--evals 1" "--probes no")
+  [[ " ${arguments[*]} " = *" --problems "* ]] || options+=("--batch 1" "--heads 2")
+  for option in "${options[@]}"; do
     [[ " ${arguments[*]} " = *" ${option% *} "* ]] || arguments+=($option)
   done
 fi

@@ -144,6 +144,28 @@ TEST(EmittedSelection, ChoosesWhatTheTunerChooses) {
   EXPECT_EQ(chosen.size(), 3u);
 }
 
+TEST(EmittedSelection, RemembersAProblemWithAllOfItsFieldsAndItsTable) {
+  static const emitted::detail::Class exact{{}, 0, 0, 3, 0, 0, 0}, other{{}, 0, 0, 5, 0, 0, 0};
+  static const unsigned char served[] = {15, 15, 15, 15, 15, 15};
+  static const emitted::detail::Table table{&exact,  1,       nullptr, nullptr, nullptr,
+                                            nullptr, nullptr, served,  1},
+      second{&other, 1, nullptr, nullptr, nullptr, nullptr, nullptr, served, 1};
+  const auto choose = [&](const emitted::detail::Table& from, const emitted::Attention& a) {
+    return emitted::detail::choose_or_remember(from, a, emitted::Op::forward);
+  };
+  emitted::Attention a, raw;
+  raw.l2norm_qk = false;
+  for (int round = 0; round < 2; ++round) {
+    for (a.nq = 1; a.nq < 40; ++a.nq) EXPECT_EQ(choose(table, a).variant, 3);  // more than are remembered
+    EXPECT_EQ(choose(second, a).variant, 5);
+    EXPECT_EQ(choose(table, a).variant, 3);
+    EXPECT_EQ(choose(table, raw).of, nullptr) << "of other traits, which the table hasn't";
+    raw.l2norm_qk = true;
+    EXPECT_EQ(choose(table, raw).of, &exact);
+    raw.l2norm_qk = false;
+  }
+}
+
 // Without tuned shapes.
 emitted::detail::Table table_of(const emitted::detail::Class& of) {
   return {&of, 1, nullptr, nullptr, nullptr, nullptr, nullptr, kServeAll, 1};

@@ -29,7 +29,7 @@ inline Request request_of(const Attention& attention, Op op, Isa isa) {
     request.status = no_set(isa);
     return request;
   }
-  request.choice = choose(*request.set->table, at_least_one(attention), op);
+  request.choice = choose_or_remember(*request.set->table, at_least_one(attention), op);
   if (request.choice.of == nullptr) request.status = no_kernel(attention, op);
   return request;
 }

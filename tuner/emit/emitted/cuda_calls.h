@@ -55,7 +55,7 @@ inline Request request_of(const Attention& attention, Op op) {
   Request request;
   request.status = check_sizes(attention, op);
   if (!request.status.ok()) return request;
-  request.choice = choose(kTable, at_least_one(attention), op);
+  request.choice = choose_or_remember(kTable, at_least_one(attention), op);
   if (request.choice.of == nullptr) request.status = no_kernel(attention, op);
   return request;
 }

@@ -141,6 +141,30 @@ inline Choice choose(const Table& table, const Attention& a, Op op) {
   return {};
 }
 
+// A lookup of this thread.
+struct Remembered {
+  const Table* table = nullptr;
+  int multiprocessors = 0;
+  Problem problem;
+  Choice choice;
+};
+
+// choose(), of tables that live as long as the program. A thread keeps its last lookups: programs have few
+// problems, and call them again and again.
+inline Choice choose_or_remember(const Table& table, const Attention& a, Op op) {
+  constexpr unsigned kRemembered = 16;
+  thread_local Remembered last[kRemembered];
+  thread_local unsigned next = 0;
+  const Problem problem = problem_of(a, op);
+  const int multiprocessors = multiprocessors_or(table.multiprocessors);
+  for (const Remembered& known : last)
+    if (known.problem == problem && known.table == &table && known.multiprocessors == multiprocessors)
+      return known.choice;
+  const Choice choice = choose(table, a, op);
+  if (choice.of != nullptr) last[next++ % kRemembered] = {&table, multiprocessors, problem, choice};
+  return choice;
+}
+
 inline Status no_kernel(const Attention& a, Op op) {
   const Problem p = problem_of(a, op);
   char groups[32] = "";
