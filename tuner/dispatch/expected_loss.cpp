@@ -49,7 +49,7 @@ std::optional<double> expected_loss(const DispatchTable& table, const Choice& ch
     const auto* first = dispatch.entries.data();
     if (choice.entry < first || choice.entry >= first + dispatch.entries.size()) continue;
     const auto index = static_cast<std::size_t>(choice.entry - first);
-    const auto position = kernels::position_of(sizes_of(problem), device.target.multiprocessors);
+    const auto position = kernels::position_of(problem, device.target.multiprocessors);
     return loss_model(dispatch).at(octaves_between(position, dispatch.rule.positions[index]));
   }
   return std::nullopt;
