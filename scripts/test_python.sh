@@ -29,7 +29,7 @@ for version in "$@"; do
   printf '\n-- torch %s\n' "$version"
   FCSA_LIBRARY=$library FCSA_ORIGINAL=$PWD/$original XDG_CACHE_HOME=$PWD/build/python-cache FCSA_DB= \
     FCSA_TEST_MODELS=1 "$environment/bin/python" -m pytest -q -p no:cacheprovider -n "$(nproc)" tests/python || failed+=("$version")
-  FCSA_LIBRARY=$library python3 tests/docs/run_blocks.py --only python --python "$environment/bin/python" README.md docs/pytorch.md ||
+  FCSA_LIBRARY=$library python3 tests/docs/run_blocks.py --only python --python "$environment/bin/python" README.md docs/pytorch.md docs/models.md ||
     failed+=("$version, the blocks of README and docs")
 done
 if [ ${#failed[@]} -gt 0 ]; then
