@@ -15,8 +15,8 @@ struct LossModel {
   double at(double octaves) const;
 };
 
-// Beyond what was left out: 13 shapes of real models, 0.4 to 6 octaves from what was tuned on an H200, lost
-// so much an octave on average, from nothing to 56% each.
+// An octave, beyond what was left out: a rough guess after what shapes of real models lost on an H200 with a
+// table of squares, no fit.
 inline constexpr double kUnknownLoss = 0.2;
 
 // From what each shape loses that is left out of the class, and how far it is from the others.
