@@ -137,7 +137,9 @@ double estimated_time(const Use& use) {
 bool has_spare_registers(const Use& use) {
   const PassShape& s = use.shape;
   const int unrolled = s.unroll > 1 ? 20 : 8;
-  const int bias = use.problem.bias == Bias::none ? 0 : 8 + s.thread_m * s.thread_n / 2;
+  // A mask is selected by beside it.
+  const int mask = use.problem.key_mask ? 16 : 0;
+  const int bias = use.problem.bias == Bias::none ? 0 : 8 + s.thread_m * s.thread_n / 2 + mask;
   const int idle_lanes = use.problem.head_dim % (4 * s.channel_lanes) == 0 ? 0 : 8;
   return use.register_estimate() + unrolled + bias + idle_lanes <= use.registers();
 }
