@@ -185,10 +185,11 @@ class MmaFamily final : public Family {
     const Traits traits = traits_of(problem);
     const Args args = shape_args(problem);
     ForwardConfig config;
-    // Permuted rows of 128 channels of f32 spill on sm_120a where a mask is beside a bias.
-    const bool crowded = problem.dtype == DType::f32 && problem.head_dim == 128 && problem.key_mask &&
-                         problem.bias != Bias::none && target.compute_capability >= 120;
-    config.swizzle = ForwardConfig::can_swizzle(traits) && !crowded;
+    // A mask beside a bias takes the registers that f32 leaves: permuted rows of 128 channels spill on
+    // sm_120a, 64 keys of 96 channels on sm_86.
+    const bool crowded = problem.dtype == DType::f32 && problem.key_mask && problem.bias != Bias::none;
+    config.swizzle = ForwardConfig::can_swizzle(traits) &&
+                     !(crowded && problem.head_dim == 128 && target.compute_capability >= 120);
     // The causal limits of 32 rows of 128 channels with 32 keys spill on sm_100a and sm_120a.
     const bool tight = problem.head_dim == 128 && problem.causal && target.compute_capability >= 100;
     config.chunk = problem.dtype == DType::f32 || problem.head_dim > 128 || tight ? 16 : 32;
@@ -199,6 +200,7 @@ class MmaFamily final : public Family {
     if (problem.head_dim > 128 && normalises(problem)) config.key_norms = mma::kCudaCores;
     config.q_in_registers = problem.head_dim <= 64;
     const bool few_rows = shared_rows(problem) <= 32;
+    if (crowded && !few_rows && problem.head_dim > 80 && problem.head_dim < 128) config.block_n = 32;
     if (few_rows) {
       config.warps_m = config.row_tiles = 1;
       config.warps_n = 4;
