@@ -131,8 +131,14 @@ double mean_tolerance(const Problem& p, std::size_t rows, std::span<const double
                       std::span<const double> expected) {
   constexpr std::size_t kFewRows = 64;
   if (!has_16_bits(p) || rows < kFewRows) return 0;
-  const double spread = distance(plain, expected) / norm(expected);
-  return unit_roundoff(p.dtype) / 4 + 3 * spread / std::sqrt(static_cast<double>(rows));
+  const double size = norm(expected);
+  if (size == 0) return 0;
+  double fourths = 0;
+  for (std::size_t row = 0, width = expected.size() / rows; row < rows; ++row)
+    fourths += std::pow(norm(expected.subspan(row * width, width)) / size, 4);
+  // Of a row, when one or two numbers were rounded that all of it is a multiple of.
+  const double of_a_row = std::max(distance(plain, expected) / size, 0.6 * unit_roundoff(p.dtype));
+  return unit_roundoff(p.dtype) / 4 + 3 * of_a_row * std::sqrt(fourths);
 }
 
 std::vector<double> raised(std::vector<double> floors, const Worst& plain, double allowed) {

@@ -1,10 +1,11 @@
 #include "runner/forward_results.h"
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
+#include "kernels/reference/elements.h"
 #include "kernels/reference/parallel_for.h"
 #include "kernels/reference/reference.h"
 
@@ -13,6 +14,8 @@ namespace {
 
 using kernels::RowIndex;
 using kernels::RowResults;
+
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 constexpr int kSample = 256;
 constexpr int kRowsPerBlock = 64;
@@ -71,23 +74,35 @@ class ForwardPass {
     estimate(block);
   }
 
+  // In f32: an estimate is not exact anyway.
   void estimate(const Block& block) {
     const std::vector<int> keys = sample(block);
-    std::vector<RowIndex> rows;
-    for (int i = 0; i < block.count; ++i) rows.push_back({0, 0, i});
-    kernels::Traits traits = traits_;
-    traits.causal = traits.key_mask = false;
-    const std::vector<char> k = gathered_rows(args_.k, args_.k_strides, block, keys),
-                            v = gathered_rows(args_.v, args_.v_strides, block, keys),
-                            bias = gathered_bias(block, keys);
-    kernels::Args args = sampled_args(block, static_cast<int>(keys.size()));
-    args.k = k.data();
-    args.v = v.data();
-    args.bias = bias.data();
-    RowResults results = kernels::reference_rows(traits, args, rows, 1);
+    const int kv_head = block.head / (problem_.heads / problem_.kv_heads);
+    std::vector<int> queries(static_cast<std::size_t>(block.count));
+    std::iota(queries.begin(), queries.end(), block.first);
+    const auto rows = [&](const void* data, const kernels::Strides& s, int head,
+                          const std::vector<int>& which) {
+      return gathered(data, block.batch * s.batch + head * s.head, s.row, which);
+    };
+    Matrix q = rows(args_.q, args_.q_strides, block.head, queries);
+    Matrix k = rows(args_.k, args_.k_strides, kv_head, keys);
+    const Matrix v = rows(args_.v, args_.v_strides, kv_head, keys);
+    if (problem_.l2norm_qk) {
+      normalise(q);
+      normalise(k);
+    }
+    Matrix s = q * k.transpose() * (traits_.head_scale ? args_.head_scale[block.head] : args_.scale);
+    add_bias(s, block, keys);
+    const Eigen::VectorXf top = s.rowwise().maxCoeff();
+    s = (s.colwise() - top).array().exp().matrix();
+    const Eigen::VectorXf sum = s.rowwise().sum();
+    const Matrix o = sum.cwiseInverse().asDiagonal() * (s * v);
+    RowResults results;
+    results.o.assign(o.data(), o.data() + o.size());
     for (int i = 0; i < block.count; ++i)
-      results.lse[static_cast<std::size_t>(i)] += std::log(
-          static_cast<double>(seen(block.batch, block.first + i)) / static_cast<double>(keys.size()));
+      results.lse.push_back(top[i] + std::log(static_cast<double>(sum[i]) *
+                                              static_cast<double>(seen(block.batch, block.first + i)) /
+                                              static_cast<double>(keys.size())));
     store(block, results);
   }
 
@@ -100,52 +115,35 @@ class ForwardPass {
     return keys;
   }
 
-  // The block's queries as a problem of one head whose keys are the sample.
-  kernels::Args sampled_args(const Block& block, int keys) const {
-    const kernels::Strides& s = args_.q_strides;
-    kernels::Args args = args_;
-    args.q = static_cast<const char*>(args_.q) +
-             (block.batch * s.batch + block.head * s.head + block.first * s.row) *
-                 kernels::element_bytes(problem_.dtype);
-    args.q_strides = {0, 0, s.row};
-    args.k_strides = args.v_strides = {0, 0, problem_.head_dim};
-    args.bias_strides = {0, 0, keys};
-    if (traits_.head_scale) args.head_scale += block.head;
-    args.batch = args.heads = args.kv_heads = args.bias_batch = args.bias_heads = 1;
-    args.nq = block.count;
-    args.nk = keys;
-    return args;
+  Matrix gathered(const void* data, long long first, long long stride, const std::vector<int>& rows) const {
+    Matrix matrix(static_cast<Eigen::Index>(rows.size()), problem_.head_dim);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      kernels::load_elements(problem_.dtype, data, first + rows[i] * stride, problem_.head_dim,
+                             matrix.row(static_cast<Eigen::Index>(i)).data());
+    return matrix;
   }
 
-  std::vector<char> gathered_rows(const void* data, const kernels::Strides& s, const Block& block,
-                                  const std::vector<int>& keys) const {
-    const int element = kernels::element_bytes(problem_.dtype);
-    const long long first =
-        block.batch * s.batch + block.head / (problem_.heads / problem_.kv_heads) * s.head;
-    const auto width = static_cast<std::size_t>(problem_.head_dim * element);
-    std::vector<char> rows(keys.size() * width);
-    for (std::size_t i = 0; i < keys.size(); ++i)
-      std::memcpy(&rows[i * width], static_cast<const char*>(data) + (first + keys[i] * s.row) * element,
-                  width);
-    return rows;
+  void normalise(Matrix& rows) const {
+    const Eigen::Index width = problem_.head_dim / problem_.groups;
+    for (int group = 0; group < problem_.groups; ++group) {
+      auto part = rows.middleCols(group * width, width);
+      part.array().colwise() /= part.rowwise().norm().array().max(args_.eps).eval();
+    }
   }
 
-  std::vector<char> gathered_bias(const Block& block, const std::vector<int>& keys) const {
-    if (problem_.bias == kernels::Bias::none) return {};
-    const auto element = static_cast<std::size_t>(
-        problem_.bias == kernels::Bias::f32 ? 4 : kernels::element_bytes(problem_.dtype));
-    const kernels::Strides& s = args_.bias_strides;
-    const long long first = block.batch % args_.bias_batch * s.batch +
-                            (args_.bias_heads == 1 ? 0 : block.head) * s.head + block.first * s.row;
-    std::vector<char> bias(static_cast<std::size_t>(block.count) * keys.size() * element);
-    char* to = bias.data();
+  void add_bias(Matrix& s, const Block& block, const std::vector<int>& keys) const {
+    if (problem_.bias == kernels::Bias::none) return;
+    const kernels::DType dtype = problem_.bias == kernels::Bias::f32 ? kernels::DType::f32 : problem_.dtype;
+    const kernels::Strides& strides = args_.bias_strides;
+    const long long first = block.batch % args_.bias_batch * strides.batch +
+                            (args_.bias_heads == 1 ? 0 : block.head) * strides.head;
     for (int row = 0; row < block.count; ++row)
-      for (const int key : keys) {
-        const auto index = static_cast<std::size_t>(first + row * s.row + key);
-        std::memcpy(to, static_cast<const char*>(args_.bias) + index * element, element);
-        to += element;
+      for (std::size_t key = 0; key < keys.size(); ++key) {
+        float bias = 0;
+        kernels::load_elements(dtype, args_.bias, first + (block.first + row) * strides.row + keys[key], 1,
+                               &bias);
+        s(row, static_cast<Eigen::Index>(key)) += bias;
       }
-    return bias;
   }
 
   void store(const Block& block, const RowResults& results) {
@@ -170,26 +168,37 @@ class ForwardPass {
   std::vector<std::vector<int>> visible_;
 };
 
-// Standard deviation of the logits of a row, of normal values.
-double logit_spread(const kernels::Problem& p) {
+// Standard deviation of the products of a row of normal q and k, times the scale.
+double product_spread(const kernels::Problem& p) {
   const double scale = std::fabs(p.scale), root = std::sqrt(p.head_dim);
-  const double raw = p.logit_bound ? std::min<double>(scale * root, *p.logit_bound / root) : scale * root;
-  const double products = p.l2norm_qk ? scale * p.groups / root : raw;
-  return std::hypot(products, p.bias == kernels::Bias::none ? 0.0 : 1.0);
+  if (p.l2norm_qk) return scale * p.groups / root;
+  return p.logit_bound ? std::min<double>(scale * root, *p.logit_bound / root) : scale * root;
+}
+
+bool is_large(const kernels::Problem& problem) {
+  kernels::Problem forward = problem;
+  forward.op = kernels::Op::forward;
+  forward.bias_gradient = forward.scale_gradient = false;
+  return kernels::flops(forward) > kExactForwardFlops;
 }
 
 }  // namespace
 
-ForwardPrecision precision_for(const kernels::Problem& problem, Values values) {
+float moderating_factor(const kernels::Problem& p, Values values) {
+  if (p.op != kernels::Op::backward || p.l2norm_qk || values != Values::normal || !is_large(p)) return 1.0f;
+  // As of normal values with the usual scale, 1 / sqrt(D). No P that follows from an estimate is above 1
+  // then, which kernels with a running maximum would take as 1.
+  constexpr double kUsualSpread = 1;
+  return static_cast<float>(std::sqrt(std::min(1.0, kUsualSpread / product_spread(p))));
+}
+
+ForwardPrecision precision_for(const kernels::Problem& p, Values values) {
   // At this spread the largest P that follows from estimates is still below 100, in rows by the million.
   constexpr double kWidestSpread = 2.5;
-  kernels::Problem forward = problem;
-  forward.op = kernels::Op::forward;
-  forward.bias_gradient = forward.scale_gradient = false;
-  const bool large = kernels::flops(forward) > kExactForwardFlops;
-  return values == Values::normal && large && logit_spread(problem) <= kWidestSpread
-             ? ForwardPrecision::estimated
-             : ForwardPrecision::exact;
+  const double bias = p.bias == kernels::Bias::none ? 0.0 : 1.0;
+  const bool moderate = !p.l2norm_qk || std::hypot(product_spread(p), bias) <= kWidestSpread;
+  return values == Values::normal && is_large(p) && moderate ? ForwardPrecision::estimated
+                                                             : ForwardPrecision::exact;
 }
 
 void add_forward_results(HostInputs& inputs, ForwardPrecision precision) {

@@ -10,6 +10,11 @@ enum class ForwardPrecision {
   estimated,  // rows that see more than 256 keys: from 256 of them at equal distances, the others exactly
 };
 
+// What normal values of q and k, each, are multiplied with where they aren't normalised and the forward pass
+// has more than kExactForwardFlops: with a scale of 8, say, a row would see one key and no other, an estimate
+// would miss it, and exact results of 16,384 tokens take minutes.
+float moderating_factor(const kernels::Problem& problem, Values values);
+
 // What the inputs of a backward problem have: estimates of normal values where the forward pass has more than
 // kExactForwardFlops, unless logits vary so much that a sample would miss those that count.
 ForwardPrecision precision_for(const kernels::Problem& problem, Values values);

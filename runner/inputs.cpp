@@ -89,8 +89,9 @@ float factor_of_row(Values values, DType dtype, std::uint64_t random) {
 std::vector<unsigned char> draw_qk(const Problem& p, Values values, std::uint64_t seed, Stream stream) {
   const Bits kinds(seed, kRowKind ^ (stream << 8));
   const std::optional<float> norm = largest_norm(p);
+  const float moderating = moderating_factor(p, values);
   const auto adjust = [&](std::size_t row, std::vector<float>& x) {
-    const float factor = factor_of_row(values, p.dtype, kinds.at(row));
+    const float factor = moderating * factor_of_row(values, p.dtype, kinds.at(row));
     for (float& v : x) v *= factor;
     if (norm) limit_norm(x, *norm);
   };

@@ -419,9 +419,25 @@ TEST(Inputs, AreEstimatesWhereNormalValuesAreManyAndTheirLogitsAlike) {
   EXPECT_EQ(precision_for(wide, Values::normal), ForwardPrecision::exact);
   Problem raw = large;
   raw.l2norm_qk = false;
-  EXPECT_EQ(precision_for(raw, Values::normal), ForwardPrecision::exact);
-  raw.scale = 0.125f;
   EXPECT_EQ(precision_for(raw, Values::normal), ForwardPrecision::estimated);
+  raw.bias = kernels::Bias::f32;
+  EXPECT_EQ(precision_for(raw, Values::normal), ForwardPrecision::estimated);
+}
+
+TEST(Inputs, OfLargeRawProblemsAreSmallEnoughForLogitsThatAreAlike) {
+  Problem raw = backward_problem();
+  raw.l2norm_qk = false;
+  raw.head_dim = 64;
+  raw.scale = 8;
+  EXPECT_EQ(moderating_factor(raw, Values::normal), 1.0f);
+  raw.nq = raw.nk = 8192;
+  EXPECT_FLOAT_EQ(moderating_factor(raw, Values::normal), 0.125f);  // of q and of k: 1/64 of logits
+  EXPECT_EQ(moderating_factor(raw, Values::dominant_key), 1.0f);
+  raw.scale = 0.125f;
+  EXPECT_EQ(moderating_factor(raw, Values::normal), 1.0f);
+  raw.op = kernels::Op::forward;
+  raw.scale = 8;
+  EXPECT_EQ(moderating_factor(raw, Values::normal), 1.0f);
 }
 
 TEST(DeviceTensors, OfTheBackwardPassHaveItsInputsAndOutputs) {
