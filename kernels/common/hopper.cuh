@@ -45,6 +45,17 @@ FCSA_DEVICE void barrier_wait(unsigned barrier, unsigned parity) {
       : "memory");
 }
 
+// Whether the phase of that parity is over, without waiting.
+FCSA_DEVICE bool barrier_has_passed(unsigned barrier, unsigned parity) {
+  unsigned passed;
+  asm volatile(
+      "{.reg .pred done; mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2; selp.u32 %0, 1, 0, done;}"
+      : "=r"(passed)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return passed != 0;
+}
+
 // Hardware barriers by number (1 to 15), for `threads` threads that sync or arrive.
 FCSA_DEVICE void named_barrier_sync(int number, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");

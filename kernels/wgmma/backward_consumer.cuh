@@ -41,8 +41,9 @@ struct KeyConsumer {
   FCSA_DEVICE KeyConsumer(const BackwardArgs& a, const BackwardLayout<T, C>& layout)
       : args(a),
         shared(layout),
-        warpgroup(static_cast<int>(threadIdx.x) / 128),
-        warp(static_cast<int>(threadIdx.x) / 32 % 4),
+        // By a shuffle: addresses of operands are then in uniform registers, as products need them.
+        warpgroup(__shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0)),
+        warp(__shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32 % 4, 0)),
         lane(static_cast<int>(threadIdx.x) % 32) {
     g = lane / 4;
     t = lane % 4;

@@ -106,11 +106,16 @@ struct ForwardConfig {
     return normalises(t) && key_norms == kProducer;
   }
   FCSA_HD constexpr bool uses_factors(const Traits& t) const { return t.key_mask || scales_scores(t); }
-  // Of a key: 1/|k|, and with a mask what hides it. Keys past the end are hidden by comparing.
-  FCSA_HD static constexpr int factor_floats(const Traits& t) { return t.key_mask ? 2 : 1; }
+  // Of a key: 1/|k|, and with a mask what no logit of it exceeds: -inf where it is hidden or past the end.
+  FCSA_HD constexpr int factor_floats(const Traits& t) const {
+    return (t.key_mask ? 1 : 0) + (scales_scores(t) ? 1 : 0);
+  }
   FCSA_HD constexpr int factor_bytes(const Traits& t) const {
     return uses_factors(t) ? block_n * factor_floats(t) * 4 : 0;
   }
+  // With a mask those of a tile have a place before the tile that was in the stage has been read to its end:
+  // the bytes of a mask take as long to arrive as a tile.
+  FCSA_HD constexpr int factor_slots(const Traits& t) const { return t.key_mask ? 2 * stages : stages; }
   // The columns of ones are a panel of their own behind the V tiles, of the keys of one product.
   FCSA_HD constexpr int ones_bytes(const Traits& t) const {
     return tensor_sums ? 16 * panel_row_bytes(t) : 0;
@@ -127,9 +132,9 @@ struct ForwardConfig {
   static constexpr int kTaskSlots = 4, kTaskBytes = 32;
   FCSA_HD constexpr int smem_bytes(const Traits& t) const {
     const int alignment = 1024;  // of swizzled tiles
-    return alignment + tiles_bytes(t) + stages * factor_bytes(t) + ones_bytes(t) +
+    return alignment + tiles_bytes(t) + factor_slots(t) * factor_bytes(t) + ones_bytes(t) +
            8 * (barriers() + barriers() % 2 + stages + stages % 2) + kTaskBytes * kTaskSlots +
-           (t.key_mask ? 8 * stages : 0);
+           (t.key_mask ? 24 * stages : 0);
   }
 
   // Workspace: tensors normalised by groups; or K over its norms [batch, kv_heads, nk, head_dim], 16 bits,

@@ -21,6 +21,8 @@ struct Consumer {
   static constexpr bool kNormalise = ForwardConfig::normalises(T);
   static constexpr bool kScaleQueries = kNormalise && (C.scale_queries || C.q_in_registers);
   static constexpr bool kFactors = C.uses_factors(T);
+  // The scale is multiplied in where the maximum is subtracted, an instruction less for each logit.
+  static constexpr bool kLateScale = !kFixed && !kScaleQueries && !C.scales_scores(T);
   static constexpr int kRowBytes = ForwardConfig::panel_row_bytes(T);
   static constexpr int kPanelSteps = ForwardConfig::panel_channels(T) / 16;
   static constexpr int kSteps = T.head_dim / 16;                        // of Q K^T
@@ -49,7 +51,7 @@ struct Consumer {
   int lane, g, t;
   const float offset;
   // Of the tile whose P V is to be issued next.
-  Cursor<C.stages> at;
+  KeyCursor<T, C> at;
   QueryCursor<C> queries{~0u};  // the current tile of queries
   int first_tile = 0;           // of keys, where these are split: tiles are counted from it
   bool half = false;            // of the first tile of keys is seen
@@ -77,7 +79,7 @@ struct Consumer {
   // In every block whose copies go here. K, and V without factors, are read by products alone, which end for
   // the warpgroup as a whole: one thread says so for it, or for its warp. Factors, which go with V, are read
   // by every thread, and every thread says so.
-  FCSA_DEVICE void release_keys(const Cursor<C.stages>& from) const {
+  FCSA_DEVICE void release_keys(const KeyCursor<T, C>& from) const {
     release(shared.k_free(from.stage), threadIdx.x % 128);
   }
   FCSA_DEVICE void release_values() {
@@ -188,7 +190,7 @@ struct Consumer {
   FCSA_DEVICE static unsigned long long uniform(unsigned long long operand);
 
   // S = Q K^T, asynchronously.
-  FCSA_DEVICE void issue_scores(const Cursor<C.stages>& keys);
+  FCSA_DEVICE void issue_scores(const KeyCursor<T, C>& keys);
 
   // V of the current tile, and of 16 of its keys.
   FCSA_DEVICE unsigned long long values() const;
@@ -198,18 +200,19 @@ struct Consumer {
   template <int count>
   FCSA_DEVICE void issue_values(unsigned long long v, int first);
 
-  // What the logits of a slice need of its keys: x and y of the two keys of a thread, twice. Loaded a slice
-  // ahead, the first while S is computed: products are issued between slices, and the compiler doesn't move
-  // loads across those.
+  // What a slice needs of its keys, two keys of a thread, twice: what S is multiplied with and what is added
+  // to it, and what logits may be at most by the mask. Loaded a slice ahead, the first while S is computed:
+  // products are issued between slices, and the compiler doesn't move loads across those.
   struct Factors {
     float4 of[2];
+    float2 most[2];
   };
   Factors factors;
-  FCSA_DEVICE Factors load_factors(int slice, int stage) const;
+  FCSA_DEVICE Factors load_factors(int slice, int slot) const;
 
   // S of a slice of a tile, whose factors are those loaded last, to logits in base 2, hidden ones -inf.
   template <bool edge>
-  FCSA_DEVICE void logits(int slice, int tile, int stage);
+  FCSA_DEVICE void logits(int slice, int tile, int slot);
 
   // Logits to P in place, and the row sums.
   FCSA_DEVICE void exponentials(int slice);
@@ -220,6 +223,10 @@ struct Consumer {
       p[slice][i] = ptx::pack<T.dtype>(s[8 * slice + 2 * i], s[8 * slice + 2 * i + 1]);
   }
 
+  // S of rows whose scale is not positive, so that it and its scale's magnitude (or 1) give the logits: the
+  // largest logit is then that of the largest S.
+  FCSA_DEVICE void make_scale_positive();
+
   // Subtracts the running maximum, raised where a logit is further above it than the headroom; then O is to
   // be rescaled.
   FCSA_DEVICE void subtract_maximum();
@@ -227,11 +234,15 @@ struct Consumer {
   // While no product is adding to O.
   FCSA_DEVICE void rescale_output();
 
+  FCSA_DEVICE void wait_factors(const KeyCursor<T, C>& keys) const {
+    hopper::barrier_wait(shared.factors_full(shared.factor_slot(keys)), shared.factors_parity(keys));
+  }
+
   // Waits for S (and at most `pending` later products), and lets K go.
   template <int pending>
-  FCSA_DEVICE void take_scores(const Cursor<C.stages>& keys) {
-    if constexpr (kFactors) hopper::barrier_wait(shared.factors_full(keys.stage), keys.parity);
-    factors = load_factors(0, keys.stage);
+  FCSA_DEVICE void take_scores(const KeyCursor<T, C>& keys) {
+    if constexpr (kFactors) wait_factors(keys);
+    factors = load_factors(0, shared.factor_slot(keys));
     hopper::wgmma_wait<pending>();
     hopper::pin(s);
     release_keys(keys);
@@ -251,7 +262,7 @@ struct Consumer {
   }
 
   template <bool edge>
-  FCSA_DEVICE void softmax(int tile, int stage);
+  FCSA_DEVICE void softmax(int tile, int slot);
 
   FCSA_DEVICE void pack_all() {
 #pragma unroll
@@ -270,14 +281,14 @@ struct Consumer {
     issue_values<slices>(values(), 0);
     pass_turn();
     take_scores<1>(keys);
-    softmax<edge>(tile, keys.stage);
+    softmax<edge>(tile, shared.factor_slot(keys));
     finish_values();
     rescale_output();
     pack_all();
   }
 
   // With tickets, while K is there.
-  FCSA_DEVICE void read_ticket(const Cursor<C.stages>& keys) {
+  FCSA_DEVICE void read_ticket(const KeyCursor<T, C>& keys) {
     hopper::barrier_wait(shared.k_full(keys.stage), keys.parity);
     first_key = static_cast<int>(ptx::load_shared_word(shared.ticket(keys.stage) + 4));
   }
@@ -293,7 +304,7 @@ struct Consumer {
 
   FCSA_DEVICE void overlapped(int tile, int edge_tile) {
     take_scores<0>(at);
-    softmax<kEdges>(tile, at.stage);
+    softmax<kEdges>(tile, shared.factor_slot(at));
     pack_all();
     finish_store();
     if (kHalves && half && tile > 0) {
@@ -316,7 +327,7 @@ struct Consumer {
   template <bool edge>
   FCSA_DEVICE void streamed_values(int tile) {
     if constexpr (!kFixed) {
-      softmax<edge>(tile, at.stage);
+      softmax<edge>(tile, shared.factor_slot(at));
       rescale_output();
     }
     wait_values();
@@ -329,7 +340,7 @@ struct Consumer {
 #pragma unroll
       for (int slice = first; slice < first + kGroup && slice < kSlices; ++slice) {
         if constexpr (kFixed) {
-          logits<edge>(slice, tile, at.stage);
+          logits<edge>(slice, tile, shared.factor_slot(at));
           exponentials(slice);
         }
         pack(slice);
@@ -373,7 +384,7 @@ struct Consumer {
     hopper::barrier_wait(shared.k_full(at.stage), at.parity);
     wait_turn();
     pass_turn();
-    if constexpr (kFactors) hopper::barrier_wait(shared.factors_full(at.stage), at.parity);
+    if constexpr (kFactors) wait_factors(at);
     wait_values();
     // Products keep the warps of a warpgroup together; here one could release a stage that comes back twice
     // before another has looked at its barrier.

@@ -12,7 +12,7 @@ FCSA_DEVICE unsigned long long Consumer<T, C>::uniform(unsigned long long operan
 }
 
 template <Traits T, ForwardConfig C>
-FCSA_DEVICE void Consumer<T, C>::issue_scores(const Cursor<C.stages>& keys) {
+FCSA_DEVICE void Consumer<T, C>::issue_scores(const KeyCursor<T, C>& keys) {
   hopper::barrier_wait(shared.k_full(keys.stage), keys.parity);
   wait_turn();
   const auto k = uniform(hopper::operand(shared.k_tile(keys.stage), kRowBytes, 16));

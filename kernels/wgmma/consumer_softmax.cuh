@@ -6,15 +6,20 @@
 namespace fcsa::kernels::wgmma {
 
 template <Traits T, ForwardConfig C>
-FCSA_DEVICE auto Consumer<T, C>::load_factors(int slice, int stage) const -> Factors {
+FCSA_DEVICE auto Consumer<T, C>::load_factors(int slice, int slot) const -> Factors {
   Factors factors;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     float4& factor = factors.of[i];
     factor = {1, -offset, 1, -offset};
-    const unsigned from = shared.factor_tile(stage) + 4 * C.factor_floats(T) * (16 * slice + 8 * i + 2 * t);
-    if constexpr (T.key_mask) {
-      factor = ptx::load_shared_4(from);
+    const unsigned from = shared.factor_tile(slot) + 4 * C.factor_floats(T) * (16 * slice + 8 * i + 2 * t);
+    if constexpr (T.key_mask && C.scales_scores(T)) {
+      const float4 both = ptx::load_shared_4(from);
+      factor.x = both.x;
+      factor.z = both.z;
+      factors.most[i] = {both.y, both.w};
+    } else if constexpr (T.key_mask) {
+      factors.most[i] = ptx::load_shared_2(from);
     } else if constexpr (kFactors) {
       const float2 inverse = ptx::load_shared_2(from);
       factor.x = inverse.x;
@@ -26,9 +31,9 @@ FCSA_DEVICE auto Consumer<T, C>::load_factors(int slice, int stage) const -> Fac
 
 template <Traits T, ForwardConfig C>
 template <bool edge>
-FCSA_DEVICE void Consumer<T, C>::logits(int slice, int tile, int stage) {
+FCSA_DEVICE void Consumer<T, C>::logits(int slice, int tile, int slot) {
   const Factors now = factors;
-  if (slice + 1 < kSlices) factors = load_factors(slice + 1, stage);
+  if (slice + 1 < kSlices) factors = load_factors(slice + 1, slot);
   int limit[2] = {0, 0};
   if constexpr (edge) {
     const Rows place = rows(queries);
@@ -42,13 +47,15 @@ FCSA_DEVICE void Consumer<T, C>::logits(int slice, int tile, int stage) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       float &x = s[4 * i + 2 * h], &y = s[4 * i + 2 * h + 1];
-      const float row = kScaleQueries ? 1.0f : row_scale[h];
-      x = fmaf(x, C.scales_scores(T) ? row * factor.x : row, factor.y);
-      y = fmaf(y, C.scales_scores(T) ? row * factor.z : row, factor.w);
+      if constexpr (!kLateScale) {
+        const float row = kScaleQueries ? 1.0f : row_scale[h];
+        x = fmaf(x, C.scales_scores(T) ? row * factor.x : row, factor.y);
+        y = fmaf(y, C.scales_scores(T) ? row * factor.z : row, factor.w);
+      }
       if constexpr (T.key_mask) {
-        // Selected: of a key that nobody sees, x may be anything.
-        if (factor.y == minus_infinity()) x = minus_infinity();
-        if (factor.w == minus_infinity()) y = minus_infinity();
+        // The lesser of -inf and NaN is -inf: of a key that nobody sees, x may be anything.
+        x = fminf(x, now.most[i - 2 * slice].x);
+        y = fminf(y, now.most[i - 2 * slice].y);
       }
       if constexpr (edge) {
         if (8 * i >= limit[h]) x = minus_infinity();
@@ -68,10 +75,26 @@ FCSA_DEVICE void Consumer<T, C>::exponentials(int slice) {
 }
 
 template <Traits T, ForwardConfig C>
+FCSA_DEVICE void Consumer<T, C>::make_scale_positive() {
+  if (row_scale[0] > 0 && row_scale[1] > 0) return;
+#pragma unroll
+  for (int i = 0; i < C.block_n / 2; ++i) {
+    const float row = row_scale[i / 2 % 2];
+    s[i] *= row < 0 ? -1.0f : row == 0 ? 0.0f : 1.0f;
+  }
+}
+
+template <Traits T, ForwardConfig C>
 FCSA_DEVICE void Consumer<T, C>::subtract_maximum() {
-  float largest[2] = {minus_infinity(), minus_infinity()};
+  float largest[2] = {minus_infinity(), minus_infinity()}, scale[2] = {1, 1};
 #pragma unroll
   for (int i = 0; i < C.block_n / 2; ++i) largest[i / 2 % 2] = fmaxf(largest[i / 2 % 2], s[i]);
+  if constexpr (kLateScale)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      scale[h] = row_scale[h] == 0 ? 1.0f : fabsf(row_scale[h]);
+      largest[h] *= scale[h];
+    }
   raised =
       __any_sync(0xffffffffu, largest[0] > row_max[0] + kHeadroom || largest[1] > row_max[1] + kHeadroom);
   if (raised) {
@@ -89,7 +112,8 @@ FCSA_DEVICE void Consumer<T, C>::subtract_maximum() {
   const float reference[2] = {row_max[0] == minus_infinity() ? 0.0f : row_max[0],
                               row_max[1] == minus_infinity() ? 0.0f : row_max[1]};
 #pragma unroll
-  for (int i = 0; i < C.block_n / 2; ++i) s[i] -= reference[i / 2 % 2];
+  for (int i = 0; i < C.block_n / 2; ++i)
+    s[i] = kLateScale ? fmaf(s[i], scale[i / 2 % 2], -reference[i / 2 % 2]) : s[i] - reference[i / 2 % 2];
 }
 
 template <Traits T, ForwardConfig C>
@@ -103,10 +127,11 @@ FCSA_DEVICE void Consumer<T, C>::rescale_output() {
 
 template <Traits T, ForwardConfig C>
 template <bool edge>
-FCSA_DEVICE void Consumer<T, C>::softmax(int tile, int stage) {
+FCSA_DEVICE void Consumer<T, C>::softmax(int tile, int slot) {
+  if constexpr (kLateScale) make_scale_positive();
 #pragma unroll
   for (int slice = 0; slice < kSlices; ++slice) {
-    logits<edge>(slice, tile, stage);
+    logits<edge>(slice, tile, slot);
     if constexpr (kFixed) exponentials(slice);
   }
   if constexpr (!kFixed) {

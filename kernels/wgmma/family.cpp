@@ -241,10 +241,14 @@ class WgmmaFamily final : public Family {
     if (problem.nq <= ForwardConfig::kRows) {
       config.warpgroups = 1;
       config.pack_heads = group > 1 && ForwardConfig::kRows % group == 0;
+      if (problem.key_mask && problem.head_dim > 128) config.block_n = 96;
     } else if (problem.head_dim > 64 && problem.head_dim <= 96) {
       three_warpgroups(problem, config);
     } else if (problem.head_dim <= 64 && !problem.key_mask) {
       narrow_heads(problem, config);
+    } else if (problem.head_dim == 64 && ForwardConfig::normalises(traits_of(problem)) &&
+               traits_of(problem).softmax == Softmax::fixed_bound) {
+      masked(config);
     } else {
       two_warpgroups(problem, config);
     }
@@ -340,6 +344,18 @@ class WgmmaFamily final : public Family {
       config.block_n = 96;
       config.q_buffers = 2;
     }
+  }
+
+  // 64 channels and a mask: many warpgroups, since each waits for what the mask says of each tile.
+  static void masked(ForwardConfig& config) {
+    config.warpgroups = 4;
+    config.block_n = 80;
+    config.overlap = wgmma::kApart;
+    config.q_buffers = 2;
+    config.scale_queries = 0;
+    config.key_norms = wgmma::kPrepass;
+    config.head_group = 4;
+    config.uniform = wgmma::kReduced;
   }
 
   // From 80 to 96 channels.

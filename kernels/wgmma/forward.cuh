@@ -30,7 +30,11 @@ FCSA_DEVICE void init_barriers(const SharedLayout<T, C>& shared) {
     hopper::barrier_init(shared.v_full(stage), 1);
     hopper::barrier_init(shared.v_free(stage), (C.uses_factors(T) ? 128 : 4) * C.warpgroups * C.cluster);
     hopper::barrier_init(shared.factors_full(stage), 32 * kFactorWarps);
-    if constexpr (T.key_mask) hopper::barrier_init(shared.v_clean(stage), 32 * kFactorWarps);
+    if constexpr (T.key_mask) {
+      hopper::barrier_init(shared.factors_full(stage + C.stages), 32 * kFactorWarps);
+      hopper::barrier_init(shared.v_clean(stage), 32 * kFactorWarps);
+      if (shared.kEarlyTicket) hopper::barrier_init(shared.ticket_full(stage), 1);
+    }
   }
   hopper::barrier_init_fence();
 }

@@ -7,6 +7,7 @@
 #include "kernels/common/ptx.cuh"
 #include "kernels/wgmma/normalised_keys.cuh"
 #include "kernels/wgmma/schedule.cuh"
+#include "kernels/wgmma/shown_tiles.cuh"
 
 namespace fcsa::kernels::wgmma {
 
@@ -75,17 +76,18 @@ struct Producer {
       }
   }
 
-  FCSA_DEVICE void copy_keys(const Work& work, int tile, const Cursor<C.stages>& at) const {
+  FCSA_DEVICE void copy_keys(const Work& work, int tile, const KeyCursor<T, C>& at) const {
     hopper::barrier_wait(shared.k_free(at.stage), at.parity ^ 1u);
     if constexpr (C.uses_factors(T)) {
       ptx::store_shared(shared.ticket(at.stage), static_cast<unsigned>(work.batch));
       ptx::store_shared(shared.ticket(at.stage) + 4, static_cast<unsigned>(tile * C.block_n));
+      if constexpr (Layout::kEarlyTicket) hopper::barrier_arrive(shared.ticket_full(at.stage));
     }
     hopper::barrier_expect(shared.k_full(at.stage), C.tile_bytes(T));
     copy_tile(shared.k_tile(at.stage), maps.map[1], shared.k_full(at.stage), work, tile * C.block_n);
   }
 
-  FCSA_DEVICE void copy_values(const Work& work, int tile, const Cursor<C.stages>& at) const {
+  FCSA_DEVICE void copy_values(const Work& work, int tile, const KeyCursor<T, C>& at) const {
     hopper::barrier_wait(shared.v_free(at.stage), at.parity ^ 1u);
     hopper::barrier_expect(shared.v_full(at.stage), C.tile_bytes(T));
     copy_tile(shared.v_tile(at.stage), maps.map[2], shared.v_full(at.stage), work, tile * C.block_n);
@@ -94,7 +96,7 @@ struct Producer {
   // The first keys of a tile of queries are copied while the consumers still need the queries before.
   FCSA_DEVICE void copy() const {
     Schedule<T, C> schedule(args, rank);
-    Cursor<C.stages> at;
+    KeyCursor<T, C> at;
     QueryCursor<C> q_at;
     Work work;
 #pragma unroll 1
@@ -117,7 +119,7 @@ struct Producer {
   }
 
   // Tells the consumers, and the warps that compute factors, that there is no more.
-  FCSA_DEVICE void finish(Work& work, const Cursor<C.stages>& at, const QueryCursor<C>& q_at) const {
+  FCSA_DEVICE void finish(Work& work, const KeyCursor<T, C>& at, const QueryCursor<C>& q_at) const {
     if constexpr (C.split > 1) {
       work.end_tile = work.first_tile;  // its rows are to be written all the same
     } else {
@@ -128,26 +130,8 @@ struct Producer {
     if constexpr (C.uses_factors(T)) {
       hopper::barrier_wait(shared.k_free(at.stage), at.parity ^ 1u);
       ptx::store_shared(shared.ticket(at.stage), 0xffffffffu);
-      hopper::barrier_arrive(shared.k_full(at.stage));
+      hopper::barrier_arrive(shared.ticket_full(at.stage));
     }
-  }
-
-  // Of tiles 32 * group to 32 * group + 31, those of `work` of which the mask shows a key, a bit each. By a
-  // whole warp, a tile for each lane.
-  FCSA_DEVICE unsigned shown_tiles(const Work& work, int group) const {
-    const unsigned char* mask = args.key_mask + work.batch * args.key_mask_stride;
-    const int tile = 32 * group + static_cast<int>(threadIdx.x) % 32;
-    unsigned any = 0;
-    if (tile >= work.first_tile && tile < work.end_tile) {
-      const unsigned char* from = mask + static_cast<long long>(tile) * C.block_n;
-      const int keys = min(C.block_n, args.nk - tile * C.block_n);
-      int key = 0;
-      if (reinterpret_cast<unsigned long long>(from) % 4 == 0)
-#pragma unroll 4
-        for (; key + 4 <= keys; key += 4) any |= __ldg(reinterpret_cast<const unsigned*>(from + key));
-      for (; key < keys; ++key) any |= __ldg(from + key);
-    }
-    return __ballot_sync(0xffffffffu, any != 0);
   }
 
   // As copy(), by a whole warp: with a mask, of which tiles that it hides are not copied, nor computed. Where
@@ -155,15 +139,17 @@ struct Producer {
   FCSA_DEVICE void copy_shown() const {
     const bool copies = threadIdx.x == 0;
     Schedule<T, C> schedule(args, rank);
-    Cursor<C.stages> at;
+    ShownTiles<T, C> tiles_shown(args);
+    KeyCursor<T, C> at;
     QueryCursor<C> q_at;
     Work work;
 #pragma unroll 1
     for (; schedule.next(work); ++q_at.tile) {
+      tiles_shown.take(work.batch);
       int group = (work.end_tile - 1) / 32, tiles = 0;
 #pragma unroll 1
-      for (int g = work.first_tile / 32; g < group; ++g) tiles += __popc(shown_tiles(work, g));
-      unsigned shown = work.first_tile < work.end_tile ? shown_tiles(work, group) : 0;
+      for (int g = work.first_tile / 32; g < group; ++g) tiles += __popc(tiles_shown.of(work, g));
+      unsigned shown = work.first_tile < work.end_tile ? tiles_shown.of(work, group) : 0;
       tiles += __popc(shown);
       if (C.split > 1 && tiles == 0) break;
       const bool none = tiles == 0;
@@ -171,7 +157,7 @@ struct Producer {
       const int packed = schedule.packed();
 #pragma unroll 1
       for (int left = tiles; left > 0; --left, at.advance()) {
-        while (!none && shown == 0) shown = shown_tiles(work, --group);
+        while (!none && shown == 0) shown = tiles_shown.of(work, --group);
         const int bit = 31 - __clz(shown), tile = none ? work.first_tile : 32 * group + bit;
         shown &= ~(1u << (bit & 31));
         if (copies) {
@@ -219,23 +205,46 @@ struct Producer {
     return sum[0] + sum[1];
   }
 
-  // V of the keys of a stage that the mask hides becomes 0 before a consumer reads it, a stage ahead as a
-  // rule: P of 0 times infinity or NaN is NaN. A warp has the keys whose factors it has computed.
-  FCSA_DEVICE void clear_values(int first_key, const Cursor<C.stages>& at) const {
+  // Keys of a stage, in turns of 32 of which a warp has every third, a key for each lane.
+  static constexpr int kMaskTurns = (C.block_n + 32 * kFactorWarps - 1) / (32 * kFactorWarps);
+  FCSA_DEVICE static int first_of_turn(int turn) {
+    return 32 * (static_cast<int>(threadIdx.x) / 32 - 1 + kFactorWarps * turn);
+  }
+
+  // What no logit of a key exceeds, to the consumers; and which of this warp's keys are hidden, a bit each.
+  FCSA_DEVICE void put_mask(unsigned (&hidden)[kMaskTurns], int batch, int first_key, int slot) const {
+    const unsigned char* mask = args.key_mask + batch * args.key_mask_stride + first_key;
+    bool visible[kMaskTurns], exists[kMaskTurns];
+#pragma unroll
+    for (int turn = 0; turn < kMaskTurns; ++turn) {
+      const int key = first_of_turn(turn) + static_cast<int>(threadIdx.x) % 32;
+      exists[turn] = key < C.block_n && first_key + key < args.nk;
+      visible[turn] = exists[turn] && __ldg(mask + key) != 0;
+    }
+#pragma unroll
+    for (int turn = 0; turn < kMaskTurns; ++turn) {
+      const int key = first_of_turn(turn) + static_cast<int>(threadIdx.x) % 32;
+      hidden[turn] = __ballot_sync(0xffffffffu, exists[turn] && !visible[turn]);
+      const unsigned to = shared.factor_tile(slot) + 4 * (C.factor_floats(T) * (key + 1) - 1);
+      const float most = visible[turn] ? -minus_infinity() : minus_infinity();
+      if (key < C.block_n) ptx::store_shared(to, __float_as_uint(most));
+    }
+  }
+
+  // V of hidden keys becomes 0 before a consumer reads it, a stage ahead as a rule: P of 0 times infinity or
+  // NaN is NaN.
+  FCSA_DEVICE void clear_values(const unsigned (&hidden)[kMaskTurns], const KeyCursor<T, C>& at) const {
     constexpr int kRowBytes = ForwardConfig::panel_row_bytes(T);
-    const int warp = static_cast<int>(threadIdx.x) / 32 - 1, lane = static_cast<int>(threadIdx.x) % 32;
+    const int lane = static_cast<int>(threadIdx.x) % 32;
     bool waited = false;
-#pragma unroll 1
-    for (int keys = 16 * warp; keys < C.block_n; keys += 16 * kFactorWarps) {
-      const int key = keys + lane % 16;
-      const float hides = ptx::load_shared(shared.factor_tile(at.stage) + 4 * C.factor_floats(T) * key + 4);
-      unsigned left =
-          __ballot_sync(0xffffffffu, lane < 16 && hides == minus_infinity() && first_key + key < args.nk);
+#pragma unroll
+    for (int turn = 0; turn < kMaskTurns; ++turn) {
+      unsigned left = hidden[turn];
       if (left != 0 && !waited) hopper::barrier_wait(shared.v_full(at.stage), at.parity), waited = true;
 #pragma unroll 1
       for (; left != 0; left &= left - 1) {
-        const unsigned row =
-            shared.v_tile(at.stage) + (keys + __ffs(static_cast<int>(left)) - 1) * kRowBytes + 4 * lane;
+        const int key = first_of_turn(turn) + __ffs(static_cast<int>(left)) - 1;
+        const unsigned row = shared.v_tile(at.stage) + key * kRowBytes + 4 * lane;
 #pragma unroll
         for (int panel = 0; panel < kPanels; ++panel)
           if (4 * lane < kRowBytes) ptx::store_shared(row + panel * C.panel_bytes(T), 0u);
@@ -245,37 +254,63 @@ struct Producer {
     hopper::barrier_arrive(shared.v_clean(at.stage));
   }
 
+  // Norms, and with a mask what it says.
   FCSA_DEVICE void compute_factors() const {
     const int warp = static_cast<int>(threadIdx.x) / 32 - 1, lane = static_cast<int>(threadIdx.x) % 32;
     constexpr int kRowBytes = ForwardConfig::panel_row_bytes(T);
     // Two lanes share a row. The halves of a panel that they read, of 4 rows, are in different banks.
     const unsigned start = lane / 2 * kRowBytes;
     const unsigned first = hopper::swizzled<kRowBytes>(start) ^ lane % 2 * (kRowBytes / 2);
-    for (Cursor<C.stages> at;; at.advance()) {
+    for (KeyCursor<T, C> at;; at.advance()) {
       hopper::barrier_wait(shared.v_free(at.stage), at.parity ^ 1u);
       hopper::barrier_wait(shared.k_full(at.stage), at.parity);
       const int batch = static_cast<int>(ptx::load_shared_word(shared.ticket(at.stage)));
       if (batch < 0) return;
       const int first_key = static_cast<int>(ptx::load_shared_word(shared.ticket(at.stage) + 4));
+      const int slot = shared.factor_slot(at);
+      unsigned hidden[kMaskTurns];
+      if constexpr (T.key_mask) put_mask(hidden, batch, first_key, slot);
 #pragma unroll 1
       for (int keys = 16 * warp; keys < C.block_n; keys += 16 * kFactorWarps) {
-        float inverse = 1.0f;
-        if constexpr (C.scales_scores(T)) {
-          float squares = half_row_squares(shared.k_tile(at.stage) + keys * kRowBytes + first);
-          squares += __shfl_xor_sync(0xffffffffu, squares, 1);
-          inverse = inverse_norm(squares, args.eps);
-        }
+        float squares = half_row_squares(shared.k_tile(at.stage) + keys * kRowBytes + first);
+        squares += __shfl_xor_sync(0xffffffffu, squares, 1);
+        const float inverse = inverse_norm(squares, args.eps);
         const int key = keys + lane / 2;
-        const float2 factor = key_factor<T>(args, batch, first_key + key, inverse);
-        const unsigned to = shared.factor_tile(at.stage) + 4 * C.factor_floats(T) * key;
-        if (lane % 2 == 0) ptx::store_shared(to, __float_as_uint(factor.x));
-        if (C.factor_floats(T) == 2 && lane % 2 == 1) ptx::store_shared(to + 4, __float_as_uint(factor.y));
+        const unsigned to = shared.factor_tile(slot) + 4 * C.factor_floats(T) * key;
+        const float factor = first_key + key < args.nk ? inverse : 0.0f;
+        if (lane % 2 == 0) ptx::store_shared(to, __float_as_uint(factor));
       }
-      hopper::barrier_arrive(shared.factors_full(at.stage));
-      if constexpr (T.key_mask) {
-        __syncwarp();  // the other lanes' factors
-        clear_values(first_key, at);
-      }
+      hopper::barrier_arrive(shared.factors_full(slot));
+      if constexpr (T.key_mask) clear_values(hidden, at);
+    }
+  }
+
+  // What the mask says of the keys of a stage. False where there are none any more.
+  FCSA_DEVICE bool pass_mask_on(unsigned (&hidden)[kMaskTurns], const KeyCursor<T, C>& at) const {
+    hopper::barrier_wait(shared.ticket_full(at.stage), at.parity);
+    const int batch = static_cast<int>(ptx::load_shared_word(shared.ticket(at.stage)));
+    if (batch < 0) return false;
+    const int slot = shared.factor_slot(at);
+    put_mask(hidden, batch, static_cast<int>(ptx::load_shared_word(shared.ticket(at.stage) + 4)), slot);
+    hopper::barrier_arrive(shared.factors_full(slot));
+    return true;
+  }
+
+  // A mask alone: a tile ahead of the values that are cleared, where that tile is under way by then.
+  FCSA_DEVICE void pass_mask_on() const {
+    unsigned hidden[kMaskTurns] = {}, hidden_next[kMaskTurns] = {};
+    KeyCursor<T, C> at;
+    bool more = pass_mask_on(hidden, at);
+    while (more) {
+      const KeyCursor<T, C> next = at.next();
+      hopper::barrier_wait(shared.v_free(at.stage), at.parity ^ 1u);
+      const bool ahead = hopper::barrier_has_passed(shared.ticket_full(next.stage), next.parity);
+      if (ahead) more = pass_mask_on(hidden_next, next);
+      clear_values(hidden, at);
+      if (!ahead) more = pass_mask_on(hidden_next, next);
+#pragma unroll
+      for (int turn = 0; turn < kMaskTurns; ++turn) hidden[turn] = hidden_next[turn];
+      at = next;
     }
   }
 
@@ -287,8 +322,10 @@ struct Producer {
       } else if (threadIdx.x == 0) {
         copy();
       }
-    } else if constexpr (C.uses_factors(T)) {
+    } else if constexpr (C.scales_scores(T)) {
       compute_factors();
+    } else if constexpr (T.key_mask) {
+      pass_mask_on();
     } else if constexpr (C.shares_keys(T)) {
       normalise_further_keys<T, C>(args, warp - 1, kFactorWarps);
     }

@@ -7,6 +7,33 @@
 
 namespace fcsa::kernels::wgmma {
 
+// A place in a ring of stages, and the parity of the barriers' phase there.
+template <int stages, bool pairs>
+struct Cursor {
+  int stage = 0;
+  unsigned parity = 0;
+
+  FCSA_DEVICE void advance() { *this = next(); }
+  FCSA_DEVICE Cursor next() const {
+    return stage + 1 == stages ? Cursor{0, parity ^ 1u} : Cursor{stage + 1, parity};
+  }
+};
+
+// Likewise, and whether the pair of rounds is an odd one.
+template <int stages>
+struct Cursor<stages, true> {
+  int stage = 0;
+  unsigned parity = 0, odd_pair = 0;
+
+  FCSA_DEVICE void advance() { *this = next(); }
+  FCSA_DEVICE Cursor next() const {
+    return stage + 1 == stages ? Cursor{0, parity ^ 1u, odd_pair ^ parity}
+                               : Cursor{stage + 1, parity, odd_pair};
+  }
+};
+template <Traits T, ForwardConfig C>
+using KeyCursor = Cursor<C.stages, T.key_mask>;
+
 // Shared memory of a block. Addresses are those of the shared window.
 template <Traits T, ForwardConfig C>
 struct SharedLayout {
@@ -18,7 +45,7 @@ struct SharedLayout {
     v = k + C.stages * C.tile_bytes(T);
     ones = v + C.stages * C.tile_bytes(T);
     factors = ones + C.ones_bytes(T);
-    barriers = factors + C.stages * C.factor_bytes(T);
+    barriers = factors + C.factor_slots(T) * C.factor_bytes(T);
     tickets = barriers + 8 * (C.barriers() + C.barriers() % 2);
     tasks = tickets + 8 * (C.stages + C.stages % 2);
   }
@@ -27,38 +54,42 @@ struct SharedLayout {
   }
   FCSA_DEVICE unsigned k_tile(int stage) const { return k + stage * C.tile_bytes(T); }
   FCSA_DEVICE unsigned v_tile(int stage) const { return v + stage * C.tile_bytes(T); }
-  FCSA_DEVICE unsigned factor_tile(int stage) const { return factors + stage * C.factor_bytes(T); }
+  FCSA_DEVICE unsigned factor_tile(int slot) const { return factors + slot * C.factor_bytes(T); }
   // What is in a stage, for the warps that compute factors: batch and first key, 32 bits each; -1: no more.
   FCSA_DEVICE unsigned ticket(int stage) const { return tickets + 8 * stage; }
   // What consumers need to know of a piece of work, 32 bits each: batch, first head, first row, how many
   // tiles of keys; where keys are split, the first of them.
   FCSA_DEVICE unsigned task(int slot) const { return tasks + C.kTaskBytes * slot; }
   // With a mask: V has no values of hidden keys any more.
-  FCSA_DEVICE unsigned v_clean(int stage) const { return tasks + C.kTaskBytes * C.kTaskSlots + 8 * stage; }
-  // full: copied; free: read by all consumers. Factors are free when V is.
+  FCSA_DEVICE unsigned v_clean(int stage) const { return tasks + C.kTaskBytes * C.kTaskSlots + 24 * stage; }
+  // The ticket is there: where factors come of a mask alone, whose bytes take as long to arrive as K does,
+  // before K is.
+  static constexpr bool kEarlyTicket = T.key_mask && !C.scales_scores(T);
+  FCSA_DEVICE unsigned ticket_full(int stage) const {
+    return kEarlyTicket ? v_clean(stage) + 8 : k_full(stage);
+  }
+  // full: copied; free: read by all consumers. Factors are free when V is; with a mask two rounds later, when
+  // nobody who lets a key of this round go can still be reading them.
   FCSA_DEVICE unsigned q_full(int buffer) const { return barriers + 16 * buffer; }
   FCSA_DEVICE unsigned q_free(int buffer) const { return barriers + 16 * buffer + 8; }
   FCSA_DEVICE unsigned k_full(int stage) const { return of_stage(stage, 0); }
   FCSA_DEVICE unsigned k_free(int stage) const { return of_stage(stage, 1); }
   FCSA_DEVICE unsigned v_full(int stage) const { return of_stage(stage, 2); }
   FCSA_DEVICE unsigned v_free(int stage) const { return of_stage(stage, 3); }
-  FCSA_DEVICE unsigned factors_full(int stage) const { return of_stage(stage, 4); }
+  FCSA_DEVICE static int factor_slot(const KeyCursor<T, C>& of) {
+    return T.key_mask && of.parity != 0 ? of.stage + C.stages : of.stage;
+  }
+  FCSA_DEVICE unsigned factors_full(int slot) const {
+    return !T.key_mask || slot < C.stages ? of_stage(slot, 4) : v_clean(slot - C.stages) + 16;
+  }
+  FCSA_DEVICE static unsigned factors_parity(const KeyCursor<T, C>& of) {
+    if constexpr (T.key_mask) return of.odd_pair;
+    return of.parity;
+  }
 
  private:
   FCSA_DEVICE unsigned of_stage(int stage, int barrier) const {
     return barriers + 16 * C.q_buffers + 40 * stage + 8 * barrier;
-  }
-};
-
-// A place in a ring of stages, and the parity of the barriers' phase there.
-template <int stages>
-struct Cursor {
-  int stage = 0;
-  unsigned parity = 0;
-
-  FCSA_DEVICE void advance() { *this = next(); }
-  FCSA_DEVICE Cursor next() const {
-    return stage + 1 == stages ? Cursor{0, parity ^ 1u} : Cursor{stage + 1, parity};
   }
 };
 
