@@ -51,7 +51,7 @@ std::vector<std::string> words_of(std::string_view text) {
       word += text[++i];
       inside = true;
     } else if (quote != 0 ? c == quote : c == '"' || c == '\'') {
-      quote = quote != 0 ? 0 : c;
+      quote = quote != 0 ? '\0' : c;
       inside = true;
     } else if (quote == 0 && kBlanks.find(c) != std::string_view::npos) {
       if (inside) words.push_back(word);

@@ -52,8 +52,7 @@ std::string with_mutants(const std::string& source, const std::vector<Mutant>& m
     if (region.begin == region.end) {
       insertions[region.begin].opening += region.after;
     } else {
-      std::string& closing = insertions[region.end].closing;
-      closing = region.after + closing;
+      insertions[region.end].closing.insert(0, region.after);
     }
   }
   std::string text = "static int fcsa_mutant = 0;\n";
