@@ -124,6 +124,7 @@ void wait_for(pid_t pid, long long deadline_ms, Outcome& outcome) {
   if (deadline_ms > 0) {
     outcome.timed_out = true;
     ::kill(-pid, SIGKILL);
+    ::kill(pid, SIGKILL);  // should it have left its group
   }
   while (::waitpid(pid, &outcome.status, 0) < 0 && errno == EINTR) {
   }
