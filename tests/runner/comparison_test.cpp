@@ -5,7 +5,9 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <span>
 #include <tuple>
+#include <vector>
 
 #include "tests/runner/reference_kernel.h"
 
@@ -52,6 +54,20 @@ TEST(WorstO, IsInfiniteForNaNWhereverItIs) {
   const double nan = std::nan("");
   EXPECT_TRUE(std::isinf(worst_o(results({nan, 4, 0, 9}, {1, 1}), results({3, 4, 0, 1}, {1, 1})).error));
   EXPECT_TRUE(std::isinf(worst_o(results({3, 9, 0, nan}, {1, 1}), results({3, 4, 0, 1}, {1, 1})).error));
+}
+
+TEST(MeanTolerance, HasNoBoundWhereFewRowsAreNearlyAllThereIs) {
+  Problem p = base_problem();
+  p.dtype = kernels::DType::f16;
+  constexpr std::size_t kRows = 400;
+  std::vector<double> expected(2 * kRows, 1.0), plain = expected;
+  plain[7] += 1e-4;
+  const double even = mean_tolerance(p, kRows, plain, expected);
+  EXPECT_GT(even, 0x1p-13);
+  EXPECT_LT(even, 0x1.1p-13);
+  for (const std::size_t element : {100u, 200u, 300u}) expected[element] = plain[element] = 1000;
+  EXPECT_EQ(mean_tolerance(p, kRows, plain, expected), 0);
+  EXPECT_EQ(mean_tolerance(p, 63, std::span(plain).first(63), std::span(expected).first(63)), 0);
 }
 
 TEST(WorstLse, TakesMinusInfinityLiterally) {
