@@ -35,12 +35,16 @@ Binaries::Compiled Binaries::compile(const kernels::KernelSource& source, const 
 runner::Compiler& Binaries::compiler_for(kernels::DeviceKind kind) {
   const std::lock_guard lock(mutex_);
   auto& compiler = kind == kernels::DeviceKind::cuda ? nvrtc_ : system_;
+  if (kind == kernels::DeviceKind::cpu && hangs_) throw Failure(FCSA_NO_COMPILER, *hangs_);
   try {
     if (!compiler)
       compiler =
           kind == kernels::DeviceKind::cuda ? runner::make_nvrtc_compiler() : runner::make_system_compiler();
   } catch (const runner::HostFailure&) {
     throw;
+  } catch (const runner::CompilerHangs& error) {
+    hangs_ = error.what();
+    throw Failure(FCSA_NO_COMPILER, *hangs_);
   } catch (const std::runtime_error& error) {
     throw Failure(FCSA_NO_COMPILER, error.what());
   }

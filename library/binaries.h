@@ -41,6 +41,7 @@ class Binaries {
   const std::shared_ptr<Notes> notes_;
   std::mutex mutex_;  // of what follows
   std::unique_ptr<runner::Compiler> nvrtc_, system_;
+  std::optional<std::string> hangs_;  // what there is to say of a compiler that isn't asked again
   std::unique_ptr<runner::TemporaryDirectory> temporary_;
   std::unique_ptr<const runner::BinaryCache> cache_, second_cache_;
   std::set<std::string> done_without_;

@@ -46,8 +46,7 @@ Worst worst_lse(const kernels::RowResults& actual, const kernels::RowResults& re
 double mean_error(std::span<const double> actual, std::span<const double> expected);
 // What mean_error() may be for numbers that were rounded to 16 bits, when those of the plain implementation
 // are `plain`: a quarter of the unit of roundoff (truncation takes two thirds of it), and what chance makes
-// of the errors of rows of such norms, of which few may be nearly all of the sum: causal, those of the first
-// queries. 0, no bound, where rows are few.
+// of the errors of so many rows. 0, no bound, where they are few, or few of them are nearly all there is.
 double mean_tolerance(const kernels::Problem& problem, std::size_t rows, std::span<const double> plain,
                       std::span<const double> expected);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,7 +41,14 @@ std::vector<std::string> compile_options(const kernels::Target& target);
 // Of a compiler's output: the first line that reports an error, else the first that isn't empty, else empty.
 std::string first_error_line(std::string_view log);
 
-// Throw std::runtime_error that says what is missing, where it was looked for and how to get it.
+// It was asked for its version, and has not answered in time: asking again would take as long.
+class CompilerHangs : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Throw std::runtime_error that says what is missing, where it was looked for and how to get it;
+// CompilerHangs.
 std::unique_ptr<Compiler>
 make_nvrtc_compiler();  // runner/cuda/nvrtc_compiler.cpp; FCSA_NVRTC overrides the search
 std::unique_ptr<Compiler>

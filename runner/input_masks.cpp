@@ -15,13 +15,15 @@ using kernels::Problem;
 
 constexpr float kHidden = -std::numeric_limits<float>::infinity();
 
-bool is_shown(const Problem& p, Values values, std::size_t key, std::uint64_t random) {
+// `i` counts the keys of all batches. What some batches hide of a run of keys, others show.
+bool is_shown(const Problem& p, Values values, std::size_t i, std::uint64_t random) {
   const auto nk = static_cast<std::size_t>(p.nk);
+  const std::size_t key = i % nk, batch = i / nk;
   switch (values) {
     case Values::dominant_key:
     case Values::large_rows:
     case Values::huge_rows:
-      return key >= nk / 2;
+      return (key >= nk / 2) == (batch % 2 == 0);
     case Values::tiny_rows:
       return key < nk / 4 || key >= nk - nk / 4;
     case Values::repeated_keys:
@@ -112,7 +114,7 @@ std::vector<unsigned char> draw_key_mask(const Problem& p, Values values, const 
   std::vector<unsigned char> mask(static_cast<std::size_t>(p.batch) * nk);
   for (std::size_t i = 0; i < mask.size(); ++i) {
     const std::uint64_t random = bits.at(i);
-    if (is_shown(p, values, i % nk, random)) mask[i] = kVisible[random / 4 % 4];
+    if (is_shown(p, values, i, random)) mask[i] = kVisible[random / 4 % 4];
   }
   for (std::size_t batch = 0; batch < static_cast<std::size_t>(p.batch); ++batch) {
     const auto first = mask.begin() + static_cast<std::ptrdiff_t>(batch * nk), last = first + p.nk;

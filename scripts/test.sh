@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds under the address and undefined-behaviour sanitizers, and runs every test once:
-# formatting, every CUDA baseline for every architecture, unit and end-to-end tests. Not here: what takes longer
-# (ctest --test-dir build/asan -L long), and the package for PyTorch (scripts/test_python.sh build/.../libfcsa.so). Tests on a GPU, where there is one,
-# run without sanitizers, whose shadow memory is in the driver's way.
+# formatting, every CUDA baseline for every architecture, unit and end-to-end tests. What the sanitizers would take
+# minutes or end has a second build, of no more than that needs. Not here: the package for PyTorch
+# (scripts/test_python.sh build/.../libfcsa.so). Tests on a GPU, where there is one, run without sanitizers, whose shadow
+# memory is in the driver's way.
 #   scripts/test.sh            everything
 #   scripts/test.sh NAME...    only what is meant, in build/dev: a folder of tests/, a source (space: space_test.cpp), a test
 #                              program, docs, or a label (cpu, program, nvrtc, gpu)
@@ -54,3 +55,8 @@ fi
 
 stage "Unit and end-to-end tests, and those that need NVRTC"
 ctest --preset asan --no-tests=error -j "$jobs"
+
+stage "Tests without sanitizers: wrong kernels, every pair of features, strategies"
+cmake --preset unsanitised
+cmake --build --preset unsanitised --target tests_unsanitised
+ctest --preset unsanitised --no-tests=error -j "$jobs"

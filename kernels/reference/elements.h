@@ -74,6 +74,14 @@ inline void store_elements(DType dtype, void* data, long long index, int count, 
   }
 }
 
+// In double precision: no f32 holds the squares of very large elements.
+template <typename Iterator>
+double sum_of_squares(Iterator first, Iterator last) {
+  double sum = 0;
+  for (; first != last; ++first) sum += static_cast<double>(*first) * static_cast<double>(*first);
+  return sum;
+}
+
 // f32 rounded to TF32 (10 bits of mantissa), ties away from zero as cvt.rna does.
 inline float rounded_to_tf32(float value) {
   return std::bit_cast<float>((std::bit_cast<std::uint32_t>(value) + 0x1000u) & 0xffffe000u);

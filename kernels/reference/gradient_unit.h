@@ -5,7 +5,6 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <numeric>
 #include <span>
 #include <vector>
 
@@ -65,10 +64,8 @@ class Reader {
  private:
   using Iterator = typename std::vector<Real>::iterator;
 
-  // In double precision: no f32 holds the squares of very large rows.
   static Real length(Iterator first, std::size_t count) {
-    return static_cast<Real>(
-        std::sqrt(std::inner_product(first, first + static_cast<std::ptrdiff_t>(count), first, 0.0)));
+    return static_cast<Real>(std::sqrt(sum_of_squares(first, first + static_cast<std::ptrdiff_t>(count))));
   }
 
   void load(const void* data, const Strides& s, const RowIndex& row, std::vector<Real>& to) const {

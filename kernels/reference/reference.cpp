@@ -66,7 +66,7 @@ class Unit {
   // One row of q or k: loaded and, where the problem says so, normalised. Returns its length.
   double load_normalised(const void* data, long long index, Real* to) {
     load_operand(data, index, to);
-    return std::sqrt(static_cast<double>(std::inner_product(to, to + dim_, to, Real{0})));
+    return std::sqrt(sum_of_squares(to, to + dim_));
   }
 
   void load_operand(const void* data, long long index, Real* to) {
@@ -77,8 +77,7 @@ class Unit {
     if (!traits_.l2norm_qk) return;
     const int width = dim_ / traits_.groups;
     for (Real* group = to; group < to + dim_; group += width) {
-      // In double precision: no f32 holds the squares of very large rows.
-      const double squares = std::inner_product(group, group + width, group, 0.0);
+      const double squares = sum_of_squares(group, group + width);
       const auto norm = static_cast<Real>(std::max(std::sqrt(squares), double{usable_eps(args_.eps)}));
       for (int d = 0; d < width; ++d) group[d] = as_operand(traits_, group[d] / norm);
     }
@@ -185,7 +184,7 @@ class Unit {
                       loaded.data());
         std::transform(loaded.begin(), loaded.end(), &values[static_cast<std::size_t>(j) * dim],
                        [&](Real x) { return as_operand(traits_, x); });
-        value_squares_.push_back(std::inner_product(loaded.begin(), loaded.end(), loaded.begin(), 0.0));
+        value_squares_.push_back(sum_of_squares(loaded.begin(), loaded.end()));
         finite =
             finite && std::all_of(loaded.begin(), loaded.end(), [](float x) { return std::isfinite(x); });
       }
@@ -222,7 +221,7 @@ class Unit {
   // Values of different keys are taken to be at right angles.
   void add_effects(std::size_t r, const Real* o, Row& row) {
     const double scale = std::fabs(traits_.head_scale ? args_.head_scale[rows_[r].head] : args_.scale);
-    const double o_squares = std::inner_product(o, o + dim_, o, 0.0);
+    const double o_squares = sum_of_squares(o, o + dim_);
     const Real* p = score_row(r);
     double products = 0, largest = 0, weights = 0;
     for (std::size_t j = 0; j < value_squares_.size(); ++j) {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <ctime>
 #include <limits>
 #include <system_error>
 
@@ -59,12 +61,14 @@ struct Start {
   char* const* environment = nullptr;
   const char* directory = nullptr;
   int output = -1, outcome = -1;
+  long long deadline_ms = 0;
 };
 
 // How the command ended, sent through a pipe.
 struct Outcome {
   int error = 0;  // errno of starting it; 0: it was started
   int status = 0;
+  bool timed_out = false;
 };
 
 void default_signals() {
@@ -83,6 +87,11 @@ void default_signals() {
 }
 
 [[noreturn]] void become_the_command(const Start& start, int report) {
+  if (start.deadline_ms > 0) {
+    // So that it can be killed with what it started; not with its parent's group then, but with its parent.
+    ::setpgid(0, 0);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  }
   const int empty = ::open("/dev/null", O_RDONLY);
   const bool placed = empty >= 0 && ::dup2(empty, STDIN_FILENO) >= 0 &&
                       ::dup2(start.output, STDOUT_FILENO) >= 0 && ::dup2(start.output, STDERR_FILENO) >= 0 &&
@@ -99,6 +108,28 @@ pid_t copy_of_this_process(int signal) {
       ::syscall(SYS_clone, static_cast<unsigned long>(signal), nullptr, nullptr, nullptr, 0UL));
 }
 
+long long now_ms() {
+  timespec time{};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<long long>(time.tv_sec) * 1000 + time.tv_nsec / 1'000'000;
+}
+
+// Kills the command when its time is up, without a signal handler: it looks every few milliseconds.
+void wait_for(pid_t pid, long long deadline_ms, Outcome& outcome) {
+  const timespec pause{0, 2'000'000};
+  for (const long long start = now_ms(); deadline_ms > 0 && now_ms() - start < deadline_ms;) {
+    if (::waitpid(pid, &outcome.status, WNOHANG) == pid) return;
+    ::nanosleep(&pause, nullptr);
+  }
+  if (deadline_ms > 0) {
+    outcome.timed_out = true;
+    ::kill(-pid, SIGKILL);
+    ::kill(pid, SIGKILL);  // should it have left its group
+  }
+  while (::waitpid(pid, &outcome.status, 0) < 0 && errno == EINTR) {
+  }
+}
+
 Outcome run_to_its_end(const Start& start) {
   std::array<int, 2> report{};
   if (::pipe2(report.data(), O_CLOEXEC) != 0) return {errno, 0};
@@ -113,8 +144,7 @@ Outcome run_to_its_end(const Start& start) {
   ::close(report[1]);
   Outcome outcome;
   if (::read(report[0], &outcome.error, sizeof(outcome.error)) != sizeof(outcome.error)) outcome.error = 0;
-  while (::waitpid(pid, &outcome.status, 0) < 0 && errno == EINTR) {
-  }
+  wait_for(pid, start.deadline_ms, outcome);
   return outcome;
 }
 
@@ -183,7 +213,8 @@ CommandResult run_command(const Command& command) {
                     .environment = variables.data(),
                     .directory = command.directory.empty() ? nullptr : command.directory.c_str(),
                     .output = output.write.get(),
-                    .outcome = outcome.write.get()};
+                    .outcome = outcome.write.get(),
+                    .deadline_ms = command.deadline.count()};
   pid_t keeper = -1;
   int error = 0;
   {
@@ -201,6 +232,7 @@ CommandResult run_command(const Command& command) {
   while (::waitpid(keeper, nullptr, __WALL) < 0 && errno == EINTR) {
   }
   if (!told) return {128 + SIGKILL, std::move(result.output)};
+  result.timed_out = ended.timed_out;
   if (ended.error != 0) fail(ended.error, "cannot start " + command.arguments.front());
   result.status = WIFSIGNALED(ended.status) ? 128 + WTERMSIG(ended.status) : WEXITSTATUS(ended.status);
   return result;

@@ -50,6 +50,14 @@ std::string compiled_file(const fs::path& path) {
   return std::move(bytes).str();
 }
 
+// Of a compiler that doesn't come back. `what` it hasn't done.
+std::string no_answer(const std::string& what, std::chrono::milliseconds deadline) {
+  return fmt::format(
+      "{} in {:g} s: it hangs (does it wait for a license, a lock or a network?); {}; "
+      "FCSA_COMPILER_DEADLINE=SECONDS gives a slow one more time",
+      what, static_cast<double>(deadline.count()) / 1000, cpu::kHowToGetACompiler);
+}
+
 std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
 }
@@ -62,17 +70,28 @@ class SystemCompiler final : public Compiler {
   std::string version() const override { return version_; }
 
   void check(const kernels::Target& target) override {
-    const auto result = compile({kernels::DeviceKind::cpu, "extern \"C\" void nothing() {}\n", {}}, target);
+    const auto result = compile_within({kernels::DeviceKind::cpu, "extern \"C\" void nothing() {}\n", {}},
+                                       target, cpu::compiler_deadline());
     if (!result.ok)
       throw HostFailure(fmt::format("{} can't compile an empty function: {}; {}", command_.front(),
                                     result.message, cpu::kHowToGetACompiler));
   }
 
   CompileResult compile(const kernels::KernelSource& source, const kernels::Target& target) override {
+    return compile_within(source, target, {});
+  }
+
+ private:
+  // 0: without a deadline.
+  CompileResult compile_within(const kernels::KernelSource& source, const kernels::Target& target,
+                               std::chrono::milliseconds deadline) {
     const TemporaryDirectory directory;
     write_file(directory.path() / kSourceName, source.text);
-    const cpu::Command command = command_for(directory.path(), target);
+    cpu::Command command = command_for(directory.path(), target);
+    command.deadline = deadline;
     cpu::CommandResult run = run_patiently(command);
+    if (run.timed_out)
+      throw HostFailure(no_answer(command_.front() + " has not compiled an empty function", deadline));
     CompileResult result;
     result.log = run.output;
     if (run.status != 0) {
@@ -90,7 +109,6 @@ class SystemCompiler final : public Compiler {
     return result;
   }
 
- private:
   cpu::Command command_for(const fs::path& directory, const kernels::Target& target) const {
     cpu::Command command{command_, directory, {"TMPDIR=" + directory.string(), "LC_ALL=C"}};
     for (auto& option : compile_options(target)) command.arguments.push_back(std::move(option));
@@ -109,7 +127,9 @@ class SystemCompiler final : public Compiler {
       const bool last = pause == kPauses.back();
       try {
         cpu::CommandResult run = cpu::run_command(command);
-        if (last || run.status == 0 || cpu::blame_for(run, kSourceName) != cpu::Blame::passes) return run;
+        if (last || run.status == 0 || run.timed_out ||
+            cpu::blame_for(run, kSourceName) != cpu::Blame::passes)
+          return run;
       } catch (const std::system_error& error) {
         if (last || !may_pass_soon(error.code()))
           throw HostFailure(fmt::format("{}; {}", error.what(), kNoProcess));
@@ -124,10 +144,14 @@ class SystemCompiler final : public Compiler {
   }
 
   static std::string version_of(const std::vector<std::string>& command) {
+    const std::chrono::milliseconds deadline = cpu::compiler_deadline();
     const auto ask = [&](const char* question) {
-      cpu::Command query{command, {}, {"LC_ALL=C"}};
+      cpu::Command query{command, {}, {"LC_ALL=C"}, deadline};
       query.arguments.emplace_back(question);
       const cpu::CommandResult answer = run_patiently(query);
+      if (answer.timed_out)
+        throw CompilerHangs(
+            no_answer(fmt::format("{} {} has not answered", command.front(), question), deadline));
       return answer.status == 0 ? first_line(answer.output) : std::string();
     };
     std::string version = ask("--version");

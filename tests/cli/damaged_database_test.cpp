@@ -165,19 +165,28 @@ TEST_F(DamagedDatabaseTest, TimesThatNobodyMeasuredAreRefusedByNameEverywhere) {
     }
 }
 
-// Each column in turn gets two of the values, and each damage meets one of the commands: all of it would take
-// ten minutes.
+// Each damage meets one of the commands, and all of them where it is in what they compute with. Under the
+// address sanitizer each column gets two of the values, and one command: all of it would take ten minutes.
 TEST_F(DamagedDatabaseTest, EndsNoCommandAndNoProgramByASignal) {
   const std::vector<std::string> values{"NULL", "0", "-1", "9e999", "'text'", "x'00ff'", "'simt.forward{}'"};
+#if defined(__SANITIZE_ADDRESS__)
+  constexpr bool kSanitised = true;
+#else
+  constexpr bool kSanitised = false;
+#endif
   std::size_t turn = 0;
   for (const Column& column : columns_of(sound_))
-    for (int i = 0; i < 2; ++i, ++turn) {
+    for (std::size_t i = 0; i < (kSanitised ? 2 : values.size()); ++i, ++turn) {
       const std::string& value = values[turn % values.size()];
       const fs::path file = damaged_copy();
       if (!damage(file, column, value)) continue;
       const std::string what = fmt::format("{}.{} = {}", column.table, column.name, value);
-      const auto command = commands(file)[turn % 4];
-      expect_an_answer(run_fcsa(command), what + ": " + command.front());
+      const auto all = commands(file);
+      const bool matters = column.table == "devices" || column.table == "configurations";
+      for (std::size_t j = 0; j < (matters && !kSanitised ? all.size() : 1); ++j) {
+        const auto& command = all[(turn + j) % all.size()];
+        expect_an_answer(run_fcsa(command), what + ": " + command.front());
+      }
       EXPECT_EQ(status_of_library(file), 0) << what;
     }
 }

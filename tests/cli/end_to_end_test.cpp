@@ -126,19 +126,6 @@ TEST(EndToEnd, VerifiesEveryFamilyOnEveryFeature) {
   EXPECT_NE(result.out.find("48 verified"), std::string::npos) << result.out;
 }
 
-TEST(EndToEnd, VerifiesEveryPairOfFeatures) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "192 problems take longer than CI has with a sanitized program; run fcsa verify --pairs";
-#endif
-  const ProgramResult result = run_fcsa({"verify", "--device", "cpu", "--pairs"}, environment());
-  EXPECT_EQ(result.status, 0) << result.out << result.err;
-  for (const char* family : {"\ncpu: ", "\nunfused_cpu: "}) {
-    const auto line = result.out.find(family);
-    ASSERT_NE(line, std::string::npos) << result.out;
-    EXPECT_NE(result.out.find(" verified, 0 failed", line), std::string::npos) << result.out;
-  }
-}
-
 // A file as the first release wrote it: without the columns that schemas 2 and 3 added.
 void undo_later_schemas(const std::filesystem::path& db) {
   SQLite::Database database(db.string(), SQLite::OPEN_READWRITE);

@@ -382,6 +382,20 @@ TEST(PlainGradients, HaveTheErrorOfTheirDtype) {
   expect_error(DType::bf16, false, {1e-4, 2e-2});
 }
 
+TEST(PlainGradients, AreRightWhereNoFloatHoldsTheSquares) {
+  Case c(small(50, 300));
+  for (double& x : c.q) x *= 1e20;
+  for (double& x : c.k) x *= 1e20;
+  BackwardArgs args = c.args();
+  const std::vector<unsigned char> o = forward(c, args);
+  const Gradients expected = reference_gradients(traits_of(c.problem), args,
+                                                 given_sums(traits_of(c.problem), args), everything(c)),
+                  plain = plain_gradients(traits_of(c.problem), args, everything(c));
+  EXPECT_LT(off(expected.dq, plain.dq), 2e-6);
+  EXPECT_LT(off(expected.dk, plain.dk), 2e-6);
+  EXPECT_LT(off(expected.dv, plain.dv), 2e-6);
+}
+
 TEST(PlainGradients, AreZeroWhereNothingIsSeen) {
   Problem p = small(9, 4);
   p.causal = true;

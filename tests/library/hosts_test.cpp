@@ -117,12 +117,23 @@ TEST_F(HostsTest, AreToldOnceThatBuiltInKernelsRunForWantOfACompiler) {
   EXPECT_TRUE(contains(said()[0], "install g++")) << said()[0];
 }
 
+TEST_F(HostsTest, AskACompilerThatHangsOnce) {
+  const auto asked = home() / "asked";
+  const testing::ScopedEnvironment deadline("FCSA_COMPILER_DEADLINE", "0.3"),
+      compiler("FCSA_CXX",
+               runner::write_script(home() / "hangs", "echo x >> " + asked.string() + "; sleep 100"));
+  const auto library = open("");
+  const auto plan = LibraryTest::plan(library, problem_to_compile());
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(fcsa_prepare(plan.get()), FCSA_NO_COMPILER);
+    EXPECT_TRUE(contains(fcsa_last_error(), "has not answered in 0.3 s")) << fcsa_last_error();
+  }
+  EXPECT_EQ(runner::text_of(asked), "x\n");
+}
+
 class ForkTest : public LibraryWithoutCompilerTest {};
 
 TEST_F(ForkTest, TheChildComputesWhileOthersWereInsideACall) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "the address sanitizer's own allocator stays locked in a child that was forked meanwhile";
-#endif
   const fcsa_problem problem = forward_problem(FCSA_F32, 2, 64, 64);
   const auto library = open("");
   AttentionCase first(problem);

@@ -13,6 +13,8 @@
 #include <system_error>
 #include <thread>
 
+#include "runner/temporary_directory.h"
+
 namespace fcsa::runner::cpu {
 namespace {
 
@@ -144,6 +146,29 @@ TEST(RunCommand, RunsNoHandlerOfTheProgramInACopyOfIt) {
               return result.status == 128 + SIGUSR1 || result.status == 128 + SIGKILL ? 0 : 1;
             }),
             0);
+}
+
+TEST(RunCommand, KillsWhatTakesTooLongWithAllThatItStarted) {
+  const auto start = std::chrono::steady_clock::now();
+  // Two that hang: the shell, and what holds the lock. It is free again when both are gone.
+  const TemporaryDirectory folder;
+  const std::string lock = (folder.path() / "lock").string();
+  const auto result = run_command({{"/bin/sh", "-c", "echo begun; flock " + lock + " sleep 100; echo no"},
+                                   {},
+                                   {},
+                                   std::chrono::milliseconds(300)});
+  EXPECT_TRUE(result.timed_out);
+  EXPECT_EQ(result.output, "begun\n");
+  EXPECT_EQ(result.status, 128 + SIGKILL);
+  EXPECT_EQ(shell("flock -w 20 " + lock + " echo free").output, "free\n");
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
+}
+
+TEST(RunCommand, WithADeadlineIsAsWithoutWhereItEndsInTime) {
+  const auto result = run_command({{"/bin/sh", "-c", "echo out; exit 7"}, {}, {}, std::chrono::seconds(60)});
+  EXPECT_FALSE(result.timed_out);
+  EXPECT_EQ(result.output, "out\n");
+  EXPECT_EQ(result.status, 7);
 }
 
 TEST(RunCommand, DoesNotWaitForWhatTheCommandLeavesRunning) {

@@ -12,9 +12,11 @@ namespace fcsa::runner {
 
 class FakeBuffer final : public Buffer {
  public:
-  explicit FakeBuffer(std::size_t bytes)
-      : bytes_(bytes), data_(std::aligned_alloc(256, (bytes + 255) / 256 * 256), &std::free) {
+  // NaN in what lies behind it.
+  explicit FakeBuffer(std::size_t bytes, std::size_t behind = 0)
+      : bytes_(bytes), data_(std::aligned_alloc(256, (bytes + behind + 255) / 256 * 256), &std::free) {
     if (!data_) throw OutOfMemory("the test ran out of memory");
+    std::memset(static_cast<char*>(data_.get()) + bytes, 0xff, behind);
   }
   void* data() const override { return data_.get(); }
   std::size_t bytes() const override { return bytes_; }
@@ -28,6 +30,7 @@ class FakeDevice final : public Device {
  public:
   using Kernel = std::function<void(const kernels::LaunchPlan&, const kernels::BackwardArgs&)>;
   Kernel kernel = [](const kernels::LaunchPlan&, const kernels::BackwardArgs&) {};
+  std::size_t bytes_behind_buffers = 0;  // that a wrong kernel may reach without leaving what was allocated
   std::size_t allocations = 0;
   int launches = 0;
 
@@ -35,7 +38,7 @@ class FakeDevice final : public Device {
   std::unique_ptr<Module> load(const Binary&) override { return std::make_unique<Module>(); }
   std::unique_ptr<Buffer> allocate(std::size_t bytes) override {
     ++allocations;
-    return std::make_unique<FakeBuffer>(bytes);
+    return std::make_unique<FakeBuffer>(bytes, bytes_behind_buffers);
   }
   void upload(Buffer& to, std::size_t offset, const void* from, std::size_t bytes) override {
     std::memcpy(static_cast<char*>(to.data()) + offset, from, bytes);

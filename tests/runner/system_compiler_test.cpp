@@ -120,6 +120,39 @@ std::string host_failure_of_compiling() {
   }
 }
 
+TEST(SystemCompiler, OneThatHangsIsNamedSoonWithWhatToDo) {
+  const TemporaryDirectory folder;
+  const ScopedEnvironment deadline("FCSA_COMPILER_DEADLINE", "0.3");
+  const auto silent = write_file(folder.path() / "silent-c++", "#!/bin/sh\nsleep 100\n");
+  std::filesystem::permissions(silent, std::filesystem::perms::owner_all);
+  std::string message;
+  {
+    const ScopedEnvironment environment("FCSA_CXX", silent);
+    message = message_of_making_a_compiler();
+  }
+  EXPECT_NE(message.find("silent-c++ --version has not answered in 0.3 s"), std::string::npos) << message;
+  EXPECT_NE(message.find("set FCSA_CXX"), std::string::npos) << message;
+  EXPECT_NE(message.find("FCSA_COMPILER_DEADLINE"), std::string::npos) << message;
+
+  const ScopedEnvironment environment("FCSA_CXX", fake_compiler(folder.path() / "c++", "sleep 100"));
+  try {
+    make_system_compiler()->check(host_target());
+    FAIL() << "compiled";
+  } catch (const HostFailure& error) {
+    message = error.what();
+  }
+  EXPECT_NE(message.find("c++ has not compiled an empty function in 0.3 s"), std::string::npos) << message;
+}
+
+TEST(SystemCompiler, ADeadlineThatIsNoTimeIsRefused) {
+  for (const char* text : {"soon", "0", "-1", "nan", "5 s", "1e9"}) {
+    const ScopedEnvironment deadline("FCSA_COMPILER_DEADLINE", text);
+    const std::string message = message_of_making_a_compiler();
+    EXPECT_NE(message.find("FCSA_COMPILER_DEADLINE is '" + std::string(text) + "'"), std::string::npos)
+        << message;
+  }
+}
+
 TEST(SystemCompiler, IsAPathWithBlanksAndArguments) {
   const TemporaryDirectory folder;
   const std::string path = fake_compiler(folder.path() / "my tools" / "g++", "exec c++ \"$@\"");

@@ -95,9 +95,6 @@ double median_to_1_percent(const std::string& strategy, std::size_t pending) {
 
 // Two of the 360 are within 1%.
 TEST(Replay, AutoNeedsAFractionOfWhatChanceNeedsAlsoWithManyPending) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "takes minutes under the address sanitizer";
-#endif
   const double random = median_to_1_percent("random", 1);
   EXPECT_LT(median_to_1_percent("auto", 1), random / 2);
   EXPECT_LT(median_to_1_percent("auto", 16), random * 0.7);

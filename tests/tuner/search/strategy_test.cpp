@@ -254,18 +254,12 @@ std::size_t median_evaluations(const std::string& name, std::size_t pending) {
 }
 
 TEST(Search, EveryMethodFindsARuggedOptimumInFewerEvaluationsThanChance) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "takes minutes under the address sanitizer";
-#endif
   const std::size_t random = median_evaluations("random", 1);
   for (const char* name : {"surrogate", "local", "genetic", "annealing", "evolution"})
     EXPECT_LT(median_evaluations(name, 1), random) << name;
 }
 
 TEST(Search, AutoFindsARuggedOptimumEarlyAndWithManyPendingNotMuchLater) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "takes minutes under the address sanitizer";
-#endif
   EXPECT_LE(median_evaluations("auto", 1), 120u);
   EXPECT_LE(median_evaluations("auto", 16), 160u);
 }
@@ -297,9 +291,6 @@ TEST(Local, CancelsTheNeighboursOfWhatItHasLeft) {
 }
 
 TEST(Search, EndsWhenNothingImprovesForLong) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "takes minutes under the address sanitizer";
-#endif
   std::vector<kernels::Parameter> parameters;
   for (const char* name : {"a", "b", "c", "d"})
     parameters.push_back(parameter(name, {1, 2, 3, 4, 5, 6, 7, 8}, 1));
