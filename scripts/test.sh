@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds under the address and undefined-behaviour sanitizers, and runs every test once:
-# formatting, every CUDA baseline for every architecture, unit and end-to-end tests. Not here: what takes longer
-# (ctest --test-dir build/asan -L long), and the package for PyTorch (scripts/test_python.sh build/.../libfcsa.so). Tests on a GPU, where there is one,
-# run without sanitizers, whose shadow memory is in the driver's way.
+# formatting, every CUDA baseline for every architecture, unit and end-to-end tests, the package for PyTorch. Not here: what
+# takes longer (ctest --test-dir build/asan -L long). Tests on a GPU, where there is one, and of the package run without
+# sanitizers, whose shadow memory is in the driver's and in Python's way.
 #   scripts/test.sh            everything
 #   scripts/test.sh NAME...    only what is meant, in build/dev: a folder of tests/, a source (space: space_test.cpp), a test
-#                              program, docs, or a label (cpu, program, nvrtc, gpu)
+#                              program, docs, python, or a label (cpu, program, nvrtc, gpu)
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -54,3 +54,6 @@ fi
 
 stage "Unit and end-to-end tests, and those that need NVRTC"
 ctest --preset asan --no-tests=error -j "$jobs"
+
+stage "The package for PyTorch, from a wheel"
+scripts/test_python.sh
