@@ -55,5 +55,6 @@ fi
 stage "Unit and end-to-end tests, and those that need NVRTC"
 ctest --preset asan --no-tests=error -j "$jobs"
 
+# 15 minutes of processor time: 7 of them build the wheel.
 stage "The package for PyTorch, from a wheel"
 scripts/test_python.sh
