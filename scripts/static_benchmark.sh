@@ -1,21 +1,26 @@
 #!/usr/bin/env bash
-# Builds Google Benchmark as an archive, from Debian's source package: Debian and Ubuntu ship it as a shared library alone,
-# which needs a newer C library than the wheel is for.
+# Builds Google Benchmark as an archive, from the distribution's source package: Debian and Ubuntu ship it as a shared library
+# alone, which needs a newer C library than the wheel is for.
 #   scripts/static_benchmark.sh DIR      DIR/lib/cmake/benchmark is then its benchmark_DIR
 set -euo pipefail
 
 out=$(realpath -m "$1")
 [ -f "$out/lib/cmake/benchmark/benchmarkConfig.cmake" ] && exit 0
-source /etc/os-release
+command -v apt-get >/dev/null || {
+  echo "static_benchmark: for Debian and Ubuntu; elsewhere build Google Benchmark with -DBUILD_SHARED_LIBS=OFF into $out" >&2
+  exit 1
+}
 work=$out/source
 rm -rf "$work"
 mkdir -p "$work/lists/partial" "$work/parts"
-case $ID in
-  debian) address=http://deb.debian.org/debian keys=/usr/share/keyrings/debian-archive-keyring.gpg components=main ;;
-  ubuntu) address=http://archive.ubuntu.com/ubuntu keys=/usr/share/keyrings/ubuntu-archive-keyring.gpg components="main universe" ;;
-  *) echo "static_benchmark: for Debian and Ubuntu; elsewhere build Google Benchmark with -DBUILD_SHARED_LIBS=OFF" >&2; exit 1 ;;
-esac
-echo "deb-src [signed-by=$keys] $address $VERSION_CODENAME $components" > "$work/parts/source.list"
+# Where this machine gets its packages from, asked for their sources.
+for list in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
+  [ -f "$list" ] || continue
+  case $list in
+    *.list) sed -nE 's/^deb(-src)?[[:space:]]/deb-src /p' "$list" | sort -u > "$work/parts/$(basename "$list")" ;;
+    *.sources) sed -E 's/^Types:.*/Types: deb-src/' "$list" > "$work/parts/$(basename "$list")" ;;
+  esac
+done
 options=(-q -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$work/parts" -o Dir::State::lists="$work/lists")
 apt-get "${options[@]}" update
 (cd "$work" && apt-get "${options[@]}" -o APT::Sandbox::User=root source --download-only benchmark && tar -xf benchmark_*.orig.tar.*)

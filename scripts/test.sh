@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds under the address and undefined-behaviour sanitizers, and runs every test once:
-# formatting, every CUDA baseline for every architecture, unit and end-to-end tests. What the sanitizers would take
-# minutes or end has a second build, of no more than that needs. Not here: the package for PyTorch
-# (scripts/test_python.sh build/.../libfcsa.so). Tests on a GPU, where there is one, run without sanitizers, whose shadow
-# memory is in the driver's way.
+# formatting, every CUDA baseline for every architecture, unit and end-to-end tests, the package for PyTorch. What the
+# sanitizers would take minutes or end has a second build, of no more than that needs. Not here: what takes longer
+# (ctest --test-dir build/asan -L long). Tests on a GPU, where there is one, and of the package run without sanitizers,
+# whose shadow memory is in the driver's and in Python's way.
 #   scripts/test.sh            everything
 #   scripts/test.sh NAME...    only what is meant, in build/dev: a folder of tests/, a source (space: space_test.cpp), a test
-#                              program, docs, or a label (cpu, program, nvrtc, gpu)
+#                              program, docs, python, or a label (cpu, program, nvrtc, gpu)
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -60,3 +60,7 @@ stage "Tests without sanitizers: wrong kernels, every pair of features, strategi
 cmake --preset unsanitised
 cmake --build --preset unsanitised --target tests_unsanitised
 ctest --preset unsanitised --no-tests=error -j "$jobs"
+
+# 15 minutes of processor time: 7 of them build the wheel.
+stage "The package for PyTorch, from a wheel"
+scripts/test_python.sh

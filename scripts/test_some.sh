@@ -3,6 +3,9 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
+if [ "$*" = python ]; then
+  exec scripts/test_python.sh
+fi
 build=build/dev
 programs=$build/tests/programs.txt
 
@@ -40,9 +43,10 @@ for name in "$@"; do
     targets+=(tests_docs)
     continue
   fi
+  [ "$name" != python ] || continue
   lines=$(lines_of "$name")
   if [ -z "$lines" ]; then
-    echo "test.sh: nothing is called '$name'. Folders: $(cut -d/ -f1 $programs | grep . | sort -u | paste -sd' ') docs" >&2
+    echo "test.sh: nothing is called '$name'. Folders: $(cut -d/ -f1 $programs | grep . | sort -u | paste -sd' ') docs python" >&2
     exit 2
   fi
   while read -r source program kind; do
@@ -62,6 +66,9 @@ for program in "${!filters[@]}"; do
 done
 if [[ " $* " = *" docs "* ]]; then
   ctest --test-dir $build -R '^Docs\.' --output-on-failure || failed+=(docs)
+fi
+if [[ " $* " = *" python "* ]]; then
+  scripts/test_python.sh || failed+=(python)
 fi
 if [ ${#failed[@]} -gt 0 ]; then
   echo "failed: ${failed[*]}" >&2

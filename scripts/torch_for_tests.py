@@ -71,7 +71,9 @@ def exports_of(files):
 def build(library, by_version, target, scratch):
     names = sorted(set().union(*by_version.values()))
     source, versions = scratch / "stub.s", scratch / "stub.map"
-    source.write_text(".text\n" + "".join(f".globl {n}\n.type {n},@function\n{n}:\n" for n in names) + "movl $100,%eax\nret\n")
+    # Without the last section the stack would be executable, which glibc 2.41 refuses.
+    source.write_text(".text\n" + "".join(f".globl {n}\n.type {n},@function\n{n}:\n" for n in names) + "movl $100,%eax\nret\n"
+                      '.section .note.GNU-stack,"",@progbits\n')
     command = ["gcc", "-shared", "-nostdlib", f"-Wl,-soname,{library}", "-o", target / library, source]
     script = "".join(f"{v} {{ global: {' '.join(n + ';' for n in sorted(ns))} }};\n" for v, ns in by_version.items() if v)
     if script:

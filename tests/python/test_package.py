@@ -1,5 +1,7 @@
 """Import, installation, and what is done without."""
 import os
+import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -8,6 +10,8 @@ import pytest
 import torch
 from flash_cosine_sim_attention import native
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+INSTALLED = pytest.mark.skipif("FCSA_LIBRARY" in os.environ, reason="the package of the source tree, which is not installed")
 CALL = ("import warnings, torch; from flash_cosine_sim_attention import flash_cosine_sim_attention as f;"
         "q, k, v = (torch.randn(2, 2, 9, 32, requires_grad=True) for _ in range(3)); bias = torch.randn(2, 9, 9, requires_grad=True);")
 
@@ -67,9 +71,8 @@ def test_a_library_of_another_version_is_named():
 
 def test_structs_are_as_large_as_those_of_the_header(tmp_path):
     import ctypes
-    import pathlib
     import shutil
-    header = pathlib.Path(__file__).resolve().parents[2] / "library"
+    header = ROOT / "library"
     compiler = shutil.which("cc") or shutil.which("gcc")
     if not compiler or not (header / "fcsa.h").exists():
         pytest.skip("no C compiler, or no header")
@@ -89,9 +92,7 @@ def test_the_command_of_the_package_runs_without_torch(tmp_path):
     (folder / "__init__.py").write_text("raise RuntimeError('imported')")
     (folder / "bin" / "fcsa").write_text("#!/bin/sh\necho \"ran $*\"\nexit 3\n")
     (folder / "bin" / "fcsa").chmod(0o755)
-    import pathlib
-    launcher = pathlib.Path(__file__).resolve().parents[2] / "python"
-    (tmp_path / "fcsa_launcher").symlink_to(launcher / "fcsa_launcher")
+    (tmp_path / "fcsa_launcher").symlink_to(ROOT / "python" / "fcsa_launcher")
     ran = subprocess.run([sys.executable, "-m", "fcsa_launcher", "devices", "--json"], capture_output=True, text=True, cwd=tmp_path,
                          env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert (ran.stdout, ran.returncode) == ("ran devices --json\n", 3), ran.stderr
@@ -101,7 +102,7 @@ def test_the_command_of_the_package_runs_without_torch(tmp_path):
     assert ran.returncode == 1 and "pip install --force-reinstall fcsa" in ran.stderr
 
 
-@pytest.mark.skipif("FCSA_LIBRARY" in os.environ, reason="the package of the source tree, which is not installed")
+@INSTALLED
 def test_the_installed_command_finds_its_sources_and_data_and_imports_no_torch(tmp_path):
     command = os.path.join(os.path.dirname(sys.executable), "fcsa")
     clean = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
@@ -112,6 +113,23 @@ def test_the_installed_command_finds_its_sources_and_data_and_imports_no_torch(t
     ran = subprocess.run([sys.executable, "-X", "importtime", "-m", "fcsa_launcher", "--version"], capture_output=True, text=True,
                          env=clean)
     assert ran.returncode == 0 and "importlib" in ran.stderr and " torch" not in ran.stderr
+
+
+@INSTALLED
+@pytest.mark.parametrize("name", ["bin/fcsa", "lib/libfcsa.so.0"])
+def test_installed_binaries_need_the_c_library_of_torchs_wheels_and_name_no_folder_of_their_build(name):
+    file = pathlib.Path(native.__file__).parent / name
+    versions = subprocess.run(["readelf", "-VW", file], capture_output=True, text=True, check=True).stdout
+    newest = max(tuple(map(int, version.split("."))) for version in re.findall(r"GLIBC_([\d.]+)", versions))
+    assert newest <= (2, 28)
+    assert os.fsencode(ROOT) not in file.read_bytes()
+
+
+@INSTALLED
+def test_the_licences_of_what_is_linked_in_are_installed():
+    folder = pathlib.Path(native.__file__).parent / "share" / "licenses"
+    linked = "libfmt-dev libsqlite3-0 libsqlitecpp-dev libxxhash-dev nlohmann-json3-dev libcli11-dev libbenchmark-dev libeigen3-dev zlib1g libstdc++6"
+    assert {file.stem for file in folder.iterdir() if file.stat().st_size > 100} == set(linked.split())
 
 
 @pytest.mark.gpu
