@@ -62,9 +62,10 @@ TEST(MeanTolerance, HasNoBoundWhereFewRowsAreNearlyAllThereIs) {
   constexpr std::size_t kRows = 400;
   std::vector<double> expected(2 * kRows, 1.0), plain = expected;
   plain[7] += 1e-4;
-  const double even = mean_tolerance(p, kRows, plain, expected);
-  EXPECT_GT(even, 0x1p-13);
-  EXPECT_LT(even, 0x1.1p-13);
+  // A quarter of the unit, and of each row what one rounding may make of it though plain ones were exact.
+  EXPECT_NEAR(mean_tolerance(p, kRows, plain, expected) / 0x1p-11, 0.25 + 3 * 0.6 / 20, 1e-3);
+  for (double& x : plain) x += 0x1p-11;
+  EXPECT_NEAR(mean_tolerance(p, kRows, plain, expected) / 0x1p-11, 0.25 + 3 * 1.0 / 20, 0.02);
   for (const std::size_t element : {100u, 200u, 300u}) expected[element] = plain[element] = 1000;
   EXPECT_EQ(mean_tolerance(p, kRows, plain, expected), 0);
   EXPECT_EQ(mean_tolerance(p, 63, std::span(plain).first(63), std::span(expected).first(63)), 0);
