@@ -359,10 +359,10 @@ struct Consumer {
     const auto keys = at.next();
     streamed_values<edge>(tile);
     if constexpr (C.overlap == kApart) finish_values();
+    if constexpr (kTickets) read_ticket(keys);  // while K, with which its place is let go, is needed
     issue_scores(keys);
     pass_turn();
     if constexpr (C.overlap != kApart) finish_values();
-    if constexpr (kTickets) read_ticket(keys);
     take_scores<0>(keys);
   }
 

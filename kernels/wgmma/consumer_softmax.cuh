@@ -111,6 +111,16 @@ FCSA_DEVICE void Consumer<T, C>::subtract_maximum() {
   // No key seen yet: keep exp2 away from inf - inf.
   const float reference[2] = {row_max[0] == minus_infinity() ? 0.0f : row_max[0],
                               row_max[1] == minus_infinity() ? 0.0f : row_max[1]};
+  if constexpr (kLateScale) {
+    // Of large logits the rounding of the reference alone would be more than exp2 bears: rounded alike, the
+    // largest gives 0.
+    constexpr float kLarge = 1048576.0f;
+    if (__any_sync(0xffffffffu, fabsf(reference[0]) > kLarge || fabsf(reference[1]) > kLarge)) {
+#pragma unroll
+      for (int i = 0; i < C.block_n / 2; ++i) s[i] = __fmul_rn(s[i], scale[i / 2 % 2]) - reference[i / 2 % 2];
+      return;
+    }
+  }
 #pragma unroll
   for (int i = 0; i < C.block_n / 2; ++i)
     s[i] = kLateScale ? fmaf(s[i], scale[i / 2 % 2], -reference[i / 2 % 2]) : s[i] - reference[i / 2 % 2];

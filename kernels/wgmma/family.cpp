@@ -246,14 +246,12 @@ class WgmmaFamily final : public Family {
       three_warpgroups(problem, config);
     } else if (problem.head_dim <= 64 && !problem.key_mask) {
       narrow_heads(problem, config);
-    } else if (problem.head_dim == 64 && ForwardConfig::normalises(traits_of(problem)) &&
-               traits_of(problem).softmax == Softmax::fixed_bound) {
-      masked(config);
     } else {
       two_warpgroups(problem, config);
     }
     if (config.head_tiles(shape_args(problem)) <= 1) config.head_group = 0;
     split_keys(problem, target, config);
+    if (config.split == 1) mask_narrow_heads(problem, config);
     if (config.warpgroups == 2 && config.key_norms == wgmma::kTogether)
       config.producer_registers = 56;                      // more loads under way
     if (problem.key_mask) config.producer_registers = 56;  // the mask is read ahead, which 40 spill
@@ -347,14 +345,19 @@ class WgmmaFamily final : public Family {
   }
 
   // 64 channels and a mask: many warpgroups, since each waits for what the mask says of each tile.
-  static void masked(ForwardConfig& config) {
+  static void mask_narrow_heads(const Problem& problem, ForwardConfig& config) {
+    const Traits traits = traits_of(problem);
+    if (!traits.key_mask || traits.head_dim != 64 || problem.nq <= ForwardConfig::kRows) return;
+    if (!ForwardConfig::normalises(traits) || traits.softmax != Softmax::fixed_bound) return;
+    constexpr int kHeads = 4;
+    if (config.head_tiles(shape_args(problem)) > kHeads) config.head_group = kHeads;
+    config.ping_pong = 0;
     config.warpgroups = 4;
     config.block_n = 80;
     config.overlap = wgmma::kApart;
     config.q_buffers = 2;
     config.scale_queries = 0;
     config.key_norms = wgmma::kPrepass;
-    config.head_group = 4;
     config.uniform = wgmma::kReduced;
   }
 

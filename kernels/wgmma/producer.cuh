@@ -304,7 +304,8 @@ struct Producer {
     while (more) {
       const KeyCursor<T, C> next = at.next();
       hopper::barrier_wait(shared.v_free(at.stage), at.parity ^ 1u);
-      const bool ahead = hopper::barrier_has_passed(shared.ticket_full(next.stage), next.parity);
+      const bool ahead =
+          __any_sync(0xffffffffu, hopper::barrier_has_passed(shared.ticket_full(next.stage), next.parity));
       if (ahead) more = pass_mask_on(hidden_next, next);
       clear_values(hidden, at);
       if (!ahead) more = pass_mask_on(hidden_next, next);

@@ -32,7 +32,7 @@ struct ShownTiles {
         any |= words.x | words.y | words.z | words.w;
       }
     }
-#pragma unroll 1
+#pragma unroll 8
     for (; key < keys; ++key) any |= __ldg(from + key);
     return any != 0;
   }

@@ -142,6 +142,16 @@ TEST(WgmmaFamily, HasAValidBaselineFromItsSpaceForEveryProblemItServes) {
         }
 }
 
+TEST(WgmmaFamily, HasAValidBaselineForFewHeadsToo) {
+  for (const int head_dim : {32, 64, 128})
+    for (Problem p : features(head_dim))
+      for (const int heads : {1, 2, 3, 4, 5})
+        for (const int nk : {100, 8192}) {
+          p.batch = 1, p.heads = p.kv_heads = heads, p.nq = 192, p.nk = nk;
+          expect_valid_baseline_from_the_space(family(), p, hopper());
+        }
+}
+
 TEST(WgmmaFamily, PlansWhatTheDeviceCanLaunchAndEncode) {
   for (const int head_dim : {16, 48, 64, 96, 128, 176, 256})
     for (Problem p : features(head_dim))
