@@ -149,8 +149,7 @@ double mean_tolerance(const Problem& p, std::size_t rows, std::span<const double
   const double counting = rows_that_count(rows, expected);
   if (counting < kFewThatCount) return 0;
   // Of a row, when one or two numbers were rounded that all of it is a multiple of, and plain ones were not.
-  const double of_a_row =
-      std::max(distance(plain, expected) / norm(expected), 0.6 * unit_roundoff(p.dtype));
+  const double of_a_row = std::max(distance(plain, expected) / norm(expected), 0.6 * unit_roundoff(p.dtype));
   return unit_roundoff(p.dtype) / 4 + 3 * of_a_row / std::sqrt(counting);
 }
 

@@ -14,8 +14,8 @@
 namespace fcsa::runner {
 
 // How the values of q, k and v are drawn. normal is what is timed; the others are adversarial, and their key
-// masks hide runs of keys: the first half (of odd batches the second), or what is in the middle, so that whole
-// tiles are hidden.
+// masks hide runs of keys: the first half (of odd batches the second), or what is in the middle, so that
+// whole tiles are hidden.
 enum class Values {
   normal,           // standard normal
   dominant_key,     // one key per head points along a query: a softmax with all its weight in one place
