@@ -39,7 +39,7 @@ std::vector<tuner::Evaluation> Worker::run(const Job& job,
     entrants[i].candidate = &job.candidates[i];
     try {
       entrants[i].module = device_.load(entrants[i].candidate->binary);
-      if (job.verify) verify(entrants[i]);
+      if (job.verify) with_room(entrants[i].candidate->target, [&] { verify(entrants[i]); });
     } catch (...) {
       fail(i, entrants[i]);
     }
@@ -68,6 +68,19 @@ void Worker::check(Entrant& entrant, const Check& check) {
   if (result.ok) return;
   entrant.evaluation.status = Status::wrong_result;
   entrant.evaluation.message = result.message;
+}
+
+// What is kept of other problems gives way to what doesn't fit beside it.
+template <typename Work>
+void Worker::with_room(const Check& target, const Work& work) {
+  try {
+    return work();
+  } catch (const OutOfMemory& error) {
+    if (!verifier_.forget_others(target, error.missing_bytes())) throw;
+  } catch (const std::bad_alloc&) {
+    if (!verifier_.forget_others(target, 0)) throw;
+  }
+  work();
 }
 
 // Called inside a catch block.
@@ -105,7 +118,8 @@ void Worker::measure_survivors(const Job& job, std::vector<Entrant>& entrants,
       if (announced.insert(suspect).second || job.report_every_sample) on_progress({suspect, "measuring"});
     };
     try {
-      return measure_together(job, survivors, starting);
+      return with_room(survivors.front()->candidate->target,
+                       [&] { measure_together(job, survivors, starting); });
     } catch (...) {
       fail(suspect, entrants[suspect]);
     }

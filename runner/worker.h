@@ -42,6 +42,8 @@ class Worker {
     tuner::Evaluation evaluation;
   };
 
+  template <typename Work>
+  void with_room(const Check& target, const Work& work);
   void verify(Entrant& entrant);
   void check(Entrant& entrant, const Check& check);
   void measure_survivors(const Job& job, std::vector<Entrant>& entrants,

@@ -8,6 +8,10 @@
 namespace fcsa::tuner {
 namespace {
 
+// What takes so many times as long as the fastest, and is of another family, has lost: racing it would take
+// longer than racing all the others.
+constexpr double kHopeless = 3;
+
 std::string text_of(const Contender& contender) {
   const auto& candidate = contender.candidate;
   return kernels::to_text(*candidate.family, candidate.problem.op, candidate.configuration);
@@ -67,9 +71,14 @@ std::vector<Contender> line_up(std::vector<Contender> searched, const std::vecto
   std::stable_sort(searched.begin(), searched.end(),
                    [](const Contender& a, const Contender& b) { return a.search_ms < b.search_ms; });
   std::vector<Contender> contenders;
-  for (std::size_t i = 0; i < searched.size(); ++i) {
-    if (i < finalists || searched[i].role == Role::baseline) contenders.push_back(searched[i]);
-  }
+  const auto has_lost = [&](const Contender& contender) {
+    const Contender& fastest = searched.front();
+    return contender.candidate.family != fastest.candidate.family &&
+           contender.search_ms > kHopeless * fastest.search_ms;
+  };
+  for (std::size_t i = 0; i < searched.size(); ++i)
+    if ((i < finalists || searched[i].role == Role::baseline) && !has_lost(searched[i]))
+      contenders.push_back(searched[i]);
   contenders.insert(contenders.end(), yardsticks.begin(), yardsticks.end());
   return contenders;
 }

@@ -18,7 +18,8 @@ struct Contender {
   double search_ms = 0;  // median in the search; 0 for yardsticks
 };
 
-// The `finalists` fastest of the search, then the baselines not among them, then the yardsticks.
+// The `finalists` fastest of the search, then the baselines not among them, then the yardsticks. Without
+// those of other families than the fastest that took more than three times as long.
 std::vector<Contender> line_up(std::vector<Contender> searched, const std::vector<Contender>& yardsticks,
                                std::size_t finalists);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -147,12 +148,10 @@ class Tuning {
       for (const auto& per_family : search.families) baselines.push_back(per_family.baseline);
     }
     evaluator_.prefetch(baselines);
-    std::size_t measured = 0;
     for (current_ = 0; current_ < searches_.size(); ++current_) {
       for (auto& per_family : searches_[current_].families) {
         if (stopping()) return;
         evaluate(per_family, per_family.baseline);
-        baseline_s_ = evaluator_.spent_s() / static_cast<double>(++measured);
       }
     }
   }
@@ -180,16 +179,18 @@ class Tuning {
                        options_.budget.count(), when);
   }
 
-  // An equal share of what is left of the budget, less the coming race.
+  // An equal share of what is left of the budget, less the coming race: while that is a guess, at least half.
   double share_s() const {
-    const auto remaining = static_cast<double>(searches_.size() - current_);
-    return std::max((search_deadline_s_ - now_s()) / remaining - expected_race_s(), 0.0);
+    const double equal_s = (search_deadline_s_ - now_s()) / static_cast<double>(searches_.size() - current_);
+    return std::max(equal_s - expected_race_s(), races_ == 0 ? equal_s / 2 : 0.0);
   }
 
-  // Until a race was run: half of what as many baselines took, since most is compiled and verified by then.
+  // Until a race was run: twice what as many measurements took, without compilation and verification, most of
+  // which is done by then.
   double expected_race_s() const {
     if (races_ > 0) return evaluator_.spent_s(Phase::confirm) / static_cast<double>(races_);
-    return baseline_s_ * static_cast<double>(options_.finalists + 2) / 2;
+    if (succeeded_ == 0) return 0;
+    return 2 * sampling_s_ / static_cast<double>(succeeded_) * static_cast<double>(options_.finalists + 2);
   }
 
   void search_family(PerFamily& per_family, double until_s) {
@@ -270,7 +271,11 @@ class Tuning {
     progress.reused = result.reused;
     report(progress);
     if (result.evaluation.status != Status::ok) return std::nullopt;
-    return result.evaluation.measurement.median_ms;
+    const Measurement& measurement = result.evaluation.measurement;
+    ++succeeded_;
+    sampling_s_ += std::accumulate(measurement.samples_ms.begin(), measurement.samples_ms.end(), 0.0) *
+                   measurement.launches_per_sample / 1e3;
+    return measurement.median_ms;
   }
 
   void confirm(ProblemSearch& search) {
@@ -360,8 +365,8 @@ class Tuning {
   std::size_t current_ = 0;  // of searches_
   std::size_t untried_ = 0;  // in the space being searched
   double search_until_s_ = 0;
-  double baseline_s_ = 0;  // mean time in the evaluator
-  std::size_t measured_ = 0, races_ = 0;
+  double sampling_s_ = 0;  // of what succeeded in the search
+  std::size_t succeeded_ = 0, measured_ = 0, races_ = 0;
   bool interrupted_ = false, out_of_time_ = false;
 };
 

@@ -321,6 +321,7 @@ TEST(Tuning, TransfersNothingBetweenProblemClasses) {
 TEST(Tuning, SearchesEveryTunableFamilyAndRacesThemTogether) {
   Bench bench;
   ToyFamily other("other", {parameter("a", {1, 8}, 1), parameter("b", {1, 2}, 1)});
+  bench.options.finalists = 5;
   bench.options.clock = [&] { return bench.evaluator.now(); };
   bench.evaluator.on_race = bench.evaluator.on_evaluate = [](const Candidate& candidate) {
     return succeeded(toy_time(candidate).measurement.median_ms *
@@ -332,8 +333,24 @@ TEST(Tuning, SearchesEveryTunableFamilyAndRacesThemTogether) {
   EXPECT_EQ(outcome.problems[0].baseline_ms, 3);
   EXPECT_EQ(outcome.problems[0].measured, 28u);
   const auto& race = bench.evaluator.races[0];
-  EXPECT_EQ(std::count(race.begin(), race.end(), "toy.forward{}"), 1);
+  EXPECT_EQ(std::count(race.begin(), race.end(), "toy.forward{a=8,b=2}"), 1);
   EXPECT_EQ(std::count(race.begin(), race.end(), "other.forward{}"), 1);
+}
+
+TEST(Tuning, RacesNoOtherFamilyThatHasLostTheSearchByFar) {
+  Bench bench;
+  ToyFamily other("other", {parameter("a", {1, 8}, 1), parameter("b", {1, 2}, 1)});
+  bench.options.clock = [&] { return bench.evaluator.now(); };
+  bench.options.finalists = 100;
+  bench.evaluator.on_evaluate = [](const Candidate& candidate) {
+    return succeeded(toy_time(candidate).measurement.median_ms *
+                     (candidate.family->name() == "other" ? 20 : 1));
+  };
+  tune(bench.problems, {&bench.toy, &other, &bench.unfused}, bench.evaluator, bench.sink, bench.options,
+       nullptr, bench.stop);
+  const auto& race = bench.evaluator.races.at(0);
+  EXPECT_EQ(race.size(), 25u);
+  EXPECT_EQ(std::count(race.begin(), race.end(), "other.forward{}"), 0);
 }
 
 TEST(Tuning, ReportsThatNoContenderFinishedTheRace) {
