@@ -285,6 +285,7 @@ struct Consumer {
   template <bool edge, int slices = kSlices>  // of the tile before
   FCSA_DEVICE void overlapped_step(int tile) {
     const auto keys = at.next();
+    if constexpr (kTickets && kBias) read_ticket(keys);
     issue_scores(keys);
     wait_values();
     issue_values<slices>(values(), 0);
@@ -422,12 +423,12 @@ struct Consumer {
   // Passes over the keys that only others of the block see, and issues S of the first tile that is left.
   FCSA_DEVICE Span open(int tiles) {
     int whole = args.nk, visible = args.nk;  // keys that all rows see, and that one sees
+    if constexpr (kTickets) read_ticket(at);
     Span span{tiles - 1, 0};
     if constexpr (T.causal) {
       const Rows place = rows(queries);
       visible = place.key_limit(args, place.first_row + ForwardConfig::kRows - 1);
       if constexpr (kTickets) {
-        read_ticket(at);
         for (; span.last > 0 && first_key >= visible; --span.last, read_ticket(at)) skip();
       } else {
         for (; span.last > 0 && (first_tile + span.last) * C.block_n >= visible; --span.last) skip();

@@ -361,20 +361,21 @@ class WgmmaFamily final : public Family {
   static void add_bias(const Problem& problem, ForwardConfig& config) {
     config.head_group = 16;
     config.block_n = problem.head_dim <= 64 ? 128 : problem.head_dim <= 128 ? 96 : 32;
-    if (problem.key_mask) config.block_n = std::min(config.block_n, 80);
+    if (problem.key_mask) config.block_n = std::min(config.block_n, problem.head_dim <= 64 ? 80 : 64);
     if (problem.nq > ForwardConfig::kRows) return;
     config.warpgroups = 1;
     config.block_n = std::min(config.block_n, problem.head_dim <= 128 ? 64 : 32);
     config.overlap = wgmma::kApart;
     config.q_buffers = 2;
     config.bias_stages = 2;
-    config.min_blocks = 2;
+    if (problem.head_dim <= 128) config.min_blocks = 2;
   }
 
   // 64 channels and a mask: many warpgroups, since each waits for what the mask says of each tile.
   static void mask_narrow_heads(const Problem& problem, ForwardConfig& config) {
     const Traits traits = traits_of(problem);
     if (!traits.key_mask || traits.head_dim != 64 || problem.nq <= ForwardConfig::kRows) return;
+    if (traits.bias != Bias::none) return;
     if (!ForwardConfig::normalises(traits) || traits.softmax != Softmax::fixed_bound) return;
     constexpr int kHeads = 4;
     if (config.head_tiles(shape_args(problem)) > kHeads) config.head_group = kHeads;
