@@ -8,8 +8,8 @@
 #include "cli/options.h"
 #include "cli/say.h"
 #include "cli/table.h"
-#include "runner/feature_pairs.h"
 #include "runner/process_evaluator.h"
+#include "runner/verification/feature_pairs.h"
 #include "tuner/search/space.h"
 
 namespace fcsa::cli {

@@ -10,8 +10,8 @@
 #include "cli/patience.h"
 #include "cli/problem_source.h"
 #include "cli/table.h"
-#include "runner/feature_pairs.h"
 #include "runner/process_evaluator.h"
+#include "runner/verification/feature_pairs.h"
 #include "tuner/dispatch/dispatch.h"
 #include "tuner/trials/recording.h"
 

@@ -8,7 +8,7 @@
 
 #include "cli/options.h"
 #include "cli/say.h"
-#include "runner/compile_pool.h"
+#include "runner/compile/compile_pool.h"
 
 namespace fcsa::cli {
 namespace {

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "runner/compile_pool.h"
+#include "runner/compile/compile_pool.h"
+#include "runner/compile/pruning.h"
 #include "runner/process_evaluator.h"
-#include "runner/pruning.h"
 
 namespace fcsa::runner {
 namespace {

@@ -6,11 +6,11 @@
 #include <exception>
 #include <memory>
 
-#include "runner/binary_cache.h"
-#include "runner/child_process.h"
-#include "runner/host_failure.h"
+#include "runner/compile/binary_cache.h"
+#include "runner/device/host_failure.h"
+#include "runner/process/child_process.h"
 #include "runner/process_evaluator.h"
-#include "runner/protocol.h"
+#include "runner/worker/protocol.h"
 
 namespace fcsa::runner {
 namespace {

@@ -4,9 +4,9 @@
 #include <cstdio>
 #include <stdexcept>
 
-#include "runner/child_process.h"
+#include "runner/process/child_process.h"
 #include "runner/process_evaluator.h"
-#include "runner/protocol.h"
+#include "runner/worker/protocol.h"
 
 namespace fcsa::runner {
 namespace {

@@ -12,10 +12,10 @@
 #include <tuple>
 #include <utility>
 
-#include "runner/compile_pool.h"
-#include "runner/machine_code.h"
-#include "runner/protocol.h"
-#include "runner/source_check.h"
+#include "runner/compile/compile_pool.h"
+#include "runner/compile/machine_code.h"
+#include "runner/compile/source_check.h"
+#include "runner/worker/protocol.h"
 
 namespace fcsa::runner {
 namespace {

@@ -9,11 +9,11 @@
 #include <stdexcept>
 #include <unordered_map>
 
-#include "runner/builtin_job.h"
-#include "runner/compile_pool.h"
-#include "runner/host_failure.h"
-#include "runner/pruning.h"
-#include "runner/worker_client.h"
+#include "runner/compile/compile_pool.h"
+#include "runner/compile/pruning.h"
+#include "runner/device/host_failure.h"
+#include "runner/worker/builtin_job.h"
+#include "runner/worker/worker_client.h"
 #include "tuner/trials/recording.h"
 
 namespace fcsa::runner {

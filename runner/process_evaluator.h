@@ -9,9 +9,9 @@
 #include <memory>
 #include <string>
 
-#include "runner/inputs.h"
-#include "runner/measurement.h"
-#include "runner/verification.h"
+#include "runner/verification/inputs.h"
+#include "runner/verification/verification.h"
+#include "runner/worker/measurement.h"
 #include "tuner/trials/evaluator.h"
 
 namespace fcsa::runner {

@@ -5,10 +5,10 @@
 #include <exception>
 #include <memory>
 
-#include "runner/child_process.h"
+#include "runner/process/child_process.h"
 #include "runner/process_evaluator.h"
-#include "runner/protocol.h"
-#include "runner/worker.h"
+#include "runner/worker/protocol.h"
+#include "runner/worker/worker.h"
 
 namespace fcsa::runner {
 namespace {

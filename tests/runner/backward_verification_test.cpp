@@ -4,8 +4,8 @@
 #include <limits>
 
 #include "kernels/reference/reference.h"
-#include "runner/gradient_comparison.h"
-#include "runner/verification.h"
+#include "runner/verification/gradient_comparison.h"
+#include "runner/verification/verification.h"
 #include "tests/runner/fake_device.h"
 #include "tests/runner/host_backward.h"
 

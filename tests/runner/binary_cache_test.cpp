@@ -1,11 +1,11 @@
-#include "runner/binary_cache.h"
+#include "runner/compile/binary_cache.h"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <thread>
 
-#include "runner/temporary_directory.h"
+#include "runner/process/temporary_directory.h"
 #include "tests/runner/processes.h"
 
 namespace fcsa::runner {

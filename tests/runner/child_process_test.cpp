@@ -1,10 +1,10 @@
-#include "runner/child_process.h"
+#include "runner/process/child_process.h"
 
 #include <gtest/gtest.h>
 
 #include <system_error>
 
-#include "runner/temporary_directory.h"
+#include "runner/process/temporary_directory.h"
 #include "tests/runner/processes.h"
 
 namespace fcsa::runner {

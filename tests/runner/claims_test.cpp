@@ -1,4 +1,4 @@
-#include "runner/claims.h"
+#include "runner/process/claims.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -7,8 +7,8 @@
 #include <csignal>
 #include <fstream>
 
-#include "runner/binary_cache.h"
-#include "runner/temporary_directory.h"
+#include "runner/compile/binary_cache.h"
+#include "runner/process/temporary_directory.h"
 #include "tests/runner/processes.h"
 #include "tests/runner/scoped_environment.h"
 

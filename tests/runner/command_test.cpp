@@ -13,7 +13,7 @@
 #include <system_error>
 #include <thread>
 
-#include "runner/temporary_directory.h"
+#include "runner/process/temporary_directory.h"
 
 namespace fcsa::runner::cpu {
 namespace {

@@ -1,4 +1,4 @@
-#include "runner/compile_pool.h"
+#include "runner/compile/compile_pool.h"
 
 #include <gtest/gtest.h>
 

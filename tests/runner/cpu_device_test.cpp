@@ -9,9 +9,9 @@
 #include "kernels/cpu/builtin.h"
 #include "kernels/family.h"
 #include "kernels/problem.h"
-#include "runner/compiler.h"
 #include "runner/cpu/host.h"
-#include "runner/temporary_directory.h"
+#include "runner/device/compiler.h"
+#include "runner/process/temporary_directory.h"
 #include "tests/runner/write_file.h"
 
 namespace fcsa::runner::cpu {

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/cpu/cores.h"
-#include "runner/temporary_directory.h"
+#include "runner/process/temporary_directory.h"
 #include "tests/runner/write_file.h"
 
 namespace fcsa::runner::cpu {

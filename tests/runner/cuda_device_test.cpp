@@ -9,8 +9,8 @@
 #include <numeric>
 
 #include "kernels/family.h"
-#include "runner/compiler.h"
-#include "runner/temporary_directory.h"
+#include "runner/device/compiler.h"
+#include "runner/process/temporary_directory.h"
 #include "tests/runner/write_file.h"
 
 namespace fcsa::runner {

@@ -5,7 +5,7 @@
 #include "runner/cuda/nvml.h"
 #include "runner/cuda/nvrtc_library.h"
 #include "runner/cuda/ptxas_log.h"
-#include "runner/temporary_directory.h"
+#include "runner/process/temporary_directory.h"
 #include "tests/runner/write_file.h"
 
 namespace fcsa::runner::cuda {

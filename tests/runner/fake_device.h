@@ -6,7 +6,7 @@
 #include <functional>
 #include <memory>
 
-#include "runner/device.h"
+#include "runner/device/device.h"
 
 namespace fcsa::runner {
 

@@ -1,4 +1,4 @@
-#include "runner/feature_pairs.h"
+#include "runner/verification/feature_pairs.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

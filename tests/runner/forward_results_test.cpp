@@ -1,4 +1,4 @@
-#include "runner/forward_results.h"
+#include "runner/verification/forward_results.h"
 
 #include <gtest/gtest.h>
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/reference/reference.h"
-#include "runner/inputs.h"
+#include "runner/verification/inputs.h"
 
 namespace fcsa::runner {
 

@@ -1,4 +1,4 @@
-#include "runner/input_masks.h"
+#include "runner/verification/input_masks.h"
 
 #include <gtest/gtest.h>
 

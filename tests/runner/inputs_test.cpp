@@ -1,4 +1,4 @@
-#include "runner/inputs.h"
+#include "runner/verification/inputs.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>

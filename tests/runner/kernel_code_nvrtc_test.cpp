@@ -3,10 +3,10 @@
 #include <fstream>
 #include <iterator>
 
-#include "runner/compile_pool.h"
+#include "runner/compile/compile_pool.h"
+#include "runner/compile/machine_code.h"
 #include "runner/kernel_code.h"
-#include "runner/machine_code.h"
-#include "runner/temporary_directory.h"
+#include "runner/process/temporary_directory.h"
 
 namespace fcsa::runner {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <stdexcept>
 
-#include "runner/binary_cache.h"
+#include "runner/compile/binary_cache.h"
 
 namespace fcsa::runner {
 namespace {

@@ -1,5 +1,5 @@
 // Small cubins made here, with one thing changed at a time.
-#include "runner/machine_code.h"
+#include "runner/compile/machine_code.h"
 
 #include <elf.h>
 #include <gtest/gtest.h>

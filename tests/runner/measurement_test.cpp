@@ -1,4 +1,4 @@
-#include "runner/measurement.h"
+#include "runner/worker/measurement.h"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/family.h"
-#include "runner/compiler.h"
+#include "runner/device/compiler.h"
 #include "tests/runner/scoped_environment.h"
 
 namespace fcsa::runner {

@@ -1,4 +1,4 @@
-#include "runner/placement.h"
+#include "runner/verification/placement.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <tuple>
 
 #include "runner/cpu/memory.h"
-#include "runner/inputs.h"
+#include "runner/verification/inputs.h"
 #include "tests/runner/fake_device.h"
 
 namespace fcsa::runner {

@@ -1,4 +1,4 @@
-#include "runner/protocol.h"
+#include "runner/worker/protocol.h"
 
 #include <gtest/gtest.h>
 

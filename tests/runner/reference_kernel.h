@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "kernels/reference/reference.h"
-#include "runner/verification.h"
+#include "runner/verification/verification.h"
 #include "tests/runner/fake_device.h"
 
 namespace fcsa::runner {

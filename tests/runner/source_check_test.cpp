@@ -1,5 +1,5 @@
 // Tuned data and the kernels of this build: in fabricated records, and in every file of data/.
-#include "runner/source_check.h"
+#include "runner/compile/source_check.h"
 
 #include <gtest/gtest.h>
 
@@ -7,8 +7,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "runner/binary_cache.h"
-#include "runner/compiler.h"
+#include "runner/compile/binary_cache.h"
+#include "runner/device/compiler.h"
 #include "tuner/trials/tuned_data.h"
 
 namespace fcsa::runner {

@@ -5,10 +5,10 @@
 #include <fstream>
 
 #include "kernels/cpu/instruction_set.h"
-#include "runner/compiler.h"
-#include "runner/dynamic_library.h"
-#include "runner/host_failure.h"
-#include "runner/temporary_directory.h"
+#include "runner/device/compiler.h"
+#include "runner/device/host_failure.h"
+#include "runner/process/dynamic_library.h"
+#include "runner/process/temporary_directory.h"
 #include "tests/runner/scoped_environment.h"
 #include "tests/runner/write_file.h"
 

@@ -1,4 +1,4 @@
-#include "runner/verification.h"
+#include "runner/verification/verification.h"
 
 #include <gtest/gtest.h>
 

@@ -1,8 +1,8 @@
 // The parent's side of a worker, against scripts that behave badly.
 #include <gtest/gtest.h>
 
-#include "runner/protocol.h"
-#include "runner/worker_client.h"
+#include "runner/worker/protocol.h"
+#include "runner/worker/worker_client.h"
 #include "tests/runner/evaluator_fixture.h"
 
 namespace fcsa::runner {
