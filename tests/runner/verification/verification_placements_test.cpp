@@ -4,7 +4,7 @@
 #include <functional>
 #include <utility>
 
-#include "tests/runner/reference_kernel.h"
+#include "tests/runner/verification/reference_kernel.h"
 
 namespace fcsa::runner {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "tests/runner/input_cases.h"
+#include "tests/runner/verification/input_cases.h"
 
 namespace fcsa::runner {
 namespace {

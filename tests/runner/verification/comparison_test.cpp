@@ -9,7 +9,7 @@
 #include <tuple>
 #include <vector>
 
-#include "tests/runner/reference_kernel.h"
+#include "tests/runner/verification/reference_kernel.h"
 
 namespace fcsa::runner {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "tests/runner/fake_device.h"
-#include "tests/runner/input_cases.h"
+#include "tests/runner/verification/input_cases.h"
 
 namespace fcsa::runner {
 namespace {

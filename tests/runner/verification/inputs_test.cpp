@@ -8,7 +8,7 @@
 #include <functional>
 #include <limits>
 
-#include "tests/runner/input_cases.h"
+#include "tests/runner/verification/input_cases.h"
 
 namespace fcsa::runner {
 namespace {

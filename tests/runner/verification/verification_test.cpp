@@ -10,7 +10,7 @@
 
 #include "kernels/families.h"
 #include "kernels/reference/unfused_cpu.h"
-#include "tests/runner/reference_kernel.h"
+#include "tests/runner/verification/reference_kernel.h"
 
 namespace fcsa::runner {
 namespace {

@@ -7,7 +7,7 @@
 #include <set>
 #include <span>
 
-#include "tests/runner/input_cases.h"
+#include "tests/runner/verification/input_cases.h"
 
 namespace fcsa::runner {
 namespace {

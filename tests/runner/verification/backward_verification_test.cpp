@@ -7,7 +7,7 @@
 #include "runner/verification/gradient_comparison.h"
 #include "runner/verification/verification.h"
 #include "tests/runner/fake_device.h"
-#include "tests/runner/host_backward.h"
+#include "tests/runner/verification/host_backward.h"
 
 namespace fcsa::runner {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "kernels/families.h"
 #include "tests/runner/evaluator_fixture.h"
-#include "tests/runner/mutants.h"
+#include "tests/runner/verification/mutants.h"
 
 namespace fcsa::runner {
 namespace {

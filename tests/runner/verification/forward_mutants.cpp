@@ -1,4 +1,4 @@
-#include "tests/runner/mutants.h"
+#include "tests/runner/verification/mutants.h"
 
 namespace fcsa::runner {
 namespace {

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "kernels/families.h"
-#include "tests/runner/reference_kernel.h"
+#include "tests/runner/verification/reference_kernel.h"
 
 namespace fcsa::runner {
 namespace {
