@@ -8,7 +8,7 @@
 #include "cli/options.h"
 #include "cli/say.h"
 #include "cli/table.h"
-#include "runner/process_evaluator.h"
+#include "runner/compile/compile_all.h"
 #include "runner/verification/feature_pairs.h"
 #include "tuner/search/space.h"
 

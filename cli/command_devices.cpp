@@ -3,7 +3,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/table.h"
-#include "runner/process_evaluator.h"
+#include "runner/inventory_process.h"
 
 namespace fcsa::cli {
 namespace {

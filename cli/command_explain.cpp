@@ -12,7 +12,7 @@
 #include "cli/say.h"
 #include "cli/tuned_store.h"
 #include "cli/workload_costs.h"
-#include "runner/process_evaluator.h"
+#include "runner/inventory_process.h"
 #include "runner/shipped_data.h"
 #include "tuner/trials/store.h"
 

@@ -14,10 +14,10 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "runner/device/json.h"
 #include "runner/process/claims.h"
 #include "runner/process/dynamic_library.h"
 #include "runner/process/file_descriptor.h"
-#include "runner/worker/protocol.h"
 
 namespace fcsa::runner {
 namespace {

@@ -1,10 +1,9 @@
 #include "runner/compile/compile_child.h"
+#include "runner/process/channel.h"
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
-
-#include "runner/worker/protocol.h"
 
 namespace fcsa::runner {
 namespace {

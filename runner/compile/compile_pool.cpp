@@ -15,8 +15,9 @@
 
 #include "kernels/cpu/cores.h"
 #include "runner/compile/compile_child.h"
+#include "runner/device/json.h"
+#include "runner/process/channel.h"
 #include "runner/process/temporary_directory.h"
-#include "runner/worker/protocol.h"
 #include "tuner/trials/evaluator.h"
 
 namespace fcsa::runner {

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "runner/process/channel.h"
 #include "runner/worker/protocol.h"
 #include "tuner/trials/evaluator.h"
 

@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
+#include "runner/compile/compile_all.h"
 #include "runner/compile/compile_pool.h"
 #include "runner/process/temporary_directory.h"
-#include "runner/process_evaluator.h"
 
 namespace fcsa::runner {
 namespace {

@@ -4,8 +4,8 @@
 #include <iterator>
 
 #include "runner/compile/compile_pool.h"
+#include "runner/compile/kernel_code.h"
 #include "runner/compile/machine_code.h"
-#include "runner/kernel_code.h"
 #include "runner/process/temporary_directory.h"
 
 namespace fcsa::runner {

@@ -1,5 +1,5 @@
 // Which trials stay valid, given what two builds made of their kernels; no compiler.
-#include "runner/kernel_code.h"
+#include "runner/compile/kernel_code.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,5 @@
 #include "runner/worker/protocol.h"
+#include "runner/process/channel.h"
 
 #include <gtest/gtest.h>
 

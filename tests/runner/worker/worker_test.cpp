@@ -1,6 +1,7 @@
 // The parent's side of a worker, against scripts that behave badly.
 #include <gtest/gtest.h>
 
+#include "runner/process/channel.h"
 #include "runner/worker/protocol.h"
 #include "runner/worker/worker_client.h"
 #include "tests/runner/evaluator_fixture.h"

@@ -1,3 +1,5 @@
+#include "runner/compile/compile_process.h"
+
 #include <fmt/format.h>
 
 #include <chrono>
@@ -7,10 +9,11 @@
 #include <memory>
 
 #include "runner/compile/binary_cache.h"
+#include "runner/device/compiler.h"
 #include "runner/device/host_failure.h"
+#include "runner/device/json.h"
+#include "runner/process/channel.h"
 #include "runner/process/child_process.h"
-#include "runner/process_evaluator.h"
-#include "runner/worker/protocol.h"
 
 namespace fcsa::runner {
 namespace {

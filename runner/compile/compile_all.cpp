@@ -1,3 +1,5 @@
+#include "runner/compile/compile_all.h"
+
 #include <map>
 #include <set>
 #include <span>
@@ -6,7 +8,6 @@
 
 #include "runner/compile/compile_pool.h"
 #include "runner/compile/pruning.h"
-#include "runner/process_evaluator.h"
 
 namespace fcsa::runner {
 namespace {

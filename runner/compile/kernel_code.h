@@ -10,7 +10,7 @@
 #include <tuple>
 #include <vector>
 
-#include "runner/process_evaluator.h"
+#include "runner/compile/compile_all.h"
 #include "tuner/trials/store.h"
 
 namespace fcsa::runner {

@@ -1,4 +1,4 @@
-#include "runner/kernel_code.h"
+#include "runner/compile/kernel_code.h"
 
 #include <fmt/format.h>
 
@@ -15,7 +15,8 @@
 #include "runner/compile/compile_pool.h"
 #include "runner/compile/machine_code.h"
 #include "runner/compile/source_check.h"
-#include "runner/worker/protocol.h"
+#include "runner/device/json.h"
+#include "runner/process/channel.h"
 
 namespace fcsa::runner {
 namespace {

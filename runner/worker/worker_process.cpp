@@ -1,3 +1,5 @@
+#include "runner/worker/worker_process.h"
+
 #include <fmt/format.h>
 #include <sys/resource.h>
 
@@ -5,8 +7,8 @@
 #include <exception>
 #include <memory>
 
+#include "runner/process/channel.h"
 #include "runner/process/child_process.h"
-#include "runner/process_evaluator.h"
 #include "runner/worker/protocol.h"
 #include "runner/worker/worker.h"
 
