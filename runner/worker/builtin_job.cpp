@@ -17,11 +17,12 @@ std::optional<CandidateJob> builtin_job(const tuner::Candidate& candidate, const
     const auto builtin = kernels::cpu::builtin_kernels(problem.op, kernels::traits_of(problem));
     CandidateJob job;
     job.binary.path = "builtin:" + kernels::to_text(problem);
-    job.checks = small_checks(*family, problem, configuration, seed);
-    job.target = full_check(*family, problem, configuration, seed, placement);
+    job.small_checks = small_checks(*family, problem, configuration, seed);
+    job.full_check = full_check(*family, problem, configuration, seed, placement);
     // The built-in instance may be one for more general traits, with a plan of its own.
-    for (auto& check : job.checks) check.plan = builtin.plan(placed_args(check.problem, check.placement));
-    job.target.plan = builtin.plan(placed_args(problem, placement));
+    for (auto& check : job.small_checks)
+      check.plan = builtin.plan(placed_args(check.problem, check.placement));
+    job.full_check.plan = builtin.plan(placed_args(problem, placement));
     return job;
   } catch (const std::invalid_argument&) {
     return std::nullopt;

@@ -13,8 +13,8 @@ namespace fcsa::runner {
 // A compiled candidate. The plans in the checks belong to its configuration.
 struct CandidateJob {
   Binary binary;
-  std::vector<Check> checks;  // small problems, run first
-  Check target;               // the shape to verify and to measure
+  std::vector<Check> small_checks;  // run first
+  Check full_check;                 // of the shape that is measured
 };
 
 // Candidates of one problem: each is verified, then those that passed are measured interleaved.

@@ -16,7 +16,7 @@ void from_json(const nlohmann::json& json, Placement& placement);
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Check, problem, plan, values, placement, seed, reference_flops, launches)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MeasurementOptions, cache, target_relative_interval, min_samples,
                                    max_samples, max_seconds, min_sample_ms, launches)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CandidateJob, binary, checks, target)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CandidateJob, binary, small_checks, full_check)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Job, candidates, measurement, verify, measure, report_every_sample)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JobProgress, candidate, stage)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JobFailure, candidate, message)

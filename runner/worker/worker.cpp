@@ -52,11 +52,11 @@ std::vector<tuner::Evaluation> Worker::run(const Job& job,
 }
 
 void Worker::verify(Entrant& entrant) {
-  for (const auto& small : entrant.candidate->checks) {
+  for (const auto& small : entrant.candidate->small_checks) {
     check(entrant, small);
     if (!right(entrant.evaluation)) return;
   }
-  check(entrant, entrant.candidate->target);
+  check(entrant, entrant.candidate->full_check);
 }
 
 void Worker::check(Entrant& entrant, const Check& check) {
@@ -114,22 +114,22 @@ void Worker::measure_survivors(const Job& job, std::vector<Entrant>& entrants,
 
 void Worker::measure_together(const Job& job, std::vector<Entrant*>& entrants,
                               const std::function<void(std::size_t)>& starting) {
-  DeviceTensors& tensors = verifier_.tensors(entrants.front()->candidate->target);
+  DeviceTensors& tensors = verifier_.tensors(entrants.front()->candidate->full_check);
   std::size_t workspace_bytes = 0;
   for (std::size_t i = 0; i < entrants.size(); ++i) {
     starting(i);
     measure_memory(*entrants[i], tensors);
-    const auto needed = static_cast<std::size_t>(entrants[i]->candidate->target.plan.workspace_bytes);
+    const auto needed = static_cast<std::size_t>(entrants[i]->candidate->full_check.plan.workspace_bytes);
     // Now, while it is known who asks for it: one workspace serves all.
     if (needed > workspace_bytes) tensors.args(needed);
     workspace_bytes = std::max(workspace_bytes, needed);
   }
   const auto sets =
-      argument_sets(entrants.front()->candidate->target, job.measurement.cache, workspace_bytes);
+      argument_sets(entrants.front()->candidate->full_check, job.measurement.cache, workspace_bytes);
   std::vector<MeasuredKernel> contenders;
   contenders.reserve(entrants.size());
   for (const Entrant* entrant : entrants)
-    contenders.push_back({entrant->module.get(), entrant->candidate->target.plan, sets});
+    contenders.push_back({entrant->module.get(), entrant->candidate->full_check.plan, sets});
   auto measurements = measure(device_, contenders, job.measurement, starting);
   for (std::size_t i = 0; i < entrants.size(); ++i) {
     auto& kept = entrants[i]->evaluation.measurement;
@@ -142,8 +142,8 @@ void Worker::measure_together(const Job& job, std::vector<Entrant*>& entrants,
 // Workspace is allocated after the reset, so that it shows in what the device reports; the one that
 // verification used is released first, since two that fill the memory don't fit.
 void Worker::measure_memory(Entrant& entrant, DeviceTensors& tensors) {
-  const Check& target = entrant.candidate->target;
-  const auto workspace_bytes = static_cast<std::size_t>(target.plan.workspace_bytes);
+  const Check& check = entrant.candidate->full_check;
+  const auto workspace_bytes = static_cast<std::size_t>(check.plan.workspace_bytes);
   tensors.release_workspace();
   tensors.poison_outputs();
   kernels::BackwardArgs args = tensors.args(0);
@@ -154,27 +154,27 @@ void Worker::measure_memory(Entrant& entrant, DeviceTensors& tensors) {
     device_.fill(*workspace, 0, kPoison, workspace_bytes);
     args.workspace = workspace->data();
   }
-  device_.launch(*entrant.module, target.plan, args);
+  device_.launch(*entrant.module, check.plan, args);
   device_.synchronize();
   auto& measurement = entrant.evaluation.measurement;
   // The allocator may have reused resident pages for the workspace, which then doesn't show.
   measurement.extra_memory_bytes = std::max(device_.peak_memory_bytes(), workspace_bytes);
   measurement.peak_memory_bytes =
-      static_cast<std::size_t>(kernels::bytes(target.problem)) + measurement.extra_memory_bytes;
+      static_cast<std::size_t>(kernels::bytes(check.problem)) + measurement.extra_memory_bytes;
 }
 
-std::vector<kernels::BackwardArgs> Worker::argument_sets(const Check& target, tuner::CacheState cache,
+std::vector<kernels::BackwardArgs> Worker::argument_sets(const Check& check, tuner::CacheState cache,
                                                          std::size_t workspace_bytes) {
-  std::vector<kernels::BackwardArgs> sets{verifier_.tensors(target).args(workspace_bytes)};
+  std::vector<kernels::BackwardArgs> sets{verifier_.tensors(check).args(workspace_bytes)};
   if (cache == tuner::CacheState::warm) return sets;
-  const auto set_bytes = static_cast<std::size_t>(kernels::bytes(target.problem));
+  const auto set_bytes = static_cast<std::size_t>(kernels::bytes(check.problem));
   const std::size_t further = std::min(2 * cache_bytes(device_.info().target) / set_bytes, kMaxRotation);
-  const std::string key = fmt::format("{} {}", kernels::to_text(target.problem), target.seed);
+  const std::string key = fmt::format("{} {}", kernels::to_text(check.problem), check.seed);
   if (key != rotation_key_) {
     rotation_.clear();
     rotation_key_.clear();
     for (std::size_t i = 0; i < further; ++i)
-      rotation_.emplace_back(device_, make_inputs(target.problem, Values::normal, target.seed + 1 + i));
+      rotation_.emplace_back(device_, make_inputs(check.problem, Values::normal, check.seed + 1 + i));
     rotation_key_ = key;
   }
   for (auto& tensors : rotation_) {

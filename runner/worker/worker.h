@@ -49,7 +49,7 @@ class Worker {
   void measure_together(const Job& job, std::vector<Entrant*>& entrants,
                         const std::function<void(std::size_t)>& starting);
   void measure_memory(Entrant& entrant, DeviceTensors& tensors);
-  std::vector<kernels::BackwardArgs> argument_sets(const Check& target, tuner::CacheState cache,
+  std::vector<kernels::BackwardArgs> argument_sets(const Check& check, tuner::CacheState cache,
                                                    std::size_t workspace_bytes);
   void fail(std::size_t candidate, Entrant& entrant);
 

@@ -75,7 +75,7 @@ TEST(Protocol, CarriesAJob) {
   job.measurement.cache = tuner::CacheState::cold;
   job.measurement.max_seconds = 0.1;
   const Job copy = through_the_wire(job);
-  const Check& checked = copy.candidates.at(0).checks.at(0);
+  const Check& checked = copy.candidates.at(0).small_checks.at(0);
   EXPECT_EQ(checked.problem, check.problem);
   EXPECT_EQ(checked.plan.count, 2);
   EXPECT_EQ(checked.plan.steps[1].smem_bytes, 7U);
