@@ -214,7 +214,7 @@ class MmaFamily final : public Family {
     }
     while (config.block_m() > 16 && config.block_m() / 2 >= shared_rows(problem))
       (config.row_tiles > 1 ? config.row_tiles : config.warps_m) /= 2;
-    split_keys(config, args, target);
+    config = with_keys_split(config, args, target);
     while (config.stages > 1 && !valid(problem, config, target)) --config.stages;
     while (config.block_n > 16 && !valid(problem, config, target)) {
       config.block_n /= 2;
@@ -271,13 +271,14 @@ class MmaFamily final : public Family {
 
   // Until there is a block for every multiprocessor: by clusters, which need no second kernel, where the
   // largest is enough.
-  static void split_keys(ForwardConfig& config, const Args& args, const Target& target) {
+  static ForwardConfig with_keys_split(ForwardConfig config, const Args& args, const Target& target) {
     const long long tiles = config.tile_count(args), wanted = target.multiprocessors;
-    if (tiles >= wanted) return;
+    if (tiles >= wanted) return config;
     while (config.cluster < largest_cluster(target) && config.cluster * tiles < wanted) config.cluster *= 2;
-    if (config.cluster * tiles * 4 >= wanted * 3) return;
+    if (config.cluster * tiles * 4 >= wanted * 3) return config;
     config.cluster = 1;
     config.split_until = 256;
+    return config;
   }
 
   bool valid(const Problem& problem, const ForwardConfig& config, const Target& target) const {
