@@ -85,17 +85,15 @@ std::vector<Work> from_grid(const VerifyOptions& options, const kernels::Target&
 std::vector<Work> from_pairs(const VerifyOptions& options, const kernels::Target& target) {
   std::vector<Work> work;
   std::set<std::string> reasons;
+  std::optional<kernels::Configuration> wanted;
+  if (!options.configuration.empty()) wanted = kernels::parse_kernel(options.configuration).configuration;
   for (const kernels::Op op : options.problems.grid.ops())
     for (const auto& family : kernels::families()) {
       if (family->device_kind() != target.kind) continue;
       const std::string kernel = kernels::kernel_name(*family, op);
-      std::optional<kernels::Configuration> wanted;
-      if (!options.configuration.empty()) {
-        if (kernels::kernel_of(options.configuration) != kernel) {
-          reasons.insert(fmt::format("{} is not {}", kernel, kernels::kernel_of(options.configuration)));
-          continue;
-        }
-        wanted = kernels::configuration_from_text(options.configuration, kernel, family->parameters(op));
+      if (wanted && wanted->kernel != kernel) {
+        reasons.insert(fmt::format("{} is not {}", kernel, wanted->kernel));
+        continue;
       }
       const auto serves = [&](const kernels::Problem& p) {
         std::string reason = family->unsupported(p, target);

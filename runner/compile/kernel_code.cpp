@@ -17,6 +17,7 @@
 #include "runner/compile/source_check.h"
 #include "runner/device/json.h"
 #include "runner/process/channel.h"
+#include "tuner/trials/recording.h"
 
 namespace fcsa::runner {
 namespace {
@@ -88,13 +89,9 @@ std::optional<CompileRequest> request_for(Group& group, CompilePool& pool) {
   const auto description = pool.describe(group.target);
   code.compiler = description.version;
   try {
-    const auto& family = kernels::family_of_kernel(code.configuration);
-    const auto op = group.problems.front().op;
-    tuner::Candidate candidate{
-        group.problems.front(), &family,
-        kernels::configuration_from_text(code.configuration, kernels::kernel_name(family, op),
-                                         family.parameters(op))};
-    CompileRequest request{family.source(candidate.problem, candidate.configuration), group.target, {}};
+    auto candidate = tuner::candidate_of(group.problems.front(), code.configuration);
+    CompileRequest request{
+        candidate.family->source(candidate.problem, candidate.configuration), group.target, {}};
     request.key = source_hash(request.source, group.target, description);
     code.build_hash =
         source_hash(request.source, group.target, {code.measured_with, compile_options(group.target)});

@@ -10,6 +10,7 @@
 
 #include "runner/compile/binary_cache.h"
 #include "runner/device/compiler.h"
+#include "tuner/trials/recording.h"
 
 namespace fcsa::runner {
 namespace {
@@ -20,12 +21,9 @@ using tuner::StoredTrial;
 std::string hash_in_this_build(const StoredTrial& stored) {
   const auto& [id, session, trial] = stored;
   try {
-    const auto& family = kernels::family_of_kernel(trial.configuration);
-    const auto configuration =
-        kernels::configuration_from_text(trial.configuration, kernels::kernel_name(family, trial.problem.op),
-                                         family.parameters(trial.problem.op));
+    const auto [problem, family, configuration] = tuner::candidate_of(trial.problem, trial.configuration);
     const auto& target = session.device.target;
-    return source_hash(family.source(trial.problem, configuration), target,
+    return source_hash(family->source(problem, configuration), target,
                        {session.device.compiler, compile_options(target)});
   } catch (const std::invalid_argument&) {
     return {};

@@ -42,13 +42,10 @@ Json parameters_as_written(std::string_view text) {
 // Every parameter with its value; those at their default are filled in when the kernel is known to this
 // build.
 Json parameters_of(const Trial& trial) {
-  const std::string kernel = kernels::kernel_of(trial.configuration);
   try {
-    const auto& family = kernels::family_of_kernel(kernel);
-    const auto configuration =
-        kernels::configuration_from_text(trial.configuration, kernel, family.parameters(trial.problem.op));
     Json parameters = Json::object();
-    for (const auto& [name, value] : configuration.values) parameters[name] = value;
+    for (const auto& [name, value] : kernels::parse_kernel(trial.configuration).configuration.values)
+      parameters[name] = value;
     return parameters;
   } catch (const std::invalid_argument&) {
     return parameters_as_written(trial.configuration);
