@@ -6,8 +6,8 @@
 #include "kernels/reference/reference.h"
 #include "runner/verification/gradient_comparison.h"
 #include "runner/verification/verification.h"
-#include "tests/runner/fake_device.h"
 #include "tests/runner/verification/host_backward.h"
+#include "tests/runner/verification/reference_kernel.h"
 
 namespace fcsa::runner {
 namespace {
@@ -19,17 +19,12 @@ using kernels::LaunchPlan;
 using kernels::Problem;
 using kernels::RowIndex;
 
-Problem base_problem(DType dtype = DType::f32) {
-  return {.op = kernels::Op::backward,
-          .dtype = dtype,
-          .head_dim = 32,
-          .batch = 2,
-          .heads = 4,
-          .kv_heads = 2,
-          .nq = 33,
-          .nk = 65,
-          .logit_bound = {},
-          .scale_gradient = true};
+Problem backward_problem(DType dtype = DType::f32) {
+  Problem problem = base_problem();
+  problem.op = kernels::Op::backward;
+  problem.dtype = dtype;
+  problem.scale_gradient = true;
+  return problem;
 }
 
 using Spoil = std::function<void(const BackwardArgs&)>;
@@ -58,7 +53,7 @@ TEST(BackwardVerifier, AcceptsTheRightGradientsOfEveryKindOfValues) {
       for (const Values kind : kAllValues) {
         // The host's kernel multiplies raw rows, as those of GPUs do.
         const Values values = values_for(kernels::DeviceKind::cuda, kind);
-        Problem p = base_problem(dtype);
+        Problem p = backward_problem(dtype);
         p.causal = causal;
         p.key_mask = causal || values == Values::one_visible_key;
         if (values == Values::large_bias) p.bias = Bias::same;
@@ -72,20 +67,20 @@ TEST(BackwardVerifier, AcceptsTheRightGradientsOfEveryFeature) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
     for (const Values values :
          {Values::normal, Values::dominant_key, Values::large_rows, Values::clamped_rows}) {
-      Problem p = base_problem(dtype);
+      Problem p = backward_problem(dtype);
       p.groups = 4;
       p.head_scale = true;
       expect_right(p, values);
-      p = base_problem(dtype);
+      p = backward_problem(dtype);
       p.bias = Bias::f32;
       p.bias_batch = p.bias_heads = 1;
       p.bias_gradient = true;
       expect_right(p, values);
-      p = base_problem(dtype);
+      p = backward_problem(dtype);
       p.l2norm_qk = false;
       p.scale = 0.125f;
       expect_right(p, values);
-      p = base_problem(dtype);
+      p = backward_problem(dtype);
       p.allow_tf32 = dtype == DType::f32;
       p.scale = 100;
       expect_right(p, values);
@@ -96,7 +91,7 @@ TEST(BackwardVerifier, AcceptsTheRightGradientsOfEveryLength) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
     for (const auto& [nq, nk] : {std::pair(1, 1), std::pair(1, 200), std::pair(200, 1), std::pair(130, 70)})
       for (const bool causal : {false, true}) {
-        Problem p = base_problem(dtype);
+        Problem p = backward_problem(dtype);
         p.nq = nq;
         p.nk = nk;
         p.causal = causal;
@@ -106,7 +101,7 @@ TEST(BackwardVerifier, AcceptsTheRightGradientsOfEveryLength) {
 
 // P and dS are 0 there, and what they multiply is NaN.
 TEST(BackwardVerifier, RejectsAKernelThatAddsRowsThatSeeNothingWithoutWeight) {
-  Problem p = base_problem();
+  Problem p = backward_problem();
   p.causal = true;
   p.nq = 65;
   p.nk = 33;
@@ -140,7 +135,7 @@ Spoil wrong_row(Output output, const RowIndex& row) {
 }
 
 TEST(BackwardVerifier, RejectsOneWrongRowOfAnyGradientAndSaysWhich) {
-  Problem p = base_problem();
+  Problem p = backward_problem();
   p.bias = Bias::f32;
   p.bias_gradient = true;
   const std::pair<Output, const char*> places[] = {
@@ -160,7 +155,7 @@ TEST(BackwardVerifier, RejectsOneWrongRowOfAnyGradientAndSaysWhich) {
 }
 
 TEST(BackwardVerifier, RejectsWhatIsNotANumberOrNotWrittenInAnyGradient) {
-  Problem p = base_problem();
+  Problem p = backward_problem();
   p.bias = Bias::f32;
   p.bias_gradient = true;
   using Pointer = std::function<void*(const BackwardArgs&)>;
@@ -201,7 +196,7 @@ TEST(BackwardVerifier, RejectsEveryUsualMistake) {
                                                        {"last_key_missing", {.last_key_missing = true}}};
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
     for (const auto& [name, mistake] : mistakes) {
-      Problem p = base_problem(dtype);
+      Problem p = backward_problem(dtype);
       p.causal = p.key_mask = true;
       p.bias = Bias::same;
       p.bias_batch = 1;
@@ -212,18 +207,18 @@ TEST(BackwardVerifier, RejectsEveryUsualMistake) {
 }
 
 TEST(BackwardVerifier, RejectsF32ProductsThatAreRoundedTo16Bits) {
-  EXPECT_FALSE(verdict(base_problem(), {.bf16_products = true}).ok);
+  EXPECT_FALSE(verdict(backward_problem(), {.bf16_products = true}).ok);
 }
 
 TEST(BackwardVerifier, RejectsWhatIsLeftOfRowsWithoutANorm) {
-  const CheckResult result = verdict(base_problem(), {.large_zero_rows = true}, {}, Values::clamped_rows);
+  const CheckResult result = verdict(backward_problem(), {.large_zero_rows = true}, {}, Values::clamped_rows);
   EXPECT_FALSE(result.ok);
   EXPECT_NE(result.message.find("is off by inf"), std::string::npos) << result.message;
 }
 
 TEST(BackwardVerifier, RejectsBitsThatChangeWhereTheSameArePromised) {
   for (const bool deterministic : {false, true}) {
-    Problem p = base_problem();
+    Problem p = backward_problem();
     p.deterministic = deterministic;
     FakeDevice device;
     device.kernel = [&](const LaunchPlan&, const BackwardArgs& args) {
@@ -236,7 +231,7 @@ TEST(BackwardVerifier, RejectsBitsThatChangeWhereTheSameArePromised) {
 }
 
 TEST(BackwardVerifier, RejectsGradientsOfHiddenKeysThatAreNotZero) {
-  Problem p = base_problem();
+  Problem p = backward_problem();
   p.key_mask = true;
   const CheckResult result = verdict(p, {}, [](const BackwardArgs& args) {
     for (int key = 0; key < args.nk; ++key)
@@ -247,7 +242,7 @@ TEST(BackwardVerifier, RejectsGradientsOfHiddenKeysThatAreNotZero) {
 }
 
 TEST(BackwardVerifier, RejectsAWriteBehindAGradient) {
-  const CheckResult result = verdict(base_problem(), {}, [](const BackwardArgs& args) {
+  const CheckResult result = verdict(backward_problem(), {}, [](const BackwardArgs& args) {
     static_cast<float*>(args.dk)[2 * 2 * 65 * 32] = 0;
   });
   EXPECT_FALSE(result.ok);
@@ -255,7 +250,7 @@ TEST(BackwardVerifier, RejectsAWriteBehindAGradient) {
 }
 
 TEST(BackwardVerifier, ComparesAsManyRowsAsTheCheckMayCost) {
-  Problem p = base_problem();
+  Problem p = backward_problem();
   p.batch = 1;
   p.nq = p.nk = 200;
   FakeDevice device;
@@ -268,7 +263,7 @@ TEST(BackwardVerifier, ComparesAsManyRowsAsTheCheckMayCost) {
 }
 
 TEST(BackwardVerifier, RequiresTheSameBitsOfEveryLaunchWhereSeveralAreAskedFor) {
-  const Problem p = base_problem();
+  const Problem p = backward_problem();
   FakeDevice device;
   device.kernel = [&](const LaunchPlan&, const BackwardArgs& args) {
     HostBackward(kernels::traits_of(p), args).run();
@@ -287,7 +282,7 @@ TEST(BackwardVerifier, RequiresTheSameBitsOfEveryLaunchWhereSeveralAreAskedFor) 
 }
 
 TEST(GradientRowsToCheck, AreAllWhereThatIsCheapElseWithinTheCost) {
-  Problem p = base_problem();
+  Problem p = backward_problem();
   p.bias = Bias::same;
   p.bias_heads = 1;
   p.bias_gradient = true;
