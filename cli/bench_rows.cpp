@@ -4,27 +4,26 @@
 
 #include <algorithm>
 
+#include "tuner/trials/recording.h"
+
 namespace fcsa::cli {
 namespace {
 
 using kernels::Family;
 using kernels::Problem;
 
-BenchRow make_row(const Problem& problem, std::string_view row, const Family& family,
-                  const kernels::Configuration& configuration) {
-  return {benchmark_name(problem, row),
-          {problem, &family, configuration},
-          kernels::to_text(family, problem.op, configuration)};
+BenchRow make_row(std::string_view row, const tuner::Candidate& candidate) {
+  return {benchmark_name(candidate.problem, row), candidate, tuner::configuration_text(candidate)};
 }
 
-kernels::Configuration parse(const Problem& problem, const Family& family, const std::string& text) {
-  return kernels::configuration_from_text(text, kernels::kernel_name(family, problem.op),
-                                          family.parameters(problem.op));
+BenchRow make_baseline_row(std::string_view row, const Problem& problem, const Family& family,
+                           const kernels::Target& target) {
+  return make_row(row, {problem, &family, family.baseline(problem, target)});
 }
 
 // Anything but a measured choice says what decided: it may be far away.
-BenchRow tuned_row(const Problem& problem, const Family& family, const tuner::Choice& choice) {
-  BenchRow row = make_row(problem, "tuned", family, parse(problem, family, choice.configuration));
+BenchRow tuned_row(const tuner::Candidate& chosen, const tuner::Choice& choice) {
+  BenchRow row = make_row("tuned", chosen);
   if (choice.match != tuner::Match::exact) row.label += fmt::format(" ({})", choice.reason);
   return row;
 }
@@ -44,22 +43,22 @@ std::vector<BenchRow> bench_rows(const Problem& problem, const kernels::DeviceIn
   const kernels::Target& target = device.target;
   const tuner::Choice choice =
       table != nullptr ? tuner::choose(*table, problem, device) : tuner::default_choice(problem, device);
-  const Family* family = &kernels::family_of_kernel(choice.configuration);
+  const tuner::Candidate chosen = tuner::candidate_of(problem, choice.configuration);
+  const Family* family = chosen.family;
   std::vector<BenchRow> rows;
   for (const auto& text : configurations) {
-    const Family& given = kernels::family_of_kernel(text);
-    const auto configuration = parse(problem, given, text);
-    rows.push_back(
-        make_row(problem, kernels::to_text(given, problem.op, configuration), given, configuration));
-    if (given.device_kind() == target.kind && given.unsupported(problem, target).empty()) family = &given;
+    const tuner::Candidate given = tuner::candidate_of(problem, text);
+    rows.push_back(make_row(tuner::configuration_text(given), given));
+    if (given.family->device_kind() == target.kind && given.family->unsupported(problem, target).empty())
+      family = given.family;
   }
   if (configurations.empty() && choice.match != tuner::Match::default_choice)
-    rows.push_back(tuned_row(problem, *family, choice));
-  rows.push_back(make_row(problem, "baseline", *family, family->baseline(problem, target)));
+    rows.push_back(tuned_row(chosen, choice));
+  rows.push_back(make_baseline_row("baseline", problem, *family, target));
   for (const auto& yardstick : kernels::families()) {
     if (yardstick->tunable() || yardstick->device_kind() != target.kind) continue;
     if (yardstick->unsupported(problem, target).empty())
-      rows.push_back(make_row(problem, "unfused", *yardstick, yardstick->baseline(problem, target)));
+      rows.push_back(make_baseline_row("unfused", problem, *yardstick, target));
   }
   return rows;
 }

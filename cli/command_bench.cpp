@@ -10,6 +10,7 @@
 #include "cli/options.h"
 #include "cli/problem_source.h"
 #include "cli/say.h"
+#include "cli/shared_options.h"
 #include "cli/tuned_store.h"
 #include "runner/process_evaluator.h"
 
@@ -218,10 +219,9 @@ void add_bench(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand(
       "bench", "Runs tuned kernels, baselines and unfused attention under Google Benchmark");
   auto options = std::make_shared<BenchOptions>();
-  command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  add_device_option(*command, options->device);
   options->problems.add_to(*command);
-  auto* db = command->add_option("--db", options->db,
-                                 "Database with what was tuned [~/.local/share/fcsa/tuning.db]");
+  auto* db = add_db_option(*command, options->db);
   command
       ->add_option("--config", options->configurations,
                    "This configuration instead of the tuned one: 'simt.forward{warps=8}' (may be repeated)")
@@ -229,10 +229,9 @@ void add_bench(CLI::App& app, Context& context) {
   command->add_option("--cache", options->cache, "Measure with a warm or a cold cache")
       ->check(CLI::IsMember({"warm", "cold"}))
       ->capture_default_str();
-  command->add_option("--jobs", options->jobs, "Compile processes [one per core]")
-      ->check(CLI::NonNegativeNumber);
+  add_jobs_option(*command, options->jobs);
   command->add_option("--seed", options->seed, "Of the inputs")->capture_default_str();
-  command->add_option("--cache-dir", options->cache_directory, "Compiled kernels [~/.cache/fcsa]");
+  add_cache_dir_option(*command, options->cache_directory);
   command->add_flag("--json", options->json, "The same as --benchmark_format=json");
   command->allow_extras();
   command->footer(

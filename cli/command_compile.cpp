@@ -7,9 +7,10 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/say.h"
+#include "cli/shared_options.h"
 #include "cli/table.h"
-#include "runner/feature_pairs.h"
-#include "runner/process_evaluator.h"
+#include "runner/compile/compile_all.h"
+#include "runner/verification/feature_pairs.h"
 #include "tuner/search/space.h"
 
 namespace fcsa::cli {
@@ -195,8 +196,8 @@ void add_compile(CLI::App& app, Context& context) {
                         "All kinds of kernel for every dtype and head dimension, not one by turns");
   command->add_flag("--pairs", options->pairs, "The problems of verify --pairs instead")->excludes(variants);
   command->add_option("--seed", options->seed, "Of the sample and of --pairs")->capture_default_str();
-  command->add_option("--jobs", options->jobs, "Compile processes [one per core]");
-  command->add_flag("--json", options->json, "Print JSON");
+  add_jobs_option(*command, options->jobs);
+  add_json_option(*command, options->json);
   command->callback([options, &context] {
     try {
       compile(*options, context);

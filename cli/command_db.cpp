@@ -12,8 +12,9 @@
 #include "cli/options.h"
 #include "cli/patience.h"
 #include "cli/say.h"
-#include "runner/kernel_code.h"
-#include "runner/source_check.h"
+#include "cli/shared_options.h"
+#include "runner/compile/kernel_code.h"
+#include "runner/compile/source_check.h"
 #include "tuner/dispatch/dispatch.h"
 #include "tuner/dispatch/shipping.h"
 #include "tuner/trials/store.h"
@@ -53,7 +54,7 @@ void write_text(const std::string& text, const std::filesystem::path& file) {
 
 void add_info(CLI::App& db, const std::shared_ptr<DbOptions>& options) {
   auto* command = db.add_subcommand("info", "Devices, trials and their states");
-  command->add_flag("--json", options->json, "Print JSON");
+  add_json_option(*command, options->json);
   command->callback([options] {
     const auto store = open(*options, tuner::Store::Mode::read_only);
     fmt::print("{}", options->json ? tuner::store_info_json(store) : tuner::describe_store(store));
@@ -192,7 +193,7 @@ void add_codes(CLI::App& db, const std::shared_ptr<DbOptions>& options, Context&
       "code, one JSON object a line, for `fcsa db restamp` of another build");
   command->add_option("file", options->file, "Database, or .json file of tuned data")->required();
   command->add_option("--out", options->out, "File to write [standard output]");
-  command->add_option("--jobs", options->jobs, "Compile processes [one per core]");
+  add_jobs_option(*command, options->jobs);
   command->callback([options, &context] {
     if (print_codes(*options) > 0) context.exit_status = 1;
   });
@@ -231,7 +232,7 @@ void add_restamp(CLI::App& db, const std::shared_ptr<DbOptions>& options, Contex
                    "What `fcsa db codes` of the build with the former sources wrote about the same file")
       ->required();
   command->add_option("file", options->file, "File of tuned data (.json), changed in place")->required();
-  command->add_option("--jobs", options->jobs, "Compile processes [one per core]");
+  add_jobs_option(*command, options->jobs);
   command->callback([options, &context] {
     if (restamp(*options) > 0) context.exit_status = 1;
   });
@@ -244,7 +245,7 @@ void add_db(CLI::App& app, Context& context) {
   auto options = std::make_shared<DbOptions>();
   command->require_subcommand(1);
   command->fallthrough();
-  command->add_option("--db", options->db, "Database [~/.local/share/fcsa/tuning.db]");
+  add_db_option(*command, options->db);
   add_info(*command, options);
   add_export(*command, options);
   add_merge(*command, options);

@@ -2,8 +2,9 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/shared_options.h"
 #include "cli/table.h"
-#include "runner/process_evaluator.h"
+#include "runner/inventory_process.h"
 
 namespace fcsa::cli {
 namespace {
@@ -38,7 +39,7 @@ Table libraries_table(const runner::Inventory& inventory) {
 void add_devices(CLI::App& app, Context&) {
   auto* command = app.add_subcommand("devices", "What can run here, and what is missing");
   auto json = std::make_shared<bool>(false);
-  command->add_flag("--json", *json, "Print JSON");
+  add_json_option(*command, *json);
   command->callback([json] {
     const runner::Inventory inventory = runner::inventory_from_child(executable_path());
     if (*json) {

@@ -8,6 +8,7 @@
 #include "cli/options.h"
 #include "cli/say.h"
 #include "cli/sessions.h"
+#include "cli/shared_options.h"
 #include "cli/tuned_store.h"
 #include "tuner/emit/emit.h"
 
@@ -112,7 +113,7 @@ void add_emit(CLI::App& app, Context&) {
   auto* command = app.add_subcommand(
       "emit", "Writes a tuned header, or the table as JSON, for every device in the database");
   auto options = std::make_shared<EmitOptions>();
-  command->add_option("--db", options->db, "Database [~/.local/share/fcsa/tuning.db]");
+  add_db_option(*command, options->db);
   command->add_option("--out", options->out, "Folder to write")->capture_default_str();
   command->add_option("--device", options->device,
                       "Only this device: its uuid or name, as `fcsa db info` prints it");

@@ -10,9 +10,10 @@
 #include "cli/problem_source.h"
 #include "cli/regret.h"
 #include "cli/say.h"
+#include "cli/shared_options.h"
 #include "cli/tuned_store.h"
 #include "cli/workload_costs.h"
-#include "runner/process_evaluator.h"
+#include "runner/inventory_process.h"
 #include "runner/shipped_data.h"
 #include "tuner/trials/store.h"
 
@@ -152,9 +153,9 @@ void add_regret_options(CLI::App& command, RegretOptions& regret) {
       "--record", regret.record,
       "Of --regret: database for its trials [the name of --db with .regret.db]; `fcsa db merge` "
       "makes them part of a table");
-  command.add_option("--jobs", regret.jobs, "Of --regret: compile processes [one per core]")
-      ->check(CLI::NonNegativeNumber);
-  command.add_option("--cache-dir", regret.cache_directory, "Of --regret: compiled kernels [~/.cache/fcsa]");
+  add_jobs_option(command, regret.jobs)->description("Of --regret: compile processes [one per core]");
+  add_cache_dir_option(command, regret.cache_directory)
+      ->description("Of --regret: compiled kernels [~/.cache/fcsa]");
 }
 
 }  // namespace
@@ -165,18 +166,16 @@ void add_explain(CLI::App& app, Context& context) {
       "Says what a tuned table launches for a problem, and why; without lengths, for every tuned shape");
   auto options = std::make_shared<ExplainOptions>();
   options->problems.grid.causal = "no";
-  command->add_option("--db", options->db, "Database [~/.local/share/fcsa/tuning.db]");
-  command
-      ->add_option("--device", options->device,
-                   "auto, cpu, cuda, cuda:N, or a device of the database by name or uuid")
-      ->capture_default_str();
+  add_db_option(*command, options->db);
+  add_device_option(*command, options->device)
+      ->description("auto, cpu, cuda, cuda:N, or a device of the database by name or uuid");
   auto* problems = command->add_option_group("Problems");
   options->problems.add_to(*problems);
   command
       ->add_option("--epsilon", options->epsilon, "Percent of speed that may be given up for fewer kernels")
       ->capture_default_str();
   add_regret_options(*command, options->regret);
-  command->add_flag("--json", options->json, "Print JSON");
+  add_json_option(*command, options->json);
   command->callback([options, problems, &context] {
     const auto given = problems->get_options();
     const bool filtered = std::any_of(given.begin(), given.end(),

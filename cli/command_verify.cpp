@@ -9,9 +9,10 @@
 #include "cli/options.h"
 #include "cli/patience.h"
 #include "cli/problem_source.h"
+#include "cli/shared_options.h"
 #include "cli/table.h"
-#include "runner/feature_pairs.h"
 #include "runner/process_evaluator.h"
+#include "runner/verification/feature_pairs.h"
 #include "tuner/dispatch/dispatch.h"
 #include "tuner/trials/recording.h"
 
@@ -84,17 +85,15 @@ std::vector<Work> from_grid(const VerifyOptions& options, const kernels::Target&
 std::vector<Work> from_pairs(const VerifyOptions& options, const kernels::Target& target) {
   std::vector<Work> work;
   std::set<std::string> reasons;
+  std::optional<kernels::Configuration> wanted;
+  if (!options.configuration.empty()) wanted = kernels::parse_kernel(options.configuration).configuration;
   for (const kernels::Op op : options.problems.grid.ops())
     for (const auto& family : kernels::families()) {
       if (family->device_kind() != target.kind) continue;
       const std::string kernel = kernels::kernel_name(*family, op);
-      std::optional<kernels::Configuration> wanted;
-      if (!options.configuration.empty()) {
-        if (kernels::kernel_of(options.configuration) != kernel) {
-          reasons.insert(fmt::format("{} is not {}", kernel, kernels::kernel_of(options.configuration)));
-          continue;
-        }
-        wanted = kernels::configuration_from_text(options.configuration, kernel, family->parameters(op));
+      if (wanted && wanted->kernel != kernel) {
+        reasons.insert(fmt::format("{} is not {}", kernel, wanted->kernel));
+        continue;
       }
       const auto serves = [&](const kernels::Problem& p) {
         std::string reason = family->unsupported(p, target);
@@ -192,7 +191,7 @@ void add_verify(CLI::App& app, Context& context) {
       "verify",
       "Checks kernels against fp64: baselines, one configuration, winners, or all pairs of features");
   auto options = std::make_shared<VerifyOptions>();
-  command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  add_device_option(*command, options->device);
   options->problems.add_op_to(*command);
   auto* grid = command->add_option_group("Problems");
   options->problems.add_grid_to(*grid);
@@ -200,7 +199,8 @@ void add_verify(CLI::App& app, Context& context) {
       command->add_option("--config", options->configuration,
                           "Only this configuration: 'simt.forward{warps=8}'; with --pairs on "
                           "the problems that it is valid for");
-  auto* db = command->add_option("--db", options->db, "The winners in this database instead of the grid");
+  auto* db =
+      add_db_option(*command, options->db)->description("The winners in this database instead of the grid");
   auto* pairs = command->add_flag("--pairs", options->pairs,
                                   "Problems that have every pair of features, and adversarial values");
   pairs->excludes(db);
@@ -212,9 +212,8 @@ void add_verify(CLI::App& app, Context& context) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--seed", options->seed, "Of the inputs and of --pairs")->capture_default_str();
-  command->add_option("--jobs", options->jobs, "Compile processes [one per core]")
-      ->check(CLI::NonNegativeNumber);
-  command->add_flag("--json", options->json, "Print JSON");
+  add_jobs_option(*command, options->jobs);
+  add_json_option(*command, options->json);
   command->callback([options, &context] {
     try {
       verify(*options, context);

@@ -8,7 +8,8 @@
 
 #include "cli/options.h"
 #include "cli/say.h"
-#include "runner/compile_pool.h"
+#include "runner/compile/compile_pool.h"
+#include "tuner/trials/recording.h"
 
 namespace fcsa::cli {
 namespace {
@@ -32,13 +33,12 @@ Comparison compare(const Emission& emission, const runner::CompilerDescription& 
   for (const auto& c : emission.table.classes) {
     const kernels::Problem& problem = c.entries.front().problem;
     for (const auto& text : c.configurations) {
-      const kernels::Family& family = kernels::family_of_kernel(text);
-      const auto configuration = kernels::configuration_from_text(
-          text, kernels::kernel_name(family, problem.op), family.parameters(problem.op));
+      const auto candidate = tuner::candidate_of(problem, text);
       const auto& measured = emission.provenance.source_hashes.at({c.class_text, text});
       ++comparison.kernels;
-      comparison.changed += measured != runner::source_hash(family.source(problem, configuration),
-                                                            emission.table.device.target, compiler);
+      comparison.changed +=
+          measured != runner::source_hash(candidate.family->source(problem, candidate.configuration),
+                                          emission.table.device.target, compiler);
     }
   }
   return comparison;

@@ -6,6 +6,7 @@
 
 #include "cli/table.h"
 #include "kernels/occupancy.h"
+#include "tuner/trials/recording.h"
 
 namespace fcsa::cli {
 namespace {
@@ -37,12 +38,8 @@ double teraflops(const kernels::Problem& problem, double ms) {
 
 // The launch that does the work: of the others none needs as much shared memory.
 kernels::Launch main_launch(const tuner::Trial& trial) {
-  const auto& family = kernels::family_of_kernel(trial.configuration);
-  const auto configuration =
-      kernels::configuration_from_text(trial.configuration, kernels::kernel_name(family, trial.problem.op),
-                                       family.parameters(trial.problem.op));
-  const auto plan =
-      family.plan(kernels::traits_of(trial.problem), configuration, kernels::shape_args(trial.problem));
+  const auto [problem, family, configuration] = tuner::candidate_of(trial.problem, trial.configuration);
+  const auto plan = family->plan(kernels::traits_of(problem), configuration, kernels::shape_args(problem));
   kernels::Launch main = plan.steps[0];
   for (int i = 1; i < plan.count; ++i)
     if (plan.steps[i].smem_bytes > main.smem_bytes) main = plan.steps[i];

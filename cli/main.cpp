@@ -11,7 +11,9 @@
 #include "cli/options.h"
 #include "cli/process_setup.h"
 #include "cli/say.h"
-#include "runner/process_evaluator.h"
+#include "runner/compile/compile_process.h"
+#include "runner/inventory_process.h"
+#include "runner/worker/worker_process.h"
 #include "tuner/trials/evaluator.h"
 
 namespace {

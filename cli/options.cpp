@@ -10,7 +10,7 @@
 #include <set>
 #include <tuple>
 
-#include "runner/process_evaluator.h"
+#include "runner/inventory_process.h"
 
 namespace fcsa::cli {
 namespace {

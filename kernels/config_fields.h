@@ -1,4 +1,5 @@
-// Binds a family's parameter table to the fields of its configuration struct, so that both are written once.
+// Binds a family's parameter table to the fields of its configuration struct, so that both are written once;
+// rules are written on the struct.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "kernels/configuration.h"
+#include "kernels/family.h"
 
 namespace fcsa::kernels {
 
@@ -45,6 +47,32 @@ Configuration from_struct(const std::vector<ConfigField<Config>>& fields, std::s
   Configuration configuration{std::move(kernel), {}};
   for (const auto& f : fields) configuration.values.emplace_back(f.name, config.*f.field);
   return configuration;
+}
+
+// A Constraint on the struct.
+template <typename Config>
+struct ConfigRule {
+  std::string reason;
+  bool (*holds)(const Problem&, const Config&, const Target&);
+  std::vector<std::string> reads = {};
+  RuleKind kind = RuleKind::must;
+};
+
+// `fields` outlives what is returned.
+template <typename Config>
+std::vector<Constraint> constraints_of(const std::vector<ConfigField<Config>>& fields,
+                                       std::vector<ConfigRule<Config>> rules) {
+  std::vector<Constraint> constraints;
+  constraints.reserve(rules.size());
+  for (auto& [reason, holds, reads, kind] : rules)
+    constraints.push_back(
+        {std::move(reason),
+         [&fields, holds = holds](const Problem& problem, const Configuration& configuration,
+                                  const Target& target) {
+           return holds(problem, to_struct(fields, configuration), target);
+         },
+         std::move(reads), kind});
+  return constraints;
 }
 
 }  // namespace fcsa::kernels

@@ -44,4 +44,10 @@ Op op_of_kernel(std::string_view kernel) {
   return op_from_text(name.substr(std::min(name.size(), name.find('.') + 1)));
 }
 
+Kernel parse_kernel(std::string_view text) {
+  const Family& family = family_of_kernel(text);
+  const Op op = op_of_kernel(text);
+  return {&family, op, configuration_from_text(text, kernel_name(family, op), family.parameters(op))};
+}
+
 }  // namespace fcsa::kernels

@@ -125,4 +125,14 @@ const Family& family_named(std::string_view name);
 const Family& family_of_kernel(std::string_view kernel);  // "simt.forward" or "simt.forward{...}"
 Op op_of_kernel(std::string_view kernel);
 
+// What the text of a configuration says.
+struct Kernel {
+  const Family* family = nullptr;
+  Op op = Op::forward;
+  Configuration configuration;
+};
+// "simt.forward{warps=8}". Throws std::invalid_argument for a family or an operation that this build doesn't
+// have, and for what configuration_from_text() refuses.
+Kernel parse_kernel(std::string_view text);
+
 }  // namespace fcsa::kernels

@@ -8,7 +8,7 @@
 #include "library/fcsa.h"
 #include "library/fork.h"
 #include "library/library.h"
-#include "runner/host_failure.h"
+#include "runner/device/host_failure.h"
 
 using fcsa::kernels::Op;
 using fcsa::library::Failure;

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "library/failure.h"
-#include "runner/host_failure.h"
+#include "runner/device/host_failure.h"
 
 namespace fcsa::library {
 

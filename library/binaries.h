@@ -9,8 +9,8 @@
 #include <string>
 
 #include "library/notes.h"
-#include "runner/binary_cache.h"
-#include "runner/temporary_directory.h"
+#include "runner/compile/binary_cache.h"
+#include "runner/process/temporary_directory.h"
 
 namespace fcsa::library {
 

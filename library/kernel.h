@@ -10,7 +10,7 @@
 #include "kernels/cpu/builtin.h"
 #include "library/binaries.h"
 #include "library/selection.h"
-#include "runner/launcher.h"
+#include "runner/device/launcher.h"
 
 namespace fcsa::library {
 

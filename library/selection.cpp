@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "library/failure.h"
+#include "tuner/trials/recording.h"
 
 namespace fcsa::library {
 namespace {
@@ -13,11 +14,8 @@ namespace {
 using kernels::Problem;
 
 Selection selection_of(const Problem& problem, const std::string& configuration, std::string reason) {
-  const auto& family = kernels::family_of_kernel(configuration);
-  return {&family,
-          kernels::configuration_from_text(configuration, kernels::kernel_name(family, problem.op),
-                                           family.parameters(problem.op)),
-          std::move(reason)};
+  auto candidate = tuner::candidate_of(problem, configuration);
+  return {candidate.family, std::move(candidate.configuration), std::move(reason)};
 }
 
 }  // namespace

@@ -5,11 +5,11 @@
 #include <utility>
 
 #include "kernels/cpu/instruction_set.h"
-#include "runner/compiler.h"
 #include "runner/cpu/cpu_device.h"
 #include "runner/cuda/cuda_device.h"
 #include "runner/cuda/nvrtc_library.h"
-#include "runner/device.h"
+#include "runner/device/compiler.h"
+#include "runner/device/device.h"
 
 namespace fcsa::runner {
 namespace {

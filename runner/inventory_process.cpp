@@ -1,12 +1,13 @@
+#include "runner/inventory_process.h"
+
 #include <fmt/format.h>
 
 #include <chrono>
 #include <cstdio>
 #include <stdexcept>
 
-#include "runner/child_process.h"
-#include "runner/process_evaluator.h"
-#include "runner/protocol.h"
+#include "runner/device/json.h"
+#include "runner/process/child_process.h"
 
 namespace fcsa::runner {
 namespace {

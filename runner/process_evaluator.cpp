@@ -9,11 +9,11 @@
 #include <stdexcept>
 #include <unordered_map>
 
-#include "runner/builtin_job.h"
-#include "runner/compile_pool.h"
-#include "runner/host_failure.h"
-#include "runner/pruning.h"
-#include "runner/worker_client.h"
+#include "runner/compile/compile_pool.h"
+#include "runner/compile/pruning.h"
+#include "runner/device/host_failure.h"
+#include "runner/worker/builtin_job.h"
+#include "runner/worker/worker_client.h"
 #include "tuner/trials/recording.h"
 
 namespace fcsa::runner {
@@ -274,16 +274,16 @@ std::vector<Evaluation> ProcessEvaluator::race(std::span<const Candidate> candid
 }
 
 Evaluation ProcessEvaluator::verify(const Candidate& candidate, int launches) {
-  const auto repeat = [&](CandidateJob& job) { job.target.launches = launches; };
+  const auto repeat = [&](CandidateJob& job) { job.full_check.launches = launches; };
   return impl_->run({&candidate, 1}, {.candidates = {}, .measurement = {}, .measure = false}, repeat).front();
 }
 
 Evaluation ProcessEvaluator::verify(const Candidate& candidate, const OneCheck& check, int launches) {
   const auto one_check = [&](CandidateJob& job) {
-    job.checks.clear();
-    job.target.values = check.values;
-    job.target.reference_flops = check.reference_flops;
-    job.target.launches = launches;
+    job.small_checks.clear();
+    job.full_check.values = check.values;
+    job.full_check.reference_flops = check.reference_flops;
+    job.full_check.launches = launches;
   };
   const Job job{.candidates = {}, .measurement = {}, .measure = false};
   return impl_->run({&candidate, 1}, job, one_check, check.placement).front();

@@ -9,9 +9,9 @@
 #include <memory>
 #include <string>
 
-#include "runner/inputs.h"
-#include "runner/measurement.h"
-#include "runner/verification.h"
+#include "runner/verification/inputs.h"
+#include "runner/verification/verification.h"
+#include "runner/worker/measurement.h"
 #include "tuner/trials/evaluator.h"
 
 namespace fcsa::runner {
@@ -68,30 +68,5 @@ class ProcessEvaluator final : public tuner::Evaluator {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
-
-// Compiles without a device: `fcsa compile`. One Evaluation per candidate and target (ok, pruned,
-// compile_failed, timed_out or crashed, with resources), reported as they finish; results in order.
-struct CompileOnlyOptions {
-  std::string executable;
-  int compile_jobs = 0;
-  std::filesystem::path cache_directory;
-  std::chrono::duration<double> deadline{120};
-  const std::atomic<bool>* stop = nullptr;  // ends it with tuner::Interrupted
-};
-struct CompileJob {
-  tuner::Candidate candidate;
-  kernels::Target target;
-};
-std::vector<tuner::Evaluation> compile_all(
-    std::span<const CompileJob> jobs, const CompileOnlyOptions& options,
-    const std::function<void(std::size_t, const tuner::Evaluation&)>& done);
-
-// Entry points of the child processes, called by main for `fcsa __worker DEVICE` and `fcsa __compile KIND`;
-// and `fcsa __inventory`, which prints take_inventory() as JSON. Each returns the exit status.
-int worker_main(const std::string& device);
-int compile_main(const std::string& kind);
-int inventory_main();
-// Runs `fcsa __inventory` in a child process and parses it. Throws std::runtime_error when the child dies.
-Inventory inventory_from_child(const std::string& executable);
 
 }  // namespace fcsa::runner

@@ -4,7 +4,7 @@
 #include <system_error>
 #include <vector>
 
-#include "runner/dynamic_library.h"
+#include "runner/process/dynamic_library.h"
 
 namespace fcsa::runner {
 

@@ -73,60 +73,54 @@ std::vector<Parameter> backward_parameters() {
 
 std::vector<Constraint> backward_constraints() {
   using P = const Problem&;
-  using V = const Configuration&;
+  using V = const BackwardConfig&;
   using D = const Target&;
-  return {
+  std::vector<ConfigRule<BackwardConfig>> rules = {
       {"vectors wider than the instruction set has, or less than half as wide",
-       [](P, V c, D d) { return suits_vectors(d.arch, config_of(c).vector_floats); }},
+       [](P, V c, D d) { return suits_vectors(d.arch, c.vector_floats); }},
       {"head dimension is not a multiple of a register tile of sums",
-       [](P p, V c, D) { return p.head_dim % config_of(c).sum_channels() == 0; }},
+       [](P p, V c, D) { return p.head_dim % c.sum_channels() == 0; }},
       {"register tile of S above the vector registers, or leaves most of them unused",
-       [](P, V c, D d) { return fill_registers(config_of(c).score_registers(), 2.0 / 3, d); },
+       [](P, V c, D d) { return fill_registers(c.score_registers(), 2.0 / 3, d); },
        {},
        RuleKind::worth},
       {"register tile of sums above the vector registers, or leaves most of them unused",
-       [](P, V c, D d) { return fill_registers(config_of(c).sum_registers(), 0.5, d); },
+       [](P, V c, D d) { return fill_registers(c.sum_registers(), 0.5, d); },
        {},
        RuleKind::worth},
       {"block of fewer than 16 or more than 128 rows",
-       [](P, V c, D) { return config_of(c).block_rows() >= 16 && config_of(c).block_rows() <= 128; },
+       [](P, V c, D) { return c.block_rows() >= 16 && c.block_rows() <= 128; },
        {},
        RuleKind::worth},
       {"block of fewer than 32 or more than 256 keys",
-       [](P, V c, D) { return config_of(c).block_keys() >= 32 && config_of(c).block_keys() <= 256; },
+       [](P, V c, D) { return c.block_keys() >= 32 && c.block_keys() <= 256; },
        {},
        RuleKind::worth},
       {"register tiles of sums go far beyond the rows or the keys of a block",
-       [](P, V c, D) {
-         return fit(config_of(c).padded_rows(), config_of(c).block_rows()) &&
-                fit(config_of(c).padded_keys(), config_of(c).block_keys());
-       },
+       [](P, V c, D) { return fit(c.padded_rows(), c.block_rows()) && fit(c.padded_keys(), c.block_keys()); },
        {},
        RuleKind::worth},
       {"working set above four times the level 2 cache",
        [](P p, V c, D d) {
-         const auto bytes = static_cast<std::size_t>(config_of(c).scratch_bytes(traits_of(p)));
+         const auto bytes = static_cast<std::size_t>(c.scratch_bytes(traits_of(p)));
          return d.l2_bytes == 0 || bytes <= 4 * d.l2_bytes;
        },
        {},
        RuleKind::worth},
       {"more steps written out than the channels divide into",
-       [](P p, V c, D) { return p.head_dim % config_of(c).unroll == 0; }},
+       [](P p, V c, D) { return p.head_dim % c.unroll == 0; }},
       {"more parts than there are blocks of keys",
-       [](P p, V c, D) {
-         return config_of(c).key_splits <= 1 ||
-                config_of(c).key_splits <= ceil_div(p.nk, config_of(c).block_keys());
-       },
+       [](P p, V c, D) { return c.key_splits <= 1 || c.key_splits <= ceil_div(p.nk, c.block_keys()); },
        {},
        RuleKind::worth_here},
       {"more sums of dQ than it takes to occupy the cores twice over",
        [](P p, V c, D d) {
-         return config_of(c).key_splits <= 1 ||
-                key_heads(p) * config_of(c).key_splits < 4LL * d.multiprocessors;
+         return c.key_splits <= 1 || key_heads(p) * c.key_splits < 4LL * d.multiprocessors;
        },
        {},
        RuleKind::worth_here},
   };
+  return constraints_of(fields(), std::move(rules));
 }
 
 Configuration backward_baseline(std::string kernel, const Problem& problem, const Target& target) {

@@ -94,50 +94,49 @@ class CpuFamily final : public Family {
 
   static std::vector<Constraint> forward_constraints() {
     using P = const Problem&;
-    using V = const Configuration&;
+    using V = const ForwardConfig&;
     using D = const Target&;
-    return {
+    std::vector<ConfigRule<ForwardConfig>> rules = {
         {"vectors wider than the instruction set has, or less than half as wide",
-         [](P, V c, D d) { return cpu::suits_vectors(d.arch, config_of(c).vector_floats); }},
+         [](P, V c, D d) { return cpu::suits_vectors(d.arch, c.vector_floats); }},
         {"head dimension is not a multiple of a register tile of P V",
-         [](P p, V c, D) { return p.head_dim % config_of(c).pv_channels() == 0; }},
+         [](P p, V c, D) { return p.head_dim % c.pv_channels() == 0; }},
         {"register tile of Q K^T above the vector registers",
-         [](P, V c, D d) { return config_of(c).qk_registers() <= cpu::vector_registers_of(d.arch); },
+         [](P, V c, D d) { return c.qk_registers() <= cpu::vector_registers_of(d.arch); },
          {},
          RuleKind::worth},
         {"register tile of P V above the vector registers",
-         [](P, V c, D d) { return config_of(c).pv_registers() <= cpu::vector_registers_of(d.arch); },
+         [](P, V c, D d) { return c.pv_registers() <= cpu::vector_registers_of(d.arch); },
          {},
          RuleKind::worth},
         {"register tile of Q K^T leaves most vector registers unused",
-         [](P, V c, D d) { return config_of(c).qk_registers() * 3 >= 2 * cpu::vector_registers_of(d.arch); },
+         [](P, V c, D d) { return c.qk_registers() * 3 >= 2 * cpu::vector_registers_of(d.arch); },
          {},
          RuleKind::worth},
         {"register tile of P V leaves most vector registers unused",
-         [](P, V c, D d) { return config_of(c).pv_registers() * 2 >= cpu::vector_registers_of(d.arch); },
+         [](P, V c, D d) { return c.pv_registers() * 2 >= cpu::vector_registers_of(d.arch); },
          {},
          RuleKind::worth},
         {"rows of a task are not a multiple of a register tile of P V",
-         [](P, V c, D) { return config_of(c).block_rows() % config_of(c).pv_rows == 0; }},
+         [](P, V c, D) { return c.block_rows() % c.pv_rows == 0; }},
         {"task of fewer than 16 or more than 192 rows",
-         [](P, V c, D) { return config_of(c).block_rows() >= 16 && config_of(c).block_rows() <= 192; },
+         [](P, V c, D) { return c.block_rows() >= 16 && c.block_rows() <= 192; },
          {},
          RuleKind::worth},
         {"block of fewer than 32 or more than 512 keys",
-         [](P, V c, D) { return config_of(c).block_keys() >= 32 && config_of(c).block_keys() <= 512; },
+         [](P, V c, D) { return c.block_keys() >= 32 && c.block_keys() <= 512; },
          {},
          RuleKind::worth},
         {"working set above four times the level 2 cache",
-         [](P p, V c, D d) {
-           return d.l2_bytes == 0 || working_set_bytes(p, config_of(c)) <= 4 * d.l2_bytes;
-         },
+         [](P p, V c, D d) { return d.l2_bytes == 0 || working_set_bytes(p, c) <= 4 * d.l2_bytes; },
          {},
          RuleKind::worth},
         {"more steps written out than the channels divide into",
-         [](P p, V c, D) { return p.head_dim % config_of(c).unroll == 0; }},
+         [](P p, V c, D) { return p.head_dim % c.unroll == 0; }},
         {"f16 and bf16, and what has a mask, are always packed",
-         [](P p, V c, D) { return config_of(c).pack_v || !config_of(c).packs_v(traits_of(p)); }},
+         [](P p, V c, D) { return c.pack_v || !c.packs_v(traits_of(p)); }},
     };
+    return constraints_of(forward_fields(), std::move(rules));
   }
 };
 

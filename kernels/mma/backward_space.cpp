@@ -73,94 +73,91 @@ std::vector<Parameter> backward_parameters() {
 
 std::vector<Constraint> backward_constraints() {
   using P = const Problem&;
-  using V = const Configuration&;
+  using V = const BackwardConfig&;
   using D = const Target&;
-  const auto of = [](V c) { return backward_config_of(c); };
-  return {
+  std::vector<ConfigRule<BackwardConfig>> rules = {
       {"dQ by atomics adds in another order every time, and the problem is to be deterministic",
-       [of](P p, V c, D) { return !p.deterministic || of(c).dq == kSecondPass; },
+       [](P p, V c, D) { return !p.deterministic || c.dq == kSecondPass; },
        {"dq"}},
       // Five products instead of seven: on an H100 227 instead of 172 TFLOP/s at 128 channels.
       {"a second pass for dQ, and the problem is not to be deterministic",
-       [of](P p, V c, D) { return p.deterministic || of(c).dq == kAtomics; },
+       [](P p, V c, D) { return p.deterministic || c.dq == kAtomics; },
        {"dq"},
        RuleKind::worth},
       {"chunk longer than a warp's part of the tile",
-       [of](P, V c, D) { return of(c).chunk * of(c).parts <= of(c).block_m; },
+       [](P, V c, D) { return c.chunk * c.parts <= c.block_m; },
        {"parts", "block_m", "chunk"}},
       {"channels or their groups don't divide into the parts",
-       [of](P p, V c, D) { return of(c).warps % of(c).parts == 0 && divides(p, of(c).parts); },
+       [](P p, V c, D) { return c.warps % c.parts == 0 && divides(p, c.parts); },
        {"warps", "parts"}},
       {"accumulators and operands of the keys above the registers of a thread",
-       [of](P p, V c, D) {
-         return has_registers(of(c).keys_registers(traits_of(p)), of(c).keys().threads(), of(c).min_blocks);
+       [](P p, V c, D) {
+         return has_registers(c.keys_registers(traits_of(p)), c.keys().threads(), c.min_blocks);
        },
        {"warps", "parts", "key_tiles", "chunk", "resident", "min_blocks"},
        RuleKind::worth},
       {"shared memory of the keys' blocks above what a multiprocessor has",
-       [of](P p, V c, D d) {
-         return fits(static_cast<std::size_t>(of(c).keys_smem_bytes(traits_of(p))), d, of(c).min_blocks);
+       [](P p, V c, D d) {
+         return fits(static_cast<std::size_t>(c.keys_smem_bytes(traits_of(p))), d, c.min_blocks);
        },
        {"warps", "parts", "key_tiles", "block_m", "stages", "score_buffers", "min_blocks", "dq"}},
       {"dQ of a tile doesn't divide into the warps",
-       [of](P p, V c, D) {
-         const BackwardConfig config = of(c);
-         if (config.dq != kAtomics) return config.dq_tiles == 1;
-         const int rows = 16 * config.dq_tiles;
-         return config.block_m % rows == 0 && p.head_dim % (16 * config.dq_parts()) == 0 &&
-                config.block_m / rows * config.dq_parts() % config.warps == 0;
+       [](P p, V c, D) {
+         if (c.dq != kAtomics) return c.dq_tiles == 1;
+         const int rows = 16 * c.dq_tiles;
+         return c.block_m % rows == 0 && p.head_dim % (16 * c.dq_parts()) == 0 &&
+                c.block_m / rows * c.dq_parts() % c.warps == 0;
        },
        {"warps", "block_m", "dq", "dq_tiles"}},
       {"two buffers are for three stages, and for warps that exchange something",
-       [of](P, V c, D) { return of(c).score_buffers == 1 || (of(c).stages >= 3 && of(c).exchanged() != 0); },
+       [](P, V c, D) { return c.score_buffers == 1 || (c.stages >= 3 && c.exchanged() != 0); },
        {"parts", "stages", "score_buffers", "dq"}},
       {"half of a block's keys are past the end",
-       [of](P p, V c, D) { return of(c).keys().rows() <= 64 || of(c).keys().rows() / 2 < p.nk; },
+       [](P p, V c, D) { return c.keys().rows() <= 64 || c.keys().rows() / 2 < p.nk; },
        {"warps", "parts", "key_tiles"},
        RuleKind::worth_here},
       {"half of a tile's queries are past the end",
-       [of](P p, V c, D) { return of(c).block_m <= 32 || of(c).block_m / 2 < p.nq; },
+       [](P p, V c, D) { return c.block_m <= 32 || c.block_m / 2 < p.nq; },
        {"block_m"},
        RuleKind::worth_here},
       {"accumulators and operands of the queries above the registers of a thread",
-       [of](P p, V c, D) {
-         return of(c).dq != kSecondPass || has_registers(of(c).queries_registers(traits_of(p)),
-                                                         of(c).queries().threads(), of(c).query_min_blocks);
+       [](P p, V c, D) {
+         return c.dq != kSecondPass ||
+                has_registers(c.queries_registers(traits_of(p)), c.queries().threads(), c.query_min_blocks);
        },
        {"dq", "query_warps", "query_tiles", "query_block_n", "query_resident", "query_min_blocks"},
        RuleKind::worth},
       {"shared memory of the queries' blocks above what a multiprocessor has",
-       [of](P p, V c, D d) {
-         return of(c).dq != kSecondPass ||
-                fits(static_cast<std::size_t>(of(c).queries_smem_bytes(traits_of(p))), d,
-                     of(c).query_min_blocks);
+       [](P p, V c, D d) {
+         return c.dq != kSecondPass ||
+                fits(static_cast<std::size_t>(c.queries_smem_bytes(traits_of(p))), d, c.query_min_blocks);
        },
        {"dq", "query_warps", "query_tiles", "query_block_n", "query_stages", "query_min_blocks"}},
       {"there is no second pass to tune",
-       [of](P p, V c, D) {
-         const BackwardConfig config = of(c), usual;
-         return walks_queries(p, config) ||
-                (config.query_block_n == usual.query_block_n && config.query_stages == usual.query_stages &&
-                 config.query_tiles == usual.query_tiles && config.query_resident == usual.query_resident &&
-                 config.query_min_blocks == usual.query_min_blocks);
+       [](P p, V c, D) {
+         const BackwardConfig usual;
+         return walks_queries(p, c) ||
+                (c.query_block_n == usual.query_block_n && c.query_stages == usual.query_stages &&
+                 c.query_tiles == usual.query_tiles && c.query_resident == usual.query_resident &&
+                 c.query_min_blocks == usual.query_min_blocks);
        },
        {"dq", "query_tiles", "query_block_n", "query_stages", "query_resident", "query_min_blocks"},
        RuleKind::worth},
       // dS of the whole tile stays in registers until all that share the bias have been added.
       {"gradients of a tile of the bias above the registers of a thread",
-       [of](P p, V c, D) {
-         return !p.bias_gradient ||
-                has_registers(of(c).bias_registers(traits_of(p)), of(c).queries().threads(), 1);
+       [](P p, V c, D) {
+         return !p.bias_gradient || has_registers(c.bias_registers(traits_of(p)), c.queries().threads(), 1);
        },
        {"query_warps", "query_tiles", "query_block_n", "query_resident"},
        RuleKind::worth},
       {"shared memory of the bias' blocks above what a multiprocessor has",
-       [of](P p, V c, D d) {
+       [](P p, V c, D d) {
          return !p.bias_gradient ||
-                fits(static_cast<std::size_t>(of(c).bias_loop_bytes(traits_of(p), of(c).queries())), d, 1);
+                fits(static_cast<std::size_t>(c.bias_loop_bytes(traits_of(p), c.queries())), d, 1);
        },
        {"query_warps", "query_tiles", "query_block_n", "query_stages"}},
   };
+  return constraints_of(fields(), std::move(rules));
 }
 
 std::string backward_unsupported(const Problem& problem) {

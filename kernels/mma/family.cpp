@@ -81,100 +81,91 @@ class MmaFamily final : public Family {
   std::vector<Constraint> constraints(Op op) const override {
     if (op == Op::backward) return mma::backward_constraints();
     using P = const Problem&;
-    using V = const Configuration&;
+    using V = const ForwardConfig&;
     using D = const Target&;
-    return {
+    std::vector<ConfigRule<ForwardConfig>> rules = {
         {"clusters larger than the device makes",
-         [](P, V c, D d) { return config_of(c).cluster <= largest_cluster(d); },
+         [](P, V c, D d) { return c.cluster <= largest_cluster(d); },
          {"cluster"}},
         {"tiles of 128 rows fill the device without clusters",
          [](P p, V c, D d) {
-           return config_of(c).cluster == 1 ||
-                  ceil_div(shared_rows(p), 128) * p.batch * p.kv_heads < d.multiprocessors;
+           return c.cluster == 1 || ceil_div(shared_rows(p), 128) * p.batch * p.kv_heads < d.multiprocessors;
          },
          {"cluster"},
          RuleKind::worth_here},
         {"half of a tile's rows are past the end",
          [](P p, V c, D) {
-           const int rows = config_of(c).block_m();
+           const int rows = c.block_m();
            return rows == 16 || rows / 2 < shared_rows(p);
          },
          {"warps_m", "row_tiles"},
          RuleKind::worth_here},
-        {"more than 8 warps in a block",
-         [](P, V c, D) { return config_of(c).warps() <= 8; },
-         {"warps_m", "warps_n"}},
+        {"more than 8 warps in a block", [](P, V c, D) { return c.warps() <= 8; }, {"warps_m", "warps_n"}},
         {"keys of a tile don't divide into warps and chunks",
-         [](P, V c, D) {
-           const ForwardConfig config = config_of(c);
-           return config.block_n % config.warps() == 0 && config.warp_keys() % config.chunk == 0;
-         },
+         [](P, V c, D) { return c.block_n % c.warps() == 0 && c.warp_keys() % c.chunk == 0; },
          {"warps_m", "warps_n", "block_n", "chunk"}},
         {"one chunk has nothing to overlap with",
-         [](P, V c, D) { return !config_of(c).overlap || config_of(c).warp_keys() > config_of(c).chunk; },
+         [](P, V c, D) { return !c.overlap || c.warp_keys() > c.chunk; },
          {"warps_n", "block_n", "chunk", "overlap"}},
         {"accumulators and operands above the registers of a thread",
-         [](P p, V c, D) { return config_of(c).register_estimate(traits_of(p)) <= 255; },
+         [](P p, V c, D) { return c.register_estimate(traits_of(p)) <= 255; },
          {"row_tiles", "chunk", "overlap", "q_in_registers"},
          RuleKind::worth},
         {"row length can't be swizzled",
-         [](P p, V c, D) { return !config_of(c).swizzle || ForwardConfig::can_swizzle(traits_of(p)); },
+         [](P p, V c, D) { return !c.swizzle || ForwardConfig::can_swizzle(traits_of(p)); },
          {"swizzle"}},
         {"more shared memory than a block may have",
          [](P p, V c, D d) {
-           return static_cast<std::size_t>(config_of(c).smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
+           return static_cast<std::size_t>(c.smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
          },
          {"cluster", "warps_m", "warps_n", "row_tiles", "block_n", "q_in_registers", "swizzle", "stages"}},
         {"shared memory of min_blocks blocks above what a multiprocessor has",
          [](P p, V c, D d) {
-           const std::size_t block = config_of(c).smem_bytes(traits_of(p)) + 1024;
-           return config_of(c).min_blocks * block <= d.smem_per_block_bytes + 1024;
+           const std::size_t block = c.smem_bytes(traits_of(p)) + 1024;
+           return c.min_blocks * block <= d.smem_per_block_bytes + 1024;
          },
          {"cluster", "warps_m", "warps_n", "row_tiles", "block_n", "q_in_registers", "swizzle", "stages",
           "min_blocks"},
          RuleKind::worth},
         {"accumulators and operands above the registers that min_blocks leaves a thread",
          [](P p, V c, D) {
-           const int registers = 65536 / (config_of(c).min_blocks * config_of(c).threads());
-           return config_of(c).register_estimate(traits_of(p)) <= registers;
+           const int registers = 65536 / (c.min_blocks * c.threads());
+           return c.register_estimate(traits_of(p)) <= registers;
          },
          {"warps_m", "warps_n", "row_tiles", "chunk", "overlap", "q_in_registers", "min_blocks"},
          RuleKind::worth},
         {"more chunks written out than a warp has in a tile",
-         [](P, V c, D) { return config_of(c).unroll * config_of(c).chunk <= config_of(c).warp_keys(); },
+         [](P, V c, D) { return c.unroll * c.chunk <= c.warp_keys(); },
          {"warps_n", "block_n", "chunk", "unroll"}},
         {"nothing to normalise",
-         [](P p, V c, D) { return normalises(p) || config_of(c).key_norms == 0; },
+         [](P p, V c, D) { return normalises(p) || c.key_norms == 0; },
          {"key_norms"},
          RuleKind::worth},
         {"norms in the block need 16-bit rows, 16 for each warp",
          [](P p, V c, D) {
-           const ForwardConfig config = config_of(c);
-           return config.key_norms == 0 ||
-                  (p.dtype != DType::f32 && config.block_n / config.warps() % 16 == 0);
+           return c.key_norms == 0 || (p.dtype != DType::f32 && c.block_n / c.warps() % 16 == 0);
          },
          {"warps_m", "warps_n", "block_n", "key_norms"}},
         {"neither the polynomial nor sums of TF32 are exact enough for f32",
-         [](P p, V c, D) {
-           return p.dtype != DType::f32 || (config_of(c).polynomial == 0 && config_of(c).tensor_sums == 0);
-         },
+         [](P p, V c, D) { return p.dtype != DType::f32 || (c.polynomial == 0 && c.tensor_sums == 0); },
          {"polynomial", "tensor_sums"}},
         {"tiles fill the device without splitting the keys",
-         [](P p, V c, D) { return config_of(c).split_until == 0 || config_of(c).splits(shape_args(p)) > 1; },
+         [](P p, V c, D) { return c.split_until == 0 || c.splits(shape_args(p)) > 1; },
          {"warps_m", "row_tiles", "block_n", "split_until", "pack_heads"},
          RuleKind::worth_here},
         {"keys are split by clusters or through the workspace",
-         [](P, V c, D) { return config_of(c).cluster == 1 || config_of(c).split_until == 0; },
+         [](P, V c, D) { return c.cluster == 1 || c.split_until == 0; },
          {"cluster", "split_until"}},
         {"every query head has a key/value head of its own",
-         [](P p, V c, D) { return p.heads != p.kv_heads || config_of(c).pack_heads == 0; },
+         [](P p, V c, D) { return p.heads != p.kv_heads || c.pack_heads == 0; },
          {"pack_heads"},
          RuleKind::worth_here},
         {"tile order matters only when causal",
-         [](P p, V c, D) { return p.causal || config_of(c).longest_first == ForwardConfig{}.longest_first; },
+         [](P p, V c, D) { return p.causal || c.longest_first == ForwardConfig{}.longest_first; },
          {"longest_first"},
          RuleKind::worth},
     };
+    return constraints_of(forward_fields(), std::move(rules));
   }
 
   // Few query rows: one tile of the rows of all heads that read a key/value head, whose keys are split over
@@ -214,7 +205,7 @@ class MmaFamily final : public Family {
     }
     while (config.block_m() > 16 && config.block_m() / 2 >= shared_rows(problem))
       (config.row_tiles > 1 ? config.row_tiles : config.warps_m) /= 2;
-    split_keys(config, args, target);
+    config = with_keys_split(config, args, target);
     while (config.stages > 1 && !valid(problem, config, target)) --config.stages;
     while (config.block_n > 16 && !valid(problem, config, target)) {
       config.block_n /= 2;
@@ -271,13 +262,14 @@ class MmaFamily final : public Family {
 
   // Until there is a block for every multiprocessor: by clusters, which need no second kernel, where the
   // largest is enough.
-  static void split_keys(ForwardConfig& config, const Args& args, const Target& target) {
+  static ForwardConfig with_keys_split(ForwardConfig config, const Args& args, const Target& target) {
     const long long tiles = config.tile_count(args), wanted = target.multiprocessors;
-    if (tiles >= wanted) return;
+    if (tiles >= wanted) return config;
     while (config.cluster < largest_cluster(target) && config.cluster * tiles < wanted) config.cluster *= 2;
-    if (config.cluster * tiles * 4 >= wanted * 3) return;
+    if (config.cluster * tiles * 4 >= wanted * 3) return config;
     config.cluster = 1;
     config.split_until = 256;
+    return config;
   }
 
   bool valid(const Problem& problem, const ForwardConfig& config, const Target& target) const {

@@ -37,15 +37,15 @@ struct Use {
 };
 
 // A constraint on the shape of either pass.
-struct Rule {
+struct ShapeRule {
   std::string_view reason;
   bool (*holds)(const Use& use);
   std::vector<std::string_view> reads;
   RuleKind kind = RuleKind::must;
 };
 
-const std::vector<Rule>& rules() {
-  static const std::vector<Rule> rules = {
+const std::vector<ShapeRule>& rules() {
+  static const std::vector<ShapeRule> rules = {
       {"lanes without channels",
        [](const Use& u) { return 4 * u.shape.channel_lanes <= u.problem.head_dim; },
        {"channel_lanes"}},
@@ -81,7 +81,7 @@ const std::vector<Rule>& rules() {
   return rules;
 }
 
-Constraint constraint(const Rule& rule, const Role& role) {
+Constraint constraint(const ShapeRule& rule, const Role& role) {
   Constraint constraint;
   constraint.reason = std::string(role.prefix) + " tiles: " + std::string(rule.reason);
   constraint.holds = [&rule, &role](const Problem& problem, const Configuration& configuration,
@@ -167,7 +167,8 @@ PassShape fastest_shape(const Role& role, const Problem& problem, const Target& 
   double least = std::numeric_limits<double>::infinity();
   for_each_shape([&](const PassShape& shape) {
     const Use use{shape, role, problem, target};
-    if (!std::all_of(rules().begin(), rules().end(), [&](const Rule& rule) { return rule.holds(use); }) ||
+    if (!std::all_of(rules().begin(), rules().end(),
+                     [&](const ShapeRule& rule) { return rule.holds(use); }) ||
         !has_spare_registers(use))
       return;
     const double time = estimated_time(use);
@@ -214,14 +215,14 @@ const std::vector<ConfigField<BackwardConfig>>& backward_fields() {
 }
 
 std::vector<Constraint> backward_constraints() {
-  std::vector<Constraint> constraints;
-  constraints.push_back({"atomics add in another order every time, and the problem is to be deterministic",
-                         [](const Problem& problem, const Configuration& configuration, const Target&) {
-                           return !problem.deterministic || configuration.at("dq_atomics") == 0;
-                         },
-                         {"dq_atomics"}});
+  auto constraints = constraints_of<BackwardConfig>(
+      backward_fields(), {{"atomics add in another order every time, and the problem is to be deterministic",
+                           [](const Problem& problem, const BackwardConfig& config, const Target&) {
+                             return !problem.deterministic || config.dq_atomics == 0;
+                           },
+                           {"dq_atomics"}}});
   for (const Role* role : {&kKeys, &kQueries})
-    for (const Rule& rule : rules()) constraints.push_back(constraint(rule, *role));
+    for (const ShapeRule& rule : rules()) constraints.push_back(constraint(rule, *role));
   for (const auto& field : backward_fields())
     if (field.name.starts_with(kQueries.prefix)) constraints.push_back(unused_with_atomics(field));
   return constraints;

@@ -54,48 +54,48 @@ class SimtFamily final : public Family {
   std::vector<Constraint> constraints(Op op) const override {
     if (op == Op::backward) return simt::backward_constraints();
     using P = const Problem&;
-    using V = const Configuration&;
+    using V = const ForwardConfig&;
     using D = const Target&;
-    return {
+    std::vector<ConfigRule<ForwardConfig>> rules = {
         {"more shared memory than a block may have",
          [](P p, V c, D d) {
-           return static_cast<std::size_t>(config_of(c).smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
+           return static_cast<std::size_t>(c.smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
          }},
         {"shared memory of min_blocks blocks above what a multiprocessor has",
          [](P p, V c, D d) {
-           const std::size_t block = config_of(c).smem_bytes(traits_of(p)) + 1024;
-           return config_of(c).min_blocks * block <= d.smem_per_block_bytes + 1024;
+           const std::size_t block = c.smem_bytes(traits_of(p)) + 1024;
+           return c.min_blocks * block <= d.smem_per_block_bytes + 1024;
          },
          {},
          RuleKind::worth},
         {"accumulators above the registers that min_blocks leaves a thread",
          [](P p, V c, D) {
-           const int registers = 65536 / (config_of(c).min_blocks * config_of(c).threads());
-           return config_of(c).register_estimate(traits_of(p)) <= (registers < 255 ? registers : 255);
+           const int registers = 65536 / (c.min_blocks * c.threads());
+           return c.register_estimate(traits_of(p)) <= (registers < 255 ? registers : 255);
          },
          {},
          RuleKind::worth},
         {"one warp is for rows so long that more do not fit",
-         [](P p, V c, D) { return config_of(c).warps > 1 || p.head_dim > 240; },
+         [](P p, V c, D) { return c.warps > 1 || p.head_dim > 240; },
          {},
          RuleKind::worth},
         {"tile of fewer than 16 or more than 256 rows",
-         [](P, V c, D) { return config_of(c).block_m() >= 16 && config_of(c).block_m() <= 256; }},
-        {"tile of more than 128 keys", [](P, V c, D) { return config_of(c).block_n() <= 128; }},
+         [](P, V c, D) { return c.block_m() >= 16 && c.block_m() <= 256; }},
+        {"tile of more than 128 keys", [](P, V c, D) { return c.block_n() <= 128; }},
         {"tile order matters only when causal",
-         [](P p, V c, D) { return p.causal || config_of(c).longest_first == ForwardConfig{}.longest_first; },
+         [](P p, V c, D) { return p.causal || c.longest_first == ForwardConfig{}.longest_first; },
          {},
          RuleKind::worth},
         {"nothing to normalise",
          [](P p, V c, D) {
-           return ForwardConfig::normalises(traits_of(p)) ||
-                  config_of(c).norm_prepass == ForwardConfig{}.norm_prepass;
+           return ForwardConfig::normalises(traits_of(p)) || c.norm_prepass == ForwardConfig{}.norm_prepass;
          },
          {},
          RuleKind::worth},
         {"asynchronous stages need sm_80",
-         [](P, V c, D d) { return d.compute_capability >= 80 || config_of(c).stages == 1; }},
+         [](P, V c, D d) { return d.compute_capability >= 80 || c.stages == 1; }},
     };
+    return constraints_of(forward_fields(), std::move(rules));
   }
 
   // Rows of O in registers limit the micro-tile (8 rows of 80 channels spill on sm_100), shared memory the

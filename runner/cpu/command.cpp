@@ -15,8 +15,8 @@
 #include <limits>
 #include <system_error>
 
-#include "runner/exec_texts.h"
-#include "runner/file_descriptor.h"
+#include "runner/process/exec_texts.h"
+#include "runner/process/file_descriptor.h"
 
 namespace fcsa::runner::cpu {
 namespace {

@@ -7,7 +7,7 @@
 #include <initializer_list>
 #include <span>
 
-#include "runner/compiler.h"
+#include "runner/device/compiler.h"
 
 namespace fcsa::runner::cpu {
 namespace {

@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "runner/device.h"
+#include "runner/device/device.h"
 
 namespace fcsa::runner::cpu {
 

@@ -9,7 +9,7 @@
 #include "kernels/cpu/parallel.h"
 #include "runner/cpu/cpu_device.h"
 #include "runner/cpu/module.h"
-#include "runner/launcher.h"
+#include "runner/device/launcher.h"
 
 namespace fcsa::runner {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-#include "runner/device.h"
+#include "runner/device/device.h"
 
 namespace fcsa::runner::cpu {
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "kernels/cpu/parallel.h"
-#include "runner/device.h"
-#include "runner/dynamic_library.h"
+#include "runner/device/device.h"
+#include "runner/process/dynamic_library.h"
 
 namespace fcsa::runner::cpu {
 

@@ -12,12 +12,12 @@
 #include <thread>
 #include <utility>
 
-#include "runner/compiler.h"
 #include "runner/cpu/command.h"
 #include "runner/cpu/compiler_command.h"
 #include "runner/cpu/compiler_failure.h"
-#include "runner/host_failure.h"
-#include "runner/temporary_directory.h"
+#include "runner/device/compiler.h"
+#include "runner/device/host_failure.h"
+#include "runner/process/temporary_directory.h"
 
 namespace fcsa::runner {
 namespace {

@@ -8,7 +8,7 @@
 #include <memory>
 
 #include "runner/cuda/driver.h"
-#include "runner/device.h"
+#include "runner/device/device.h"
 
 namespace fcsa::runner::cuda {
 

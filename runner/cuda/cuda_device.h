@@ -6,7 +6,7 @@
 
 #include "runner/cuda/driver.h"
 #include "runner/cuda/nvml.h"
-#include "runner/device.h"
+#include "runner/device/device.h"
 
 namespace fcsa::runner::cuda {
 

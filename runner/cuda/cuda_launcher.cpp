@@ -5,7 +5,7 @@
 
 #include "runner/cuda/cuda_device.h"
 #include "runner/cuda/module.h"
-#include "runner/launcher.h"
+#include "runner/device/launcher.h"
 
 namespace fcsa::runner {
 namespace {

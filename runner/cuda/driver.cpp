@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "runner/device.h"
+#include "runner/device/device.h"
 
 namespace fcsa::runner::cuda {
 namespace {

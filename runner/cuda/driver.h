@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "runner/dynamic_library.h"
+#include "runner/process/dynamic_library.h"
 
 namespace fcsa::runner::cuda {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "runner/cuda/context.h"
-#include "runner/device.h"
+#include "runner/device/device.h"
 
 namespace fcsa::runner::cuda {
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "runner/dynamic_library.h"
+#include "runner/process/dynamic_library.h"
 #include "tuner/trials/trial.h"
 
 namespace fcsa::runner::cuda {

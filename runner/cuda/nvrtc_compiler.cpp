@@ -3,10 +3,10 @@
 #include <stdexcept>
 #include <utility>
 
-#include "runner/compiler.h"
 #include "runner/cuda/nvrtc_library.h"
 #include "runner/cuda/ptxas_log.h"
-#include "runner/host_failure.h"
+#include "runner/device/compiler.h"
+#include "runner/device/host_failure.h"
 
 namespace fcsa::runner {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "runner/dynamic_library.h"
+#include "runner/process/dynamic_library.h"
 
 namespace fcsa::runner::cuda {
 

@@ -4,7 +4,7 @@
 
 #include <fstream>
 
-#include "runner/kernel_code.h"
+#include "runner/compile/kernel_code.h"
 #include "tests/cli/program.h"
 #include "tests/cli/tuned_database.h"
 #include "tuner/trials/tuned_data.h"

@@ -57,6 +57,15 @@ TEST(Usage, PairsExcludeTheGridAndADatabaseAndTakeAConfigurationThatIsThere) {
                      "'sideways' is not an operation");
 }
 
+TEST(Usage, NoCommandTakesANegativeNumberOfJobs) {
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"bench"}, {"compile"}, {"db", "codes"}, {"explain"}, {"tune"}, {"verify"}}) {
+    auto arguments = command;
+    arguments.insert(arguments.end(), {"--jobs", "-1"});
+    expect_usage_error(arguments, "--jobs");
+  }
+}
+
 TEST(Usage, UnknownStrategiesFamiliesAndFormatsAreNamed) {
   const TemporaryFolder folder;
   const std::string db = folder / "t.db";

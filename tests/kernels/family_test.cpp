@@ -194,6 +194,17 @@ TEST(Families, AreFoundByNameAndByTheTextOfAConfiguration) {
   EXPECT_THROW(op_of_kernel("simt{a.forward=1}"), std::invalid_argument);
 }
 
+TEST(Families, ReadTheTextOfAConfiguration) {
+  const Kernel kernel = parse_kernel("simt.backward{}");
+  EXPECT_EQ(kernel.family, &family_named("simt"));
+  EXPECT_EQ(kernel.op, Op::backward);
+  EXPECT_EQ(to_text(*kernel.family, kernel.op, kernel.configuration), "simt.backward{}");
+  EXPECT_EQ(parse_kernel("simt.forward{warps=8}").configuration.at("warps"), 8);
+  for (const char* unknown :
+       {"nope.forward{}", "simt.sideways{}", "simt.forward{nope=1}", "simt.forward{warps"})
+    EXPECT_THROW(parse_kernel(unknown), std::invalid_argument) << unknown;
+}
+
 TEST(FlattenedSource, InlinesEveryFileOnceAndHonoursWhatIsIncludedAlready) {
   const std::string text = flattened_source("kernels/simt/forward.cuh");
   const std::string traits = "struct Traits {";

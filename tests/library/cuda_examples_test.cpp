@@ -5,7 +5,7 @@
 
 #include <filesystem>
 
-#include "runner/temporary_directory.h"
+#include "runner/process/temporary_directory.h"
 #include "tests/tuner/emit/compile_run.h"
 
 namespace fcsa::library {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "runner/gradient_comparison.h"
+#include "runner/verification/gradient_comparison.h"
 
 namespace fcsa::library {
 namespace {

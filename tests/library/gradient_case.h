@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kernels/reference/gradients.h"
-#include "runner/inputs.h"
+#include "runner/verification/inputs.h"
 #include "tests/library/attention_case.h"
 
 namespace fcsa::library {

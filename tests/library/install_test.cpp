@@ -6,7 +6,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "runner/temporary_directory.h"
+#include "runner/process/temporary_directory.h"
 #include "tests/library/tuned_database.h"
 #include "tests/runner/scoped_environment.h"
 #include "tests/runner/write_file.h"

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "library/fcsa.h"
-#include "runner/temporary_directory.h"
+#include "runner/process/temporary_directory.h"
 #include "tests/runner/scoped_environment.h"
 
 namespace fcsa::library {

@@ -143,12 +143,10 @@ TEST(SameChoice, WhatIsOnlyNotWorthSearchingIsLaunchedWhereItIsPredicted) {
   history.race(p, "race", {{large, 1.0}, {"mma.forward{warps_m=2}", 2.0}});
   const TunedTable tuned{history.table(), "a file"};
   p.nq = 64;
-  const auto& family = kernels::family_of_kernel(large);
-  const auto configuration =
-      kernels::configuration_from_text(large, kernels::kernel_name(family, p.op), family.parameters(p.op));
-  ASSERT_NE(kernels::invalid_reason(family, p, configuration, device.target), "");
+  const auto [family, op, configuration] = kernels::parse_kernel(large);
+  ASSERT_NE(kernels::invalid_reason(*family, p, configuration, device.target), "");
   const Selection selection = select(p, device, {&tuned, 1});
-  EXPECT_EQ(kernels::to_text(family, p.op, selection.configuration), large) << selection.reason;
+  EXPECT_EQ(kernels::to_text(*family, op, selection.configuration), large) << selection.reason;
 }
 
 TEST(SameChoice, OfTheLibraryAnEmittedHeaderAndExplainOnAThousandProblems) {

@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <string>
 
+#include "runner/process/temporary_directory.h"
 #include "runner/process_evaluator.h"
-#include "runner/temporary_directory.h"
 #include "tests/runner/processes.h"
 #include "tests/runner/test_families.h"
 

@@ -7,7 +7,7 @@
 #include <limits>
 #include <memory>
 
-#include "runner/device.h"
+#include "runner/device/device.h"
 
 namespace fcsa::runner {
 

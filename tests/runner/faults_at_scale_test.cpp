@@ -11,7 +11,7 @@
 #include <random>
 #include <set>
 
-#include "runner/temporary_directory.h"
+#include "runner/process/temporary_directory.h"
 #include "tests/runner/fault_family.h"
 #include "tests/runner/processes.h"
 #include "tuner/trials/store.h"

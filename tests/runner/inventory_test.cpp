@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "runner/device.h"
+#include "runner/device/device.h"
 #include "tests/runner/scoped_environment.h"
 
 namespace fcsa::runner {

@@ -6,6 +6,8 @@
 #include <set>
 #include <thread>
 
+#include "runner/compile/compile_all.h"
+#include "runner/inventory_process.h"
 #include "tests/runner/evaluator_fixture.h"
 
 namespace fcsa::runner {

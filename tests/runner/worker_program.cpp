@@ -2,7 +2,9 @@
 #include <cstdio>
 #include <string>
 
-#include "runner/process_evaluator.h"
+#include "runner/compile/compile_process.h"
+#include "runner/inventory_process.h"
+#include "runner/worker/worker_process.h"
 
 int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";

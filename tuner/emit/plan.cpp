@@ -11,15 +11,9 @@
 namespace fcsa::tuner {
 namespace {
 
-using kernels::Configuration;
 using kernels::Family;
 using kernels::Problem;
 using kernels::Traits;
-
-Configuration parse(const Family& family, const std::string& text) {
-  const kernels::Op op = kernels::op_of_kernel(text);
-  return kernels::configuration_from_text(text, kernels::kernel_name(family, op), family.parameters(op));
-}
 
 // The configuration that serves the most shapes; of equals the one with the larger problems.
 std::size_t most_used(const std::vector<EmittedShape>& shapes) {
@@ -80,11 +74,11 @@ void add_tuned(EmitPlan& plan, const DispatchClass& from, const kernels::Target&
   to.worst_regret = std::max(to.worst_regret, from.worst_regret);
   const std::size_t first = to.candidates.size(), count = from.configurations.size();
   for (std::size_t i = 0; i < count; ++i) {
-    const std::string& text = from.configurations[i];
-    const Family& family = kernels::family_of_kernel(text);
-    const std::size_t variant = add_variant(
-        plan, {&family, traits, parse(family, text), emitted_problem(shape_of(from, i)), from.class_text},
-        target);
+    auto kernel = kernels::parse_kernel(from.configurations[i]);
+    const std::size_t variant = add_variant(plan,
+                                            {kernel.family, traits, std::move(kernel.configuration),
+                                             emitted_problem(shape_of(from, i)), from.class_text},
+                                            target);
     to.candidates.push_back({variant, from.rule.models.at(i)});
   }
   for (auto& shape : to.shapes) shape.corrections.resize(first + count, kernels::kNotMeasured);

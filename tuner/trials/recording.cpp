@@ -29,10 +29,11 @@ std::string configuration_text(const Candidate& candidate) {
 }
 
 Candidate candidate_of(const kernels::Problem& problem, const std::string& configuration) {
-  const auto& family = kernels::family_of_kernel(configuration);
-  return {problem, &family,
-          kernels::configuration_from_text(configuration, kernels::kernel_name(family, problem.op),
-                                           family.parameters(problem.op))};
+  auto kernel = kernels::parse_kernel(configuration);
+  if (kernel.op != problem.op)
+    throw std::invalid_argument(fmt::format("configuration '{}': expected {}{{parameter=value,...}}",
+                                            configuration, kernels::kernel_name(*kernel.family, problem.op)));
+  return {problem, kernel.family, std::move(kernel.configuration)};
 }
 
 std::string timestamp() {

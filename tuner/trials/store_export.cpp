@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tuner/trials/store_fields.h"
+#include "tuner/trials/store_json.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -42,13 +43,10 @@ Json parameters_as_written(std::string_view text) {
 // Every parameter with its value; those at their default are filled in when the kernel is known to this
 // build.
 Json parameters_of(const Trial& trial) {
-  const std::string kernel = kernels::kernel_of(trial.configuration);
   try {
-    const auto& family = kernels::family_of_kernel(kernel);
-    const auto configuration =
-        kernels::configuration_from_text(trial.configuration, kernel, family.parameters(trial.problem.op));
     Json parameters = Json::object();
-    for (const auto& [name, value] : configuration.values) parameters[name] = value;
+    for (const auto& [name, value] : kernels::parse_kernel(trial.configuration).configuration.values)
+      parameters[name] = value;
     return parameters;
   } catch (const std::invalid_argument&) {
     return parameters_as_written(trial.configuration);
@@ -123,29 +121,6 @@ Json result_of(const StoredTrial& stored) {
               {"source_hash", trial.source_hash}};
 }
 
-// visit() of store_fields.h into a JSON object; seeds stay exact.
-struct JsonFields {
-  Json object = Json::object();
-
-  template <typename T>
-  void operator()(const char* name, const T& value) {
-    if constexpr (std::is_enum_v<T>) {
-      object[name] = enum_text(value);
-    } else {
-      object[name] = value;
-    }
-  }
-};
-
-Json session_entry(const Session& session) {
-  JsonFields fields;
-  visit_session(session, fields);
-  JsonFields device;
-  visit_device(session.device, device);
-  fields.object["device"] = std::move(device.object);
-  return std::move(fields.object);
-}
-
 std::string csv_field(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string quoted = "\"";
@@ -195,7 +170,7 @@ std::string to_t4_json(const std::vector<StoredTrial>& trials) {
     results.push_back(result_of(stored));
   }
   Json session_entries = Json::array();
-  for (const auto& [id, session] : sessions) session_entries.push_back(session_entry(*session));
+  for (const auto& [id, session] : sessions) session_entries.push_back(session_json(*session));
   // The misspelt unit is the format's: its readers compare it.
   const Json document{{"schema_version", "1.0.0"},
                       {"metadata", {{"timeunit", "miliseconds"}, {"sessions", std::move(session_entries)}}},

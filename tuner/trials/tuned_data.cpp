@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "tuner/trials/store_fields.h"
+#include "tuner/trials/store_json.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -17,20 +18,7 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kFormat = "fcsa tuned data";
 constexpr int kVersion = 1;
 
-// visit() of store_fields.h into a JSON object.
-struct FieldWriter {
-  Json& object;
-
-  template <typename T>
-  void operator()(const char* name, const T& value) {
-    if constexpr (std::is_enum_v<T>) {
-      object[name] = enum_text(value);
-    } else {
-      object[name] = value;
-    }
-  }
-};
-
+// And back: what isn't there stays as it is.
 struct FieldReader {
   const Json& object;
 
@@ -49,14 +37,6 @@ struct FieldReader {
     }
   }
 };
-
-Json session_json(const Session& session) {
-  Json json = Json::object(), device = Json::object();
-  visit_session(session, FieldWriter{json});
-  visit_device(session.device, FieldWriter{device});
-  json["device"] = std::move(device);
-  return json;
-}
 
 Json trial_json(const StoredTrial& stored, std::size_t session) {
   Json fields = Json::object(), defaults = Json::object();

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "runner/compiler.h"
+#include "runner/device/compiler.h"
 #include "tests/tuner/emit/compile_run.h"
 #include "tests/tuner/emit/sample_tables.h"
 

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "runner/compiler.h"
-#include "runner/device.h"
+#include "runner/device/compiler.h"
+#include "runner/device/device.h"
 #include "tests/tuner/emit/compile_run.h"
 #include "tests/tuner/emit/sample_tables.h"
 

@@ -72,14 +72,10 @@ void add_backward(DispatchTable& table, const std::string& family, const std::ve
 
 // The configuration with another value of a parameter, where the family has that.
 std::string with(const std::string& text, const std::string& parameter, int value) {
-  const Family& family = kernels::family_of_kernel(text);
-  const Op op = kernels::op_of_kernel(text);
-  const auto parameters = family.parameters(op);
-  Configuration configuration =
-      kernels::configuration_from_text(text, kernels::kernel_name(family, op), parameters);
+  auto [family, op, configuration] = kernels::parse_kernel(text);
   for (auto& [name, given] : configuration.values)
     if (name == parameter) given = value;
-  return to_text(configuration, parameters);
+  return to_text(*family, op, configuration);
 }
 
 DispatchTable table_for(const Target& target, const std::string& name) {

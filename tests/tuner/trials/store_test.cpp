@@ -64,15 +64,19 @@ TEST_F(StoreTest, GivesBackEveryFieldAfterReopening) {
   EXPECT_EQ(trials[0].trial.problem, trial.problem);
 }
 
-TEST_F(StoreTest, ForgetsNoFieldOfAProblemNeitherRecordedNorMerged) {
-  const auto changed = kernels::changed_problems(kernels::problem_with_everything());
-  Store store = open();
+void record_each(const std::vector<kernels::ChangedProblem>& changed, Store& store) {
   store.begin_session(make_session("s1"));
   Trial trial = make_trial();
   for (const auto& [field, scope, problem] : changed) {
     trial.problem = problem;
     store.record(trial);
   }
+}
+
+TEST_F(StoreTest, ForgetsNoFieldOfAProblemNeitherRecordedNorMerged) {
+  const auto changed = kernels::changed_problems(kernels::problem_with_everything());
+  Store store = open();
+  record_each(changed, store);
   Store merged = open("merged.db");
   EXPECT_EQ(merged.merge(store), changed.size());
   for (const auto& trials : {store.trials(), merged.trials()}) {
@@ -85,12 +89,7 @@ TEST_F(StoreTest, ForgetsNoFieldOfAProblemNeitherRecordedNorMerged) {
 TEST_F(StoreTest, HasAColumnForEveryFieldOfAProblem) {
   const auto changed = kernels::changed_problems(kernels::problem_with_everything());
   Store store = open();
-  store.begin_session(make_session("s1"));
-  Trial trial = make_trial();
-  for (const auto& [field, scope, problem] : changed) {
-    trial.problem = problem;
-    store.record(trial);
-  }
+  record_each(changed, store);
   SQLite::Database database((folder_ / "tuning.db").string());
   for (const auto& [field, scope, problem] : changed) {
     SQLite::Statement query(

@@ -7,6 +7,8 @@
 #include <random>
 #include <stdexcept>
 
+#include "tuner/trials/recording.h"
+
 namespace fcsa::tuner {
 namespace {
 
@@ -24,6 +26,14 @@ TEST(Trial, EveryPhaseAndCacheStateReadsBackFromItsText) {
   for (const auto state : {CacheState::warm, CacheState::cold}) {
     EXPECT_EQ(cache_state_from_text(to_text(state)), state);
   }
+}
+
+TEST(Trial, ACandidateIsReadBackFromItsTextAndNotFromThatOfAnotherPass) {
+  const std::string text = "simt.forward{warps=8}";
+  kernels::Problem problem;
+  EXPECT_EQ(configuration_text(candidate_of(problem, text)), text);
+  problem.op = kernels::Op::backward;
+  EXPECT_THROW(candidate_of(problem, text), std::invalid_argument);
 }
 
 TEST(Trial, StatusesAreCalledAsTheDesignSays) {
