@@ -8,10 +8,6 @@
 namespace fcsa::tuner {
 namespace {
 
-// What takes so many times as long as the fastest, and is of another family, has lost: racing it would take
-// longer than racing all the others.
-constexpr double kHopeless = 3;
-
 std::string text_of(const Contender& contender) {
   const auto& candidate = contender.candidate;
   return kernels::to_text(*candidate.family, candidate.problem.op, candidate.configuration);
@@ -74,7 +70,7 @@ std::vector<Contender> line_up(std::vector<Contender> searched, const std::vecto
   const auto has_lost = [&](const Contender& contender) {
     const Contender& fastest = searched.front();
     return contender.candidate.family != fastest.candidate.family &&
-           contender.search_ms > kHopeless * fastest.search_ms;
+           contender.search_ms > kLostFrom * fastest.search_ms;
   };
   for (std::size_t i = 0; i < searched.size(); ++i)
     if ((i < finalists || searched[i].role == Role::baseline) && !has_lost(searched[i]))
