@@ -137,13 +137,13 @@ def opened():
 
 
 class Plan:
-    """fcsa_plan, prepared: its kernels are compiled and loaded. `status` is FCSA_OK, or that of what can't be served
-    here, with the reason in `reason`."""
-    __slots__ = ("handle", "workspace_bytes", "status", "reason", "keep")
+    """fcsa_plan of a problem, prepared: its kernels are compiled and loaded. `status` is FCSA_OK, or that of what can't be
+    served here, with the reason in `reason`."""
+    __slots__ = ("problem", "handle", "workspace_bytes", "status", "reason", "keep")
 
     def __init__(self, problem):
         handle = ctypes.c_void_p()
-        self.handle, self.workspace_bytes, self.reason = None, 0, ""
+        self.problem, self.handle, self.workspace_bytes, self.reason = problem, None, 0, ""
         # A CUDA graph may hold launches of it for as long as the process lives.
         self.keep = problem.device == CUDA
         self.status = LIBRARY.fcsa_plan_create(opened(), ctypes.byref(problem), ctypes.byref(handle))
