@@ -39,7 +39,7 @@ std::vector<tuner::Evaluation> Worker::run(const Job& job,
     entrants[i].candidate = &job.candidates[i];
     try {
       entrants[i].module = device_.load(entrants[i].candidate->binary);
-      if (job.verify) with_room(entrants[i].candidate->target, [&] { verify(entrants[i]); });
+      if (job.verify) with_room(entrants[i].candidate->full_check, [&] { verify(entrants[i]); });
     } catch (...) {
       fail(i, entrants[i]);
     }
@@ -118,7 +118,7 @@ void Worker::measure_survivors(const Job& job, std::vector<Entrant>& entrants,
       if (announced.insert(suspect).second || job.report_every_sample) on_progress({suspect, "measuring"});
     };
     try {
-      return with_room(survivors.front()->candidate->target,
+      return with_room(survivors.front()->candidate->full_check,
                        [&] { measure_together(job, survivors, starting); });
     } catch (...) {
       fail(suspect, entrants[suspect]);

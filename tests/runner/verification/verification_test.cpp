@@ -420,12 +420,12 @@ TEST(Worker, MakesRoomForAProblemBesideWhatItKeepsOfOthers) {
   for (const std::uint64_t seed : {1, 2}) {
     Job job;
     job.measurement.max_samples = 2;
-    job.candidates.push_back({.binary = {}, .checks = {}, .target = long_check(seed)});
+    job.candidates.push_back({.binary = {}, .small_checks = {}, .full_check = long_check(seed)});
     const auto evaluation = worker.run(job, [](const JobProgress&) {}).at(0);
     EXPECT_EQ(evaluation.status, tuner::Status::ok) << evaluation.message;
   }
   Job job;
-  job.candidates.push_back({.binary = {}, .checks = {}, .target = long_check(3)});
+  job.candidates.push_back({.binary = {}, .small_checks = {}, .full_check = long_check(3)});
   job.candidates[0].target.plan.workspace_bytes = std::size_t{20} << 20;
   EXPECT_EQ(worker.run(job, [](const JobProgress&) {}).at(0).status, tuner::Status::out_of_memory);
 }
