@@ -262,8 +262,12 @@ void tune(const TuneOptions& options, Context& context) {
   if (!options.cold) tuning.known = known_before(store, evaluator.device());
   store.begin_session(new_session(evaluator.device(), command_line(), options.seed));
   if (!options.json)
-    fmt::print("{} ({}): {} problems, budget {:.0f} s, database {}\n", evaluator.device().name, selector,
-               problems.size(), tuning.budget.count(), file.string());
+    fmt::print("{} ({}): {} problems{}, budget {:.0f} s, database {}\n", evaluator.device().name, selector,
+               problems.size(),
+               options.problems.takes_default(evaluator.device().target.kind)
+                   ? " of the workload " + options.problems.default_on_cuda
+                   : "",
+               tuning.budget.count(), file.string());
 
   ProgressPrinter printer(stderr);
   auto outcome = tuner::tune(
@@ -302,6 +306,7 @@ void tune(const TuneOptions& options, Context& context) {
 void add_tune(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("tune", "Finds the fastest configuration for every problem of a grid");
   auto options = std::make_shared<TuneOptions>();
+  options->problems.default_on_cuda = "spread_grid";
   command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   auto* search = command->add_option_group("Search");
   options->problems.add_to(*search);

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kNearestProblems = 2;  // of which more than the winner is tried
 constexpr std::size_t kFromEach = 3;
+constexpr std::size_t kFromElsewhere = 12;  // in all
 
 std::vector<kernels::Configuration> fastest(const ProblemSearch& search) {
   std::vector<const Contender*> order;
@@ -140,11 +141,15 @@ std::vector<Candidate> untried(ProblemSearch& search,
 std::vector<kernels::Configuration> winners_elsewhere(std::span<const ProblemSearch> finished,
                                                       const kernels::Problem& problem) {
   const auto near = nearest_with_winner(finished, problem);
-  std::vector<kernels::Configuration> all;
-  for (const auto* other : near) all.push_back(*other->winner);
+  std::vector<kernels::Configuration> list;
+  const auto add = [&](const kernels::Configuration& configuration) {
+    if (list.size() < kFromElsewhere && std::find(list.begin(), list.end(), configuration) == list.end())
+      list.push_back(configuration);
+  };
+  for (const auto* other : near) add(*other->winner);
   for (std::size_t i = 0; i < std::min(near.size(), kNearestProblems); ++i)
-    for (auto& configuration : fastest(*near[i])) all.push_back(std::move(configuration));
-  return all;
+    for (const auto& configuration : fastest(*near[i])) add(configuration);
+  return list;
 }
 
 }  // namespace fcsa::tuner

@@ -55,7 +55,7 @@ void note(ProblemSearch& search, ProblemSearch::PerFamily& per_family, const Can
 std::vector<Candidate> untried(ProblemSearch& search, std::span<const kernels::Configuration> configurations);
 
 // What won on the other problems, the nearest first, then what else was fast on the nearest: of problems of
-// the same class, or where there is none of the nearest class (class_distance).
+// the same class, or where there is none of the nearest class (class_distance). Each once, at most a dozen.
 std::vector<kernels::Configuration> winners_elsewhere(std::span<const ProblemSearch> finished,
                                                       const kernels::Problem& problem);
 

@@ -235,10 +235,12 @@ class Tuning {
     return std::max(equal_s - expected_race_s(), races_ == 0 ? equal_s / 2 : 0.0);
   }
 
+  // The mean of races, or the latest where it was shorter: the first ones compile and verify yardsticks, too.
   // Until a race was run: twice what as many measurements took, without compilation and verification, most of
   // which is done by then.
   double expected_race_s() const {
-    if (races_ > 0) return evaluator_.spent_s(Phase::confirm) / static_cast<double>(races_);
+    const double races_s = evaluator_.spent_s(Phase::confirm);
+    if (races_ > 0) return std::min(races_s / static_cast<double>(races_), latest_race_s_);
     if (succeeded_ == 0) return 0;
     return 2 * sampling_s_ / static_cast<double>(succeeded_) * static_cast<double>(options_.finalists + 2);
   }
@@ -332,8 +334,10 @@ class Tuning {
       search.outcome.message = "every configuration tried failed, first " + search.first_failure;
     }
     if (candidates.empty()) return;
+    const double before_s = evaluator_.spent_s(Phase::confirm);
     auto trials = unless_interrupted([&] { return evaluator_.race(candidates, Phase::confirm); });
     if (!trials) return;
+    latest_race_s_ = evaluator_.spent_s(Phase::confirm) - before_s;
     search.confirmed = true;
     std::vector<Evaluation> evaluations;
     for (auto& trial : *trials) evaluations.push_back(std::move(trial.evaluation));
@@ -411,6 +415,7 @@ class Tuning {
   std::size_t current_ = 0;  // of searches_
   std::size_t untried_ = 0;  // in the space being searched
   double search_until_s_ = 0;
+  double latest_race_s_ = 0;
   double sampling_s_ = 0;  // of what succeeded in the search
   std::size_t succeeded_ = 0, measured_ = 0, races_ = 0;
   bool interrupted_ = false, out_of_time_ = false;

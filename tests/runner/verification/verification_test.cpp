@@ -408,6 +408,32 @@ TEST(Verifier, ForgetsOtherProblemsWhereThatIsEnough) {
   EXPECT_TRUE(allocates(device, verifier, long_check(2)));
 }
 
+TEST(Worker, VerifiesABinaryOnceOnEachProblemThatItIsMeasuredOn) {
+  FakeDevice device;
+  int wrong = 0;
+  device.kernel = [&](const LaunchPlan&, const Args& args) {
+    attend(kernels::traits_of(base_problem()), args, args);
+    if (wrong != 0) static_cast<float*>(args.o)[0] += 1;
+  };
+  Worker worker(device);
+  const auto status = [&](const std::string& binary, int nq, bool measure = true) {
+    Job job;
+    job.measure = measure;
+    job.measurement.max_samples = 2;
+    job.candidates.push_back({.binary = {binary, {}}, .checks = {}, .target = {.problem = base_problem()}});
+    job.candidates[0].target.problem.nq = nq;
+    const auto evaluation = worker.run(job, [](const JobProgress&) {}).at(0);
+    return std::pair(evaluation.status, evaluation.accuracy.tolerance > 0);
+  };
+  const std::pair right(tuner::Status::ok, true), refused(tuner::Status::wrong_result, true);
+  EXPECT_EQ(status("first", 33), right);
+  wrong = 1;
+  EXPECT_EQ(status("first", 33), right) << "not looked at again";
+  EXPECT_EQ(status("first", 33, false), refused) << "verified only";
+  EXPECT_EQ(status("first", 34), refused);
+  EXPECT_EQ(status("second", 33), refused);
+}
+
 TEST(Worker, MakesRoomForAProblemBesideWhatItKeepsOfOthers) {
   FakeDevice device;
   device.target().kind = kernels::DeviceKind::cuda;
