@@ -11,6 +11,7 @@
 
 #include "reports/axes.h"
 #include "reports/parameter_figure.h"
+#include "reports/peer_lines.h"
 #include "reports/quantities.h"
 #include "reports/roofline.h"
 #include "reports/search_figure.h"
@@ -51,6 +52,8 @@ Axis shared_axis(const Section& section, const std::vector<DeviceResults>& devic
     if (quantity.per_kind && devices[d].device.target.kind != kind) continue;
     const std::vector<double> more = heights(section.by_device[d], quantity);
     values.insert(values.end(), more.begin(), more.end());
+    for (const PeerLine& line : peer_lines(quantity, devices[d], section.by_device[d]))
+      for (const Sample& sample : line.curve.samples) values.push_back(sample.y);
     crosses = crosses || any_out_of_memory(section.by_device[d], quantity);
   }
   return quantity.axis(values, crosses && !quantity.crosses_at_bottom);
@@ -79,14 +82,24 @@ std::string cell_text(const Point& point, Role role, const Quantity& quantity) {
   return sample->open ? text + " (unconfirmed)" : text;
 }
 
-Table numbers_table(const std::vector<const Point*>& points, const Quantity& quantity) {
+std::string cell_text(const PeerLine& line, double length, const Quantity& quantity) {
+  for (const Sample& sample : line.curve.samples)
+    if (sample.x == length) return quantity.text(sample.y);
+  const auto& lengths = line.out_of_memory;
+  return std::find(lengths.begin(), lengths.end(), length) != lengths.end() ? "out of memory" : "";
+}
+
+Table numbers_table(const std::vector<const Point*>& points, const Quantity& quantity,
+                    const std::vector<PeerLine>& peers) {
   Table table{{"N"}, {}};
   const std::vector<Role> roles(quantity.roles.rbegin(), quantity.roles.rend());
   for (const Role role : roles) table.header.push_back(quantity.label_prefix + std::string(to_text(role)));
+  for (const PeerLine& line : peers) table.header.push_back(line.curve.label);
   for (const Point* point : points) {
     std::vector<std::string>& row = table.rows.emplace_back();
     row.push_back(fmt::format("{}", point->problem.nk));
     for (const Role role : roles) row.push_back(cell_text(*point, role, quantity));
+    for (const PeerLine& line : peers) row.push_back(cell_text(line, point->problem.nk, quantity));
   }
   return table;
 }
@@ -118,6 +131,10 @@ void add_crosses(Plot& plot, const std::vector<const Point*>& points, const Quan
   }
 }
 
+void add_sentence(std::string& note, std::string_view sentence) {
+  note += fmt::format("{}{}", note.empty() ? "" : " ", sentence);
+}
+
 Figure make_figure(const Section& section, const DeviceResults& device, std::size_t index,
                    const Quantity& quantity) {
   const std::vector<const Point*>& points = section.by_device[index];
@@ -132,6 +149,8 @@ Figure make_figure(const Section& section, const DeviceResults& device, std::siz
   plot.unit = quantity.unit;
   plot.x_label = "sequence length N";
   plot.reference = quantity.reference;
+  const std::vector<PeerLine> peers = peer_lines(quantity, device, points);
+  for (auto line = peers.rbegin(); line != peers.rend(); ++line) plot.curves.push_back(line->curve);
   bool unconfirmed = false;
   for (const Role role : quantity.roles) {
     Curve curve = role_curve(role);
@@ -145,12 +164,13 @@ Figure make_figure(const Section& section, const DeviceResults& device, std::siz
     plot.curves.push_back(std::move(curve));
   }
   add_crosses(plot, points, quantity);
-  if (unconfirmed) figure.note += fmt::format("{}{}", figure.note.empty() ? "" : " ", kUnconfirmedNote);
+  if (unconfirmed) add_sentence(figure.note, kUnconfirmedNote);
+  if (!peers.empty()) add_sentence(figure.note, peers_note(*quantity.peers, peers));
   figure.text.title =
       fmt::format("{} against sequence length: {} on {}", quantity.title, section.title, device.label);
   figure.text.description = fmt::format("{}: {}", quantity.unit, in_words(plot.curves, quantity.text));
   if (!plot.crosses.empty()) figure.text.description += "; some lengths run out of memory (crosses)";
-  figure.numbers = numbers_table(points, quantity);
+  figure.numbers = numbers_table(points, quantity, peers);
   return figure;
 }
 
@@ -247,22 +267,26 @@ SpeedUnit speed_unit(const Section& section, const std::vector<DeviceResults>& d
 }
 
 std::vector<FigureRow> make_figures(const Section& section, const std::vector<DeviceResults>& devices,
-                                    const std::vector<DevicePeaks>& peaks) {
+                                    const std::vector<DevicePeaks>& peaks, const Peers* peers) {
+  const auto with_peers = [&](Quantity quantity) {
+    quantity.peers = peers;
+    return quantity;
+  };
   const auto same_for_all = [&](const Quantity& quantity) {
     return quantity_row(section, devices, [quantity](DeviceKind) { return quantity; });
   };
-  const auto speed = [&](DeviceKind kind) { return speed_quantity(speed_unit(section, devices, kind)); };
+  const auto speed = [&](DeviceKind kind) {
+    return with_peers(speed_quantity(speed_unit(section, devices, kind)));
+  };
   Quantity over_unfused = speedup_quantity(Role::unfused);
   if (!section.has_yardstick()) over_unfused.missing = "there is no unfused backward pass";
   return {quantity_row(section, devices, speed),
           same_for_all(speedup_quantity(Role::baseline)),
           same_for_all(over_unfused),
           roofline_figures(section, devices, peaks),
-          same_for_all(time_quantity()),
-          same_for_all(memory_quantity("Peak memory", &Measurement::peak_memory_bytes,
-                                       "During one launch: inputs, outputs, workspace, scratch.")),
-          same_for_all(memory_quantity("Extra memory", &Measurement::extra_memory_bytes,
-                                       "Beyond inputs and outputs: workspace and scratch.")),
+          same_for_all(with_peers(time_quantity())),
+          same_for_all(with_peers(peak_memory_quantity())),
+          same_for_all(extra_memory_quantity()),
           search_figures(section, devices, Effort::evaluations),
           search_figures(section, devices, Effort::time),
           parameter_figures(section, devices)};

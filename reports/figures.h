@@ -8,6 +8,7 @@
 
 #include "reports/format.h"
 #include "reports/peaks.h"
+#include "reports/peers.h"
 #include "reports/plot.h"
 #include "reports/sections.h"
 #include "reports/svg.h"
@@ -32,9 +33,9 @@ struct Figure {
 // too, but for speeds, which only devices of the same kind share.
 using FigureRow = std::vector<Figure>;
 
-// Speed, speed-ups, roofline, time, memory, search progress, parameters.
+// Speed, speed-ups, roofline, time, memory, search progress, parameters. `peers` may be null.
 std::vector<FigureRow> make_figures(const Section& section, const std::vector<DeviceResults>& devices,
-                                    const std::vector<DevicePeaks>& peaks);
+                                    const std::vector<DevicePeaks>& peaks, const Peers* peers);
 
 // How speeds of a section are written on one kind of device: GFLOP/s where nothing reaches one TFLOP/s.
 struct SpeedUnit {

@@ -15,6 +15,10 @@ std::string marker_svg(Marker marker) {
       return "<path d=\"M9.8 1.8h8.4v8.4h-8.4z\"/>";
     case Marker::triangle:
       return "<path d=\"M14 1.8l4.2 7.6h-8.4z\"/>";
+    case Marker::diamond:
+      return "<path d=\"M14 1l4.2 5-4.2 5-4.2-5z\"/>";
+    case Marker::down:
+      return "<path d=\"M14 10.2l4.2-7.6h-8.4z\"/>";
     case Marker::none:
       break;
   }

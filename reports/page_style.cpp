@@ -3,7 +3,7 @@
 namespace fcsa::reports {
 
 // Series colours: blue, vermilion and grey of Okabe and Ito, with different markers, so that they can be told
-// apart without colour; ramps grow in lightness.
+// apart without colour, and so have peers; ramps grow in lightness.
 std::string_view page_style() {
   return R"css(
 :root {
@@ -13,6 +13,8 @@ std::string_view page_style() {
   --tuned: #0068a8; --baseline: #d55e00; --unfused: #6b7280;
   --ramp1: #440154; --ramp2: #46327e; --ramp3: #365c8d; --ramp4: #277f8e;
   --ramp5: #1fa187; --ramp6: #3fb162; --ramp7: #8bb92c; --ramp8: #c9a60a;
+  --peer1: #007a5e; --peer2: #a03c8c; --peer3: #8f6d00; --peer4: #5b4fd6;
+  --peer5: #00808c; --peer6: #8a4a1f; --peer7: #b3184f; --peer8: #4f7a1f;
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -21,6 +23,8 @@ std::string_view page_style() {
     --tuned: #56b4e9; --baseline: #f0894a; --unfused: #a7afbc;
     --ramp1: #9a86e8; --ramp2: #7d96ea; --ramp3: #5aabdf; --ramp4: #3dbccb;
     --ramp5: #3fcaa4; --ramp6: #74d570; --ramp7: #b8de3f; --ramp8: #fde725;
+    --peer1: #2fc79b; --peer2: #dd8fcd; --peer3: #d9b23c; --peer4: #a39bff;
+    --peer5: #45c3cf; --peer6: #cf9468; --peer7: #f0749d; --peer8: #9ccb62;
   }
 }
 * { box-sizing: border-box; }

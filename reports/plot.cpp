@@ -10,9 +10,10 @@
 namespace fcsa::reports {
 namespace {
 
-constexpr std::array<std::string_view, 15> kVariables = {
+constexpr std::array<std::string_view, 23> kVariables = {
     "--ink",   "--faint", "--grid",  "--panel", "--tuned", "--baseline", "--unfused", "--ramp1",
-    "--ramp2", "--ramp3", "--ramp4", "--ramp5", "--ramp6", "--ramp7",    "--ramp8"};
+    "--ramp2", "--ramp3", "--ramp4", "--ramp5", "--ramp6", "--ramp7",    "--ramp8",   "--peer1",
+    "--peer2", "--peer3", "--peer4", "--peer5", "--peer6", "--peer7",    "--peer8"};
 
 // gnuplot's numbers of the filled marker and its hollow twin.
 struct PointType {
@@ -28,6 +29,10 @@ PointType point_type(Marker marker) {
       return {5, 4, 0.8};
     case Marker::triangle:
       return {9, 8, 0.65};
+    case Marker::diamond:
+      return {13, 12, 0.7};
+    case Marker::down:
+      return {11, 10, 0.65};
     case Marker::none:
       break;
   }

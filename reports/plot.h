@@ -24,9 +24,17 @@ enum class Colour {
   ramp5,
   ramp6,
   ramp7,
-  ramp8
+  ramp8,
+  peer1,
+  peer2,
+  peer3,
+  peer4,
+  peer5,
+  peer6,
+  peer7,
+  peer8
 };
-inline constexpr int kRampColours = 8;
+inline constexpr int kRampColours = 8, kPeerColours = 8;
 std::string_view css_variable(Colour colour);  // "--tuned"
 // How the colour is spelled in a gnuplot script; svg.h turns it back.
 std::string gnuplot_colour(Colour colour);  // "rgb \"#050505\""
@@ -49,7 +57,7 @@ struct Sample {
   bool open = false;         // hollow marker
 };
 
-enum class Marker { circle, square, triangle, none };
+enum class Marker { circle, square, triangle, diamond, down, none };
 
 struct Curve {
   std::string label;  // in the legend (legend.h), unless it is empty

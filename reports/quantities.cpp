@@ -43,12 +43,30 @@ std::optional<Sample> memory_sample(const Point& point, Role role, std::size_t M
   return Sample{static_cast<double>(point.problem.nk), bytes, bytes, bytes, false};
 }
 
+std::optional<double> peer_speed(const PeerMeasurement& measurement, double unit) {
+  if (!measurement.median_ms) return {};
+  return kernels::flops(measurement.problem) * 1e3 / unit / *measurement.median_ms;
+}
+
 Axis speedup_axis(const std::vector<double>& values, bool headroom) {
   constexpr double kLargestLinear = 5;
   const bool wide = std::any_of(values.begin(), values.end(), [](double v) { return v > kLargestLinear; });
   std::vector<double> with_one = values;
   with_one.push_back(1.0);
   return wide ? binary_axis(with_one, Binary::factor, headroom) : ratio_axis(with_one, headroom);
+}
+
+Quantity memory_quantity(std::string title, std::size_t Measurement::*field, std::string note) {
+  return {.title = std::move(title),
+          .unit = "bytes",
+          .sample = [field](const Point& point, Role role) { return memory_sample(point, role, field); },
+          .text = bytes_text,
+          .axis = [](const std::vector<double>& values,
+                     bool headroom) { return binary_axis(values, Binary::bytes, headroom); },
+          .label_prefix = "",
+          .reference = {},
+          .note = std::move(note),
+          .missing = "nothing worked"};
 }
 
 }  // namespace
@@ -64,7 +82,8 @@ Quantity speed_quantity(const SpeedUnit& unit) {
           .per_kind = true,
           .reference = {},
           .note = "",
-          .missing = "nothing worked"};
+          .missing = "nothing worked",
+          .peer = [unit](const PeerMeasurement& m) { return peer_speed(m, unit.flops); }};
 }
 
 Quantity time_quantity() {
@@ -76,7 +95,8 @@ Quantity time_quantity() {
           .label_prefix = "",
           .reference = {},
           .note = "",
-          .missing = "nothing worked"};
+          .missing = "nothing worked",
+          .peer = [](const PeerMeasurement& m) { return m.median_ms; }};
 }
 
 Quantity speedup_quantity(Role over) {
@@ -92,17 +112,16 @@ Quantity speedup_quantity(Role over) {
           .missing = "no confirmation race had both"};
 }
 
-Quantity memory_quantity(std::string title, std::size_t Measurement::*field, std::string note) {
-  return {.title = std::move(title),
-          .unit = "bytes",
-          .sample = [field](const Point& point, Role role) { return memory_sample(point, role, field); },
-          .text = bytes_text,
-          .axis = [](const std::vector<double>& values,
-                     bool headroom) { return binary_axis(values, Binary::bytes, headroom); },
-          .label_prefix = "",
-          .reference = {},
-          .note = std::move(note),
-          .missing = "nothing worked"};
+Quantity peak_memory_quantity() {
+  Quantity quantity = memory_quantity("Peak memory", &Measurement::peak_memory_bytes,
+                                      "During one launch: inputs, outputs, workspace, scratch.");
+  quantity.peer = [](const PeerMeasurement& m) { return m.peak_bytes; };
+  return quantity;
+}
+
+Quantity extra_memory_quantity() {
+  return memory_quantity("Extra memory", &Measurement::extra_memory_bytes,
+                         "Beyond inputs and outputs: workspace and scratch.");
 }
 
 }  // namespace fcsa::reports

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "reports/figures.h"
+#include "reports/peers.h"
 
 namespace fcsa::reports {
 
@@ -23,11 +24,15 @@ struct Quantity {
   std::optional<double> reference;
   std::string note;
   std::string missing;  // why there may be nothing to plot
+  // Of a peer's measurement; null: of peers nothing is shown.
+  std::function<std::optional<double>(const PeerMeasurement&)> peer = nullptr;
+  const Peers* peers = nullptr;  // null: there are none
 };
 
 Quantity speed_quantity(const SpeedUnit& unit);
 Quantity time_quantity();
 Quantity speedup_quantity(Role over);  // of the tuned configuration
-Quantity memory_quantity(std::string title, std::size_t tuner::Measurement::*field, std::string note);
+Quantity peak_memory_quantity();
+Quantity extra_memory_quantity();
 
 }  // namespace fcsa::reports

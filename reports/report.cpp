@@ -38,7 +38,7 @@ void make_directory(const fs::path& directory) {
   if (!fs::is_directory(directory, error)) cannot_write(directory, "it is not a folder");
 }
 
-std::vector<std::string> data_notes(const std::vector<DeviceResults>& devices) {
+std::vector<std::string> data_notes(const std::vector<DeviceResults>& devices, const Peers* peers) {
   if (devices.empty()) return {"The database holds no trials yet: run fcsa tune first."};
   std::vector<std::string> notes;
   for (const DeviceResults& results : devices) {
@@ -61,6 +61,8 @@ std::vector<std::string> data_notes(const std::vector<DeviceResults>& devices) {
           fmt::format("{}: nothing worked on {} of {}; see Failures.", results.label, unsolved, problems));
     }
   }
+  if (peers == nullptr) return notes;
+  if (std::string note = left_out_note(*peers, devices); !note.empty()) notes.push_back(std::move(note));
   return notes;
 }
 
@@ -85,11 +87,12 @@ ReportResult write_report(const std::vector<tuner::StoredTrial>& trials, const f
             .sections = sections,
             .figures = {},
             .svgs = {},
-            .notes = data_notes(devices),
+            .notes = data_notes(devices, options.peers),
             .more = ""};
   std::vector<DevicePeaks> peaks = options.peaks;
   for (DevicePeaks& known : known_peaks()) peaks.push_back(std::move(known));
-  for (const Section& section : sections) page.figures.push_back(make_figures(section, devices, peaks));
+  for (const Section& section : sections)
+    page.figures.push_back(make_figures(section, devices, peaks, options.peers));
   RenderedPlots rendered = render_plots(all_plots(page.figures));
   page.svgs = std::move(rendered.svgs);
   if (!rendered.problem.empty())

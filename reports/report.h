@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "reports/peaks.h"
+#include "reports/peers.h"
 #include "tuner/trials/store.h"
 #include "tuner/workloads/workload.h"
 
@@ -20,6 +21,8 @@ struct ReportOptions {
   std::vector<DevicePeaks> peaks = {};  // looked through before known_peaks()
   // What it takes and loses becomes a section, and workload.csv.
   const tuner::Workload* workload = nullptr;
+  // Lines beside the report's own, where problem, device and cache state are the same.
+  const Peers* peers = nullptr;
 };
 
 // Writes index.html (self-contained, SVG plots), summary.md, speed.csv and memory.csv into `directory`, each

@@ -21,6 +21,6 @@ if [ $# -eq 0 ]; then
   cmake --preset dev -S "$root"
   cmake --build "$root/build/dev" --target sample_reports
   "$root/build/dev/tests/reports/sample_reports" "$out/samples"
-  set -- "$out"/samples/{empty,partial,failed,two_devices}
+  set -- "$out"/samples/{empty,partial,failed,two_devices,peers}
 fi
 exec "$out/playwright/bin/python" "$root/scripts/screenshots.py" "$browser" "$out" "$@"

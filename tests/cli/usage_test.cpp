@@ -117,5 +117,14 @@ TEST(Usage, ReplayNamesWhatIsWrongWithAStrategyOrAFile) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(Usage, FilesOfPeersThatAreNoneAreNamedByLine) {
+  const TemporaryFolder folder;
+  const std::string file = folder / "compare.csv";
+  expect_usage_error({"report", "--peers", file}, "--peers: cannot read " + file + ": No such file");
+  std::ofstream(file) << "peer,ms\nfa3,1\n";
+  expect_usage_error({"report", "--peers", file},
+                     "--peers: " + file + ":1: there must be one column 'normalisation'");
+}
+
 }  // namespace
 }  // namespace fcsa::cli
