@@ -122,7 +122,7 @@ void explain(const ExplainOptions& options, bool filtered, Context& context) {
   }
   if (!options.problems.file.empty()) {
     options.problems.problems(device.target);  // says what isn't served
-    const auto workload = tuner::read_workload(options.problems.file);
+    const auto workload = tuner::read_workload(workload_path(options.problems.file));
     fmt::print("{}", options.json ? costs_json(workload, table, device).dump(2) + "\n"
                                   : costs_text(workload, table, device));
     return;

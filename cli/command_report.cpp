@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/patience.h"
+#include "cli/problem_source.h"
 #include "reports/report.h"
 
 namespace fcsa::cli {
@@ -27,7 +28,7 @@ std::vector<reports::DevicePeaks> read_peaks(const std::string& file) {
 
 tuner::Workload read_workload(const std::string& file) {
   try {
-    return tuner::read_workload(file);
+    return tuner::read_workload(workload_path(file));
   } catch (const tuner::WorkloadError& error) {
     throw UsageError(fmt::format("--problems: {}", error.what()));
   }
@@ -48,8 +49,8 @@ void add_report(CLI::App& app, Context&) {
                       "reports/known_peaks.json");
   command->add_option(
       "--problems", options->problems,
-      "A workload, as in data/workloads or recorded with FCSA_RECORD: what it takes with what "
-      "was tuned, and what each shape is expected to lose");
+      "A workload, recorded with FCSA_RECORD or written, or the name of one that ships: what it takes with "
+      "what was tuned, and what each shape is expected to lose");
   command->callback([options] {
     reports::ReportOptions report;
     std::optional<tuner::Workload> workload;

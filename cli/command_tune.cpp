@@ -97,23 +97,28 @@ std::string note_of(const tuner::ProblemOutcome& p) {
   return note.empty() ? "-" : note;
 }
 
-// The best that is known of this device, or of one that is like it, after what was given.
-std::function<std::vector<kernels::Configuration>(const kernels::Problem&)> suggestions(
-    const std::vector<kernels::Configuration>& given, const kernels::DeviceInfo& device) {
-  constexpr std::size_t kKnown = 4;  // of each problem
-  std::optional<tuner::DispatchTable> table;
-  if (const auto shipped = runner::shipped_database()) {
-    try {
-      table = tuner::dispatch_table_for(
-          tuner::Store(*shipped, tuner::Store::Mode::read_only, patience()).trials(), device);
-    } catch (const std::invalid_argument&) {
-      // Of no device like it.
-    }
+// What the trials say of this device or one like it; nothing where they are of none.
+std::optional<tuner::DispatchTable> table_of(const tuner::Store& store, const kernels::DeviceInfo& device) {
+  try {
+    return tuner::dispatch_table_for(store.trials(), device);
+  } catch (const std::invalid_argument&) {
+    return std::nullopt;
   }
-  return [given, table](const kernels::Problem& problem) {
-    auto list = given;
-    if (table)
-      for (auto& known : tuner::known_configurations(*table, problem, kKnown))
+}
+
+// What was chosen in earlier runs that the database has, then in the data that ships.
+std::function<std::vector<kernels::Configuration>(const kernels::Problem&)> known_before(
+    const tuner::Store& store, const kernels::DeviceInfo& device) {
+  constexpr std::size_t kKnown = 12;  // of each: a class has few, and the nearest come first
+  std::vector<tuner::DispatchTable> tables;
+  if (auto own = table_of(store, device)) tables.push_back(std::move(*own));
+  if (const auto shipped = runner::shipped_database())
+    if (auto table = table_of({*shipped, tuner::Store::Mode::read_only, patience()}, device))
+      tables.push_back(std::move(*table));
+  return [tables](const kernels::Problem& problem) {
+    std::vector<kernels::Configuration> list;
+    for (const auto& table : tables)
+      for (auto& known : tuner::known_configurations(table, problem, kKnown))
         list.push_back(std::move(known));
     return list;
   };
@@ -234,7 +239,7 @@ void tune(const TuneOptions& options, Context& context) {
   tuning.pending = pending_for(options.jobs);
   tuning.cold = options.cold;
   tuning.dispatch = parse_probes(options.probes);
-  const auto given = parse_suggestions(options.suggestions);
+  tuning.first = parse_suggestions(options.suggestions);
   if (options.cache != "warm" && options.cache != "cold")
     throw UsageError(fmt::format("--cache: '{}' is not warm or cold", options.cache));
   if (!options.family.empty()) kernels::family_named(options.family);
@@ -249,16 +254,20 @@ void tune(const TuneOptions& options, Context& context) {
     tuning.max_evaluations = 1;
     tuning.dispatch = tuner::TuningOptions::Dispatch::no;
   }
-  if (!options.cold) tuning.suggest = suggestions(given, evaluator.device());
   const auto families = chosen_families(options, evaluator.device());
   const auto problems =
       own_part(chosen_problems(options, families, evaluator.device().target), shard, tuning);
   const auto file = database_file(options, shard);
   tuner::Store store(file, tuner::Store::Mode::read_write, patience());
+  if (!options.cold) tuning.known = known_before(store, evaluator.device());
   store.begin_session(new_session(evaluator.device(), command_line(), options.seed));
   if (!options.json)
-    fmt::print("{} ({}): {} problems, budget {:.0f} s, database {}\n", evaluator.device().name, selector,
-               problems.size(), tuning.budget.count(), file.string());
+    fmt::print("{} ({}): {} problems{}, budget {:.0f} s, database {}\n", evaluator.device().name, selector,
+               problems.size(),
+               options.problems.takes_default(evaluator.device().target.kind)
+                   ? " of the workload " + options.problems.default_on_cuda
+                   : "",
+               tuning.budget.count(), file.string());
 
   ProgressPrinter printer(stderr);
   auto outcome = tuner::tune(
@@ -297,6 +306,7 @@ void tune(const TuneOptions& options, Context& context) {
 void add_tune(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("tune", "Finds the fastest configuration for every problem of a grid");
   auto options = std::make_shared<TuneOptions>();
+  options->problems.default_on_cuda = "spread_grid";
   command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   auto* search = command->add_option_group("Search");
   options->problems.add_to(*search);

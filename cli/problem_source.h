@@ -1,6 +1,8 @@
 // Where the problems of a command come from: options for a grid, or a workload file.
 #pragma once
 
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,9 +11,14 @@
 
 namespace fcsa::cli {
 
+// The file, or what a name without folder and extension stands for, if no file has it: a workload that ships.
+// Throws UsageError listing those.
+std::filesystem::path workload_path(const std::string& named);
+
 struct ProblemSource {
   ProblemOptions grid;
-  std::string file;  // of --problems; empty: the grid
+  std::string file;             // of --problems: see workload_path(); empty: the grid
+  std::string default_on_cuda;  // a workload in place of the grid where nothing is stated, if it ships
 
   void add_to(CLI::App& app);  // all options
   void add_op_to(CLI::App& app);
@@ -24,8 +31,12 @@ struct ProblemSource {
   std::vector<kernels::Problem> problems(const kernels::Target& target,
                                          const std::vector<const kernels::Family*>& families = {}) const;
 
+  bool takes_default(kernels::DeviceKind kind) const;
+
  private:
-  void require_one_source() const;
+  // None: the grid has the problems.
+  std::optional<std::filesystem::path> workload(kernels::DeviceKind kind) const;
+  const CLI::Option* stated() const;  // of the grid, one that is given; or null
 
   std::vector<CLI::Option*> grid_options_;
 };

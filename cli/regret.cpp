@@ -88,9 +88,7 @@ class Measuring {
     tuning.budget = std::chrono::hours(1);
     tuning.max_evaluations = static_cast<std::size_t>(options_.evaluations);
     tuning.seed = options_.seed;
-    std::vector<kernels::Configuration> first;
-    for (const auto& candidate : candidates_of(shape)) first.push_back(candidate.configuration);
-    tuning.suggest = [&](const kernels::Problem&) { return first; };
+    for (const auto& candidate : candidates_of(shape)) tuning.first.push_back(candidate.configuration);
     const auto outcome = tuner::tune({shape.problem}, families, evaluator_, store_, tuning, {}, stop_);
     const std::string& best = outcome.problems.front().best;
     if (!best.empty() &&

@@ -1,8 +1,10 @@
-// The tuned data that comes with this program or library.
+// The tuned data and the workloads that come with this program or library.
 #pragma once
 
 #include <filesystem>
 #include <optional>
+#include <string>
+#include <vector>
 
 namespace fcsa::runner {
 
@@ -10,5 +12,9 @@ namespace fcsa::runner {
 // lib, lib/x86_64-linux-gnu or bin (of a build tree: cli, library) that this code is in; else where it was to
 // be installed. A database like any other, with trials of known devices. None when none is shipped.
 std::optional<std::filesystem::path> shipped_database();
+// The file of a workload, share/fcsa/workloads/NAME.jsonl in the same places, and the names that there are,
+// sorted.
+std::optional<std::filesystem::path> shipped_workload(const std::string& name);
+std::vector<std::string> shipped_workloads();
 
 }  // namespace fcsa::runner

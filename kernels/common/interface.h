@@ -71,9 +71,9 @@ struct Args {
 
 // Boxes of a tensor that the tensor memory accelerator (sm_90 and later) copies, from there or to there: what
 // cuTensorMapEncodeTiled is given. Innermost dimension first, whose elements are contiguous; elements have 2
-// bytes; what lies outside of the tensor reads as zero, and isn't written.
+// bytes (a float is two of them); what lies outside of the tensor reads as zero, and isn't written.
 struct TensorMap {
-  enum Tensor : int { q, k, v, workspace, o };
+  enum Tensor : int { q, k, v, workspace, o, bias = 6 };  // 5: dout (backward_maps.h)
   int tensor = q;                  // of Args
   long long first_byte = 0;        // from the start of that tensor
   int rank = 4;                    // 4 or 5
@@ -129,7 +129,8 @@ FCSA_HD inline const void* start_of(const TensorMap& map, const Args& args) {
                        : map.tensor == TensorMap::k ? args.k
                        : map.tensor == TensorMap::v ? args.v
                        : map.tensor == TensorMap::o ? args.o
-                                                    : args.workspace;
+                       : map.tensor == TensorMap::bias ? args.bias
+                                                       : args.workspace;
   return static_cast<const char*>(tensor) + map.first_byte;
 }
 

@@ -6,10 +6,10 @@
 
 namespace fcsa::kernels {
 
-// Kernels with a bias and no bound hold logits in base 2 over this: times log2(e) alone, a bias near the
-// largest float would be infinite.
+// Kernels hold logits in base 2 over this. With a bias and no bound in base e: the bias is then added as it
+// is, where times log2(e) one near the largest float would be infinite.
 FCSA_HD constexpr float logit_unit(const Traits& traits) {
-  return traits.bias != Bias::none && traits.softmax == Softmax::running_maximum ? 4.0f : 1.0f;
+  return traits.bias != Bias::none && traits.softmax == Softmax::running_maximum ? 1.44269504f : 1.0f;
 }
 
 // The scale that kernels without a bound and without a bias compute with. From 2^60 on, products of rows that

@@ -86,6 +86,7 @@ std::vector<Constraint> backward_constraints() {
 }
 
 std::string backward_unsupported(const Problem& problem) {
+  if (problem.bias != Bias::none) return "wgmma's backward pass has no bias: mma serves it";
   if (problem.head_dim > 128) return "wgmma's backward pass serves up to 128 channels: mma serves more";
   if (problem.deterministic)
     return "wgmma's backward pass adds up dQ in the order in which blocks come to it: mma serves "

@@ -62,6 +62,7 @@ struct ForwardConfig {
   int tensor_sums = 0;  // 1: row sums by the tensor cores, as 8 more columns of V, all ones; 0: CUDA cores
   int paired = 1;  // causal: a long and a short tile of a head are one piece of work, all of which are alike
   int uniform = kUntold;
+  int bias_stages = 1;  // tiles of the bias in flight
 
   static constexpr int kRows = 64;  // of a warpgroup: m of wgmma
   FCSA_HD constexpr int block_m() const { return kRows * warpgroups; }
@@ -123,8 +124,31 @@ struct ForwardConfig {
   // With keys split: a row of a block's part, O, its sum and its maximum in f32, where Q, K and V were.
   FCSA_HD static constexpr int part_pitch(const Traits& t) { return 4 * t.head_dim + 16; }
   FCSA_HD constexpr int part_bytes(const Traits& t) const { return block_m() * part_pitch(t); }
+  // A tile of the bias, for each warpgroup in panels of as many keys as one swizzled row holds.
+  FCSA_HD static constexpr int bias_element_bytes(const Traits& t) {
+    return t.bias == Bias::none ? 0 : t.bias == Bias::f32 ? 4 : 2;
+  }
+  FCSA_HD constexpr int bias_row_bytes(const Traits& t) const {  // of a panel
+    const int bytes = block_n * bias_element_bytes(t);
+    return bytes % 128 == 0 ? 128 : bytes % 64 == 0 ? 64 : 32;
+  }
+  FCSA_HD constexpr int bias_panels(const Traits& t) const {
+    return block_n * bias_element_bytes(t) / bias_row_bytes(t);
+  }
+  FCSA_HD constexpr int bias_bytes(const Traits& t) const {
+    return block_m() * block_n * bias_element_bytes(t);
+  }
+  // Whether the TMA copies the bias; elsewhere the warpgroups do it themselves, which is slow.
+  FCSA_HD static constexpr bool copies_bias(const Traits& t, const Args& args) {
+    if (t.bias == Bias::none || args.bias_strides.row <= 0) return false;
+    const Strides& s = args.bias_strides;
+    const long long batch = args.bias_batch == 1 ? 0 : s.batch, head = args.bias_heads == 1 ? 0 : s.head;
+    if ((args.bias_batch > 1 && batch <= 0) || (args.bias_heads > 1 && head <= 0)) return false;
+    return (bias_element_bytes(t) * (s.row | batch | head)) % 16 == 0 &&
+           reinterpret_cast<unsigned long long>(args.bias) % 16 == 0;
+  }
   FCSA_HD constexpr int tiles_bytes(const Traits& t) const {
-    return q_buffers * warpgroups * q_bytes(t) + 2 * stages * tile_bytes(t);
+    return q_buffers * warpgroups * q_bytes(t) + bias_stages * bias_bytes(t) + 2 * stages * tile_bytes(t);
   }
   FCSA_HD constexpr int barriers() const { return 2 * q_buffers + 5 * stages; }
   // Tasks that a warp may still read: those whose Q is in flight, the one before, which is being written, and
@@ -134,7 +158,7 @@ struct ForwardConfig {
     const int alignment = 1024;  // of swizzled tiles
     return alignment + tiles_bytes(t) + factor_slots(t) * factor_bytes(t) + ones_bytes(t) +
            8 * (barriers() + barriers() % 2 + stages + stages % 2) + kTaskBytes * kTaskSlots +
-           (t.key_mask ? 24 * stages : 0);
+           (t.key_mask ? 24 * stages : 0) + (t.bias != Bias::none ? 16 * bias_stages : 0);
   }
 
   // Workspace: tensors normalised by groups; or K over its norms [batch, kv_heads, nk, head_dim], 16 bits,
@@ -220,18 +244,39 @@ struct ForwardConfig {
     return map;
   }
 
-  FCSA_HD constexpr int maps() const { return tma_store ? 4 : 3; }
+  FCSA_HD constexpr TensorMap bias_map(const Traits& t, const Args& args) const {
+    TensorMap map;
+    map.tensor = TensorMap::bias;
+    map.rank = 4;
+    map.swizzle_bytes = bias_row_bytes(t);
+    const int element = bias_element_bytes(t), size[4] = {element / 2 * args.nk, args.nq, args.bias_heads,
+                                                          args.bias_batch};
+    const Strides& s = args.bias_strides;
+    const long long stride[3] = {s.row, args.bias_heads == 1 ? s.row : s.head,
+                                 args.bias_batch == 1 ? s.row : s.batch};
+    for (int i = 0; i < 4; ++i) {
+      map.size[i] = size[i];
+      map.box[i] = i == 0 ? bias_row_bytes(t) / 2 : i == 1 ? kRows : 1;
+      if (i > 0) map.stride_bytes[i - 1] = element * stride[i - 1];
+    }
+    return map;
+  }
 
-  // Kernels: 0 forward, 1 normalise_keys, 2 normalise, 3 clear_counts. Maps: 0 q, 1 k, 2 v, 3 o.
+  FCSA_HD constexpr int maps(const Traits& t, const Args& args) const {
+    return tma_store || copies_bias(t, args) ? 4 : 3;
+  }
+
+  // Kernels: 0 forward, 1 normalise_keys, 2 normalise, 3 clear_counts. Maps: 0 q, 1 k, 2 v, 3 o or the bias.
   FCSA_HD constexpr LaunchPlan plan(const Traits& t, const Args& args) const {
     if (is_empty(args)) return empty_plan(t, false);
     LaunchPlan plan;
     plan.workspace_bytes = workspace(t, args).bytes;
-    plan.map_count = maps();
+    plan.map_count = maps(t, args);
     plan.maps[0] = row_map(t, args, TensorMap::q, kRows);
     plan.maps[1] = row_map(t, args, TensorMap::k, block_n / cluster);
     plan.maps[2] = row_map(t, args, TensorMap::v, block_n / cluster);
     if (tma_store) plan.maps[3] = row_map(t, args, TensorMap::o, kRows);
+    if (copies_bias(t, args)) plan.maps[3] = bias_map(t, args);
     if (normalises_first(t)) plan.steps[plan.count++] = normalise_launch(2, t, args);
     if (shares_keys(t)) {
       Launch& clear = plan.steps[plan.count++];

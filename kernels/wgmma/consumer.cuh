@@ -22,7 +22,8 @@ struct Consumer {
   static constexpr bool kScaleQueries = kNormalise && (C.scale_queries || C.q_in_registers);
   static constexpr bool kFactors = C.uses_factors(T);
   // The scale is multiplied in where the maximum is subtracted, an instruction less for each logit.
-  static constexpr bool kLateScale = !kFixed && !kScaleQueries && !C.scales_scores(T);
+  static constexpr bool kBias = T.bias != Bias::none;
+  static constexpr bool kLateScale = !kFixed && !kBias && !kScaleQueries && !C.scales_scores(T);
   static constexpr int kRowBytes = ForwardConfig::panel_row_bytes(T);
   static constexpr int kPanelSteps = ForwardConfig::panel_channels(T) / 16;
   static constexpr int kSteps = T.head_dim / 16;                        // of Q K^T
@@ -39,7 +40,7 @@ struct Consumer {
       kEdges && C.overlap == kExponentials && C.split == 1 && (C.block_n > ForwardConfig::kRows);
   static constexpr int kHalf = (kSlices + 1) / 2;  // in slices
   // With a mask tiles are left out: which one is in a stage, its ticket says.
-  static constexpr bool kTickets = T.key_mask && T.causal;
+  static constexpr bool kTickets = T.key_mask && (T.causal || T.bias != Bias::none);
   // A logit may exceed the running maximum by this before O is rescaled: P stays below 2^8, and a rescaling
   // is rare.
   static constexpr float kHeadroom = 8.0f;
@@ -52,6 +53,7 @@ struct Consumer {
   const float offset;
   // Of the tile whose P V is to be issued next.
   KeyCursor<T, C> at;
+  [[no_unique_address]] BiasCursor<T, C> bias_at;  // of the tile whose softmax comes next
   QueryCursor<C> queries{~0u};  // the current tile of queries
   int first_tile = 0;           // of keys, where these are split: tiles are counted from it
   bool half = false;            // of the first tile of keys is seen
@@ -210,6 +212,13 @@ struct Consumer {
   Factors factors;
   FCSA_DEVICE Factors load_factors(int slice, int slot) const;
 
+  // The bias of the tile whose softmax comes next: in shared memory, of a slice and half of its rows, and
+  // read by this warp.
+  FCSA_DEVICE void wait_bias(int tile);
+  FCSA_DEVICE void copy_bias(int tile) const;
+  FCSA_DEVICE float2 load_bias(int key, int half) const;
+  FCSA_DEVICE void release_bias();
+
   // S of a slice of a tile, whose factors are those loaded last, to logits in base 2, hidden ones -inf.
   template <bool edge>
   FCSA_DEVICE void logits(int slice, int tile, int slot);
@@ -276,6 +285,7 @@ struct Consumer {
   template <bool edge, int slices = kSlices>  // of the tile before
   FCSA_DEVICE void overlapped_step(int tile) {
     const auto keys = at.next();
+    if constexpr (kTickets && kBias) read_ticket(keys);
     issue_scores(keys);
     wait_values();
     issue_values<slices>(values(), 0);
@@ -390,6 +400,11 @@ struct Consumer {
     // before another has looked at its barrier.
     sync_warpgroup();
     release_keys(at);
+    if constexpr (kBias)
+      if (ForwardConfig::copies_bias(T, args)) {
+        hopper::barrier_wait(shared.bias_full(bias_at.stage), bias_at.parity);
+        release_bias();
+      }
     release_values();
   }
 
@@ -408,12 +423,12 @@ struct Consumer {
   // Passes over the keys that only others of the block see, and issues S of the first tile that is left.
   FCSA_DEVICE Span open(int tiles) {
     int whole = args.nk, visible = args.nk;  // keys that all rows see, and that one sees
+    if constexpr (kTickets) read_ticket(at);
     Span span{tiles - 1, 0};
     if constexpr (T.causal) {
       const Rows place = rows(queries);
       visible = place.key_limit(args, place.first_row + ForwardConfig::kRows - 1);
       if constexpr (kTickets) {
-        read_ticket(at);
         for (; span.last > 0 && first_key >= visible; --span.last, read_ticket(at)) skip();
       } else {
         for (; span.last > 0 && (first_tile + span.last) * C.block_n >= visible; --span.last) skip();

@@ -16,6 +16,9 @@ FCSA_DEVICE void Consumer<T, C>::take_scale(Load load) {
     row_scale[h] = logit_factor<T>(T.head_scale ? args.head_scale[head] : args.scale);
   }
   if constexpr (kNormalise) multiply_by_inverse_norms<T.dtype, kSteps>(row_scale, args.eps, load);
+  if constexpr (kBias && kNormalise)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) row_scale[h] = row_factor<T>(row_scale[h]);
   // Q has been read before the thread that lets it go for the warpgroup can do so; elsewhere what follows
   // syncs.
   if constexpr (kNormalise && !kScaleQueries) sync_warpgroup();

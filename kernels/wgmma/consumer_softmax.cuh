@@ -49,8 +49,10 @@ FCSA_DEVICE void Consumer<T, C>::logits(int slice, int tile, int slot) {
       float &x = s[4 * i + 2 * h], &y = s[4 * i + 2 * h + 1];
       if constexpr (!kLateScale) {
         const float row = kScaleQueries ? 1.0f : row_scale[h];
-        x = fmaf(x, C.scales_scores(T) ? row * factor.x : row, factor.y);
-        y = fmaf(y, C.scales_scores(T) ? row * factor.z : row, factor.w);
+        float2 added{factor.y, factor.w};
+        if constexpr (kBias) added = load_bias(8 * i, h);
+        x = fmaf(x, C.scales_scores(T) ? row * factor.x : row, added.x);
+        y = fmaf(y, C.scales_scores(T) ? row * factor.z : row, added.y);
       }
       if constexpr (T.key_mask) {
         // The lesser of -inf and NaN is -inf: of a key that nobody sees, x may be anything.
@@ -86,7 +88,7 @@ FCSA_DEVICE void Consumer<T, C>::make_scale_positive() {
 
 template <Traits T, ForwardConfig C>
 FCSA_DEVICE void Consumer<T, C>::subtract_maximum() {
-  float largest[2] = {minus_infinity(), minus_infinity()}, scale[2] = {1, 1};
+  float largest[2] = {minus_infinity(), minus_infinity()}, scale[2] = {logit_unit(T), logit_unit(T)};
 #pragma unroll
   for (int i = 0; i < C.block_n / 2; ++i) largest[i / 2 % 2] = fmaxf(largest[i / 2 % 2], s[i]);
   if constexpr (kLateScale)
@@ -95,15 +97,15 @@ FCSA_DEVICE void Consumer<T, C>::subtract_maximum() {
       scale[h] = row_scale[h] == 0 ? 1.0f : fabsf(row_scale[h]);
       largest[h] *= scale[h];
     }
-  raised =
-      __any_sync(0xffffffffu, largest[0] > row_max[0] + kHeadroom || largest[1] > row_max[1] + kHeadroom);
+  constexpr float kAbove = kHeadroom / logit_unit(T);
+  raised = __any_sync(0xffffffffu, largest[0] > row_max[0] + kAbove || largest[1] > row_max[1] + kAbove);
   if (raised) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       float top = fmaxf(row_max[h], largest[h]);
       top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
       top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-      rescale[h] = top == minus_infinity() ? 1.0f : ptx::exp2_approximate(row_max[h] - top);
+      rescale[h] = top == minus_infinity() ? 1.0f : ptx::exp2_approximate(above<T>(row_max[h], top));
       row_max[h] = top;
       row_sum[h] *= rescale[h];
     }
@@ -111,19 +113,23 @@ FCSA_DEVICE void Consumer<T, C>::subtract_maximum() {
   // No key seen yet: keep exp2 away from inf - inf.
   const float reference[2] = {row_max[0] == minus_infinity() ? 0.0f : row_max[0],
                               row_max[1] == minus_infinity() ? 0.0f : row_max[1]};
-  if constexpr (kLateScale) {
+  if constexpr (kLateScale || kBias) {
     // Of large logits the rounding of the reference alone would be more than exp2 bears: rounded alike, the
-    // largest gives 0.
-    constexpr float kLarge = 1048576.0f;
+    // largest gives 0. With a bias the reference is rounded again, in base 2.
+    constexpr float kLarge = kBias ? 1024.0f : 1048576.0f;
     if (__any_sync(0xffffffffu, fabsf(reference[0]) > kLarge || fabsf(reference[1]) > kLarge)) {
 #pragma unroll
-      for (int i = 0; i < C.block_n / 2; ++i) s[i] = __fmul_rn(s[i], scale[i / 2 % 2]) - reference[i / 2 % 2];
+      for (int i = 0; i < C.block_n / 2; ++i)
+        s[i] = kBias ? above<T>(s[i], reference[i / 2 % 2])
+                     : __fmul_rn(s[i], scale[i / 2 % 2]) - reference[i / 2 % 2];
       return;
     }
   }
 #pragma unroll
-  for (int i = 0; i < C.block_n / 2; ++i)
-    s[i] = kLateScale ? fmaf(s[i], scale[i / 2 % 2], -reference[i / 2 % 2]) : s[i] - reference[i / 2 % 2];
+  for (int i = 0; i < C.block_n / 2; ++i) {
+    const float subtracted = kBias ? reference[i / 2 % 2] * logit_unit(T) : reference[i / 2 % 2];
+    s[i] = kLateScale || kBias ? fmaf(s[i], scale[i / 2 % 2], -subtracted) : s[i] - subtracted;
+  }
 }
 
 template <Traits T, ForwardConfig C>
@@ -139,11 +145,13 @@ template <Traits T, ForwardConfig C>
 template <bool edge>
 FCSA_DEVICE void Consumer<T, C>::softmax(int tile, int slot) {
   if constexpr (kLateScale) make_scale_positive();
+  if constexpr (kBias) wait_bias(tile);
 #pragma unroll
   for (int slice = 0; slice < kSlices; ++slice) {
     logits<edge>(slice, tile, slot);
     if constexpr (kFixed) exponentials(slice);
   }
+  if constexpr (kBias) release_bias();
   if constexpr (!kFixed) {
     subtract_maximum();
 #pragma unroll

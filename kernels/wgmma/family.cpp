@@ -32,12 +32,12 @@ const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
        "0: K / |k| by a kernel, 1: 1/|k| by idle warps of the producer, 2: K / |k| by all blocks"},
       {&C::producer_registers, "producer_registers", {32, 40, 56}, "of a thread of the producer"},
       {&C::persistent, "persistent", {0, 1}, "1: blocks take tile after tile, 0: one each"},
-      {&C::min_blocks, "min_blocks", {1, 2}, "blocks per multiprocessor"},
+      {&C::min_blocks, "min_blocks", {1, 2, 3, 4}, "blocks per multiprocessor"},
       {&C::cluster, "cluster", {1, 2}, "blocks that share their copies of K and V"},
       {&C::split, "split", {1, 2, 4, 8, 16}, "blocks of a cluster that share the keys of a tile and add up"},
       {&C::tma_store, "tma_store", {0, 1}, "1: O leaves through shared memory by the TMA, 0: from registers"},
       {&C::pack_heads, "pack_heads", {0, 1}, "1: query heads of a key/value head share a tile"},
-      {&C::head_group, "head_group", {0, 1, 4}, "heads worked on at the same time; 0: all"},
+      {&C::head_group, "head_group", {0, 1, 4, 16}, "heads worked on at the same time; 0: all"},
       {&C::polynomial, "polynomial", {0, 1, 2}, "of 8 exponentials, how many by polynomial"},
       {&C::tensor_sums, "tensor_sums", {0, 1}, "row sums: 0 on the CUDA cores, 1 by the tensor cores"},
       {&C::paired,
@@ -49,6 +49,7 @@ const std::vector<ConfigField<ForwardConfig>>& forward_fields() {
        {0, 1, 2},
        "addresses in uniform registers: 0 as the compiler likes, 1 by a reduction for each product, 2 by a "
        "barrier for each walk"},
+      {&C::bias_stages, "bias_stages", {1, 2}, "tiles of the bias in flight"},
   };
   return fields;
 }
@@ -66,7 +67,6 @@ class WgmmaFamily final : public Family {
     if (std::string reason = Family::unsupported(problem, target); !reason.empty()) return reason;
     if (target.compute_capability != 90) return "wgmma needs compute capability 9.0";
     if (problem.dtype == DType::f32) return "wgmma serves f16 and bf16";
-    if (problem.bias != Bias::none) return "wgmma has no bias: mma serves it";
     return problem.op == Op::backward ? wgmma::backward_unsupported(problem) : std::string{};
   }
 
@@ -110,19 +110,29 @@ class WgmmaFamily final : public Family {
          [](P p, V c, D d) {
            return static_cast<std::size_t>(config_of(c).tiles_bytes(traits_of(p))) <= d.smem_per_block_bytes;
          },
-         {"warpgroups", "block_n", "stages", "q_buffers"}},
+         {"warpgroups", "block_n", "stages", "q_buffers", "bias_stages"}},
         {"more shared memory than a block may have",
          [](P p, V c, D d) {
            return static_cast<std::size_t>(config_of(c).smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
          },
-         {"warpgroups", "block_n", "stages", "q_buffers", "key_norms", "tensor_sums"}},
+         {"warpgroups", "block_n", "stages", "q_buffers", "key_norms", "tensor_sums", "bias_stages"}},
         {"shared memory of min_blocks blocks above what a multiprocessor has",
          [](P p, V c, D d) {
            const std::size_t block = config_of(c).smem_bytes(traits_of(p)) + 1024;
            return config_of(c).min_blocks * block <= d.smem_per_block_bytes + 1024;
          },
-         {"warpgroups", "block_n", "stages", "q_buffers", "key_norms", "min_blocks", "tensor_sums"},
+         {"warpgroups", "block_n", "stages", "q_buffers", "key_norms", "min_blocks", "tensor_sums",
+          "bias_stages"},
          RuleKind::worth},
+        {"a second place for a bias where there is none",
+         [](P p, V c, D) { return p.bias != Bias::none || config_of(c).bias_stages == 1; },
+         {"bias_stages"},
+         RuleKind::worth},
+        {"with a bias, O stored by TMA, which has no tensor map left, or rows of several heads in a tile",
+         [](P p, V c, D) {
+           return p.bias == Bias::none || (config_of(c).tma_store == 0 && config_of(c).pack_heads == 0);
+         },
+         {"tma_store", "pack_heads"}},
         {"a second place for Q in blocks that end after a tile of queries or two, or have it in registers",
          [](P, V c, D) {
            const ForwardConfig config = config_of(c);
@@ -185,7 +195,7 @@ class WgmmaFamily final : public Family {
            return config.split == 1 ||
                   (config.cluster == 1 && config.part_bytes(traits) <= config.tiles_bytes(traits));
          },
-         {"warpgroups", "block_n", "stages", "q_buffers", "cluster", "split"}},
+         {"warpgroups", "block_n", "stages", "q_buffers", "cluster", "split", "bias_stages"}},
         {"keys split over blocks that take several tiles of queries, or store O by TMA",
          [](P, V c, D) {
            const ForwardConfig config = config_of(c);
@@ -238,7 +248,9 @@ class WgmmaFamily final : public Family {
     const int group = problem.heads / problem.kv_heads;
     config.head_group = 1;
     config.tensor_sums = ForwardConfig::panels(traits_of(problem)) == 1;
-    if (problem.nq <= ForwardConfig::kRows) {
+    if (problem.bias != Bias::none) {
+      add_bias(problem, config);
+    } else if (problem.nq <= ForwardConfig::kRows) {
       config.warpgroups = 1;
       config.pack_heads = group > 1 && ForwardConfig::kRows % group == 0;
       if (problem.key_mask && problem.head_dim > 128) config.block_n = 96;
@@ -249,7 +261,7 @@ class WgmmaFamily final : public Family {
     } else {
       two_warpgroups(problem, config);
     }
-    if (config.head_tiles(shape_args(problem)) <= 1) config.head_group = 0;
+    if (config.head_tiles(shape_args(problem)) <= config.head_group) config.head_group = 0;
     split_keys(problem, target, config);
     if (config.split == 1) mask_narrow_heads(problem, config);
     if (config.warpgroups == 2 && config.key_norms == wgmma::kTogether)
@@ -344,10 +356,26 @@ class WgmmaFamily final : public Family {
     }
   }
 
+  // A tile of the bias is as large as several of keys. Batches of a head are worked on together. Of windows,
+  // which are a tile each, several are under way.
+  static void add_bias(const Problem& problem, ForwardConfig& config) {
+    config.head_group = 16;
+    config.block_n = problem.head_dim <= 64 ? 128 : problem.head_dim <= 128 ? 96 : 32;
+    if (problem.key_mask) config.block_n = std::min(config.block_n, problem.head_dim <= 64 ? 80 : 64);
+    if (problem.nq > ForwardConfig::kRows) return;
+    config.warpgroups = 1;
+    config.block_n = std::min(config.block_n, problem.head_dim <= 128 ? 64 : 32);
+    config.overlap = wgmma::kApart;
+    config.q_buffers = 2;
+    config.bias_stages = 2;
+    if (problem.head_dim <= 128) config.min_blocks = 2;
+  }
+
   // 64 channels and a mask: many warpgroups, since each waits for what the mask says of each tile.
   static void mask_narrow_heads(const Problem& problem, ForwardConfig& config) {
     const Traits traits = traits_of(problem);
     if (!traits.key_mask || traits.head_dim != 64 || problem.nq <= ForwardConfig::kRows) return;
+    if (traits.bias != Bias::none) return;
     if (!ForwardConfig::normalises(traits) || traits.softmax != Softmax::fixed_bound) return;
     constexpr int kHeads = 4;
     if (config.head_tiles(shape_args(problem)) > kHeads) config.head_group = kHeads;

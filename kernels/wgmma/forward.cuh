@@ -9,6 +9,7 @@
 #include "kernels/common/normalise.cuh"
 #include "kernels/wgmma/config.h"
 #include "kernels/wgmma/consumer.cuh"
+#include "kernels/wgmma/consumer_bias.cuh"
 #include "kernels/wgmma/consumer_output.cuh"
 #include "kernels/wgmma/consumer_products.cuh"
 #include "kernels/wgmma/consumer_queries.cuh"
@@ -36,24 +37,37 @@ FCSA_DEVICE void init_barriers(const SharedLayout<T, C>& shared) {
       if (shared.kEarlyTicket) hopper::barrier_init(shared.ticket_full(stage), 1);
     }
   }
+  if constexpr (T.bias != Bias::none)
+    for (int stage = 0; stage < C.bias_stages; ++stage) {
+      hopper::barrier_init(shared.bias_full(stage), 1);
+      hopper::barrier_init(shared.bias_free(stage), 4 * C.warpgroups);
+    }
   hopper::barrier_init_fence();
 }
 
-template <Traits T, ForwardConfig C>
+// A bias is added with the running maximum, whatever bound is known.
+constexpr Traits computed_as(Traits traits) {
+  if (traits.bias != Bias::none) traits.softmax = Softmax::running_maximum;
+  return traits;
+}
+
+template <Traits Asked, ForwardConfig C>
 __global__ void __launch_bounds__(C.threads(), C.min_blocks) FCSA_CLUSTER(C.cluster_blocks(), 1, 1)
     forward(const __grid_constant__ Args args, const __grid_constant__ TensorMaps maps) {
 #if __CUDA_ARCH__ == 900  // compiled for sm_90, without the a, it is an error, not an empty kernel
+  constexpr Traits T = computed_as(Asked);
   // What barriers and places in shared memory are counted for; the constraints of the family see to it.
   static_assert(C.stages >= 2 && C.kTaskSlots >= C.q_buffers + 2);
   static_assert(!C.shares_keys(T) || !C.uses_factors(T));
   static_assert(!C.tma_store || (C.q_buffers == 2 && !C.q_in_registers));
+  static_assert(T.bias == Bias::none || (!C.tma_store && !C.pack_heads));
   static_assert(C.split == 1 || (C.cluster == 1 && !C.persistent && C.q_buffers == 1 && !C.pairs(T) &&
                                  C.block_m() % C.split == 0 && C.part_bytes(T) <= C.tiles_bytes(T)));
   extern __shared__ uint4 memory[];
   const SharedLayout<T, C> shared(ptx::shared_address(memory));
   const int rank = C.cluster_blocks() > 1 ? static_cast<int>(hopper::cluster_rank()) : 0;
   if (threadIdx.x == 0) {
-    for (int i = 0; i < C.maps(); ++i) hopper::prefetch_map(maps.map[i]);
+    for (int i = 0; i < C.maps(T, args); ++i) hopper::prefetch_map(maps.map[i]);
     init_barriers<T, C>(shared);
   }
   if constexpr (C.tensor_sums) {

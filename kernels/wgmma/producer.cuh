@@ -87,6 +87,26 @@ struct Producer {
     copy_tile(shared.k_tile(at.stage), maps.map[1], shared.k_full(at.stage), work, tile * C.block_n);
   }
 
+  // Each warpgroup's rows, where the TMA can: elsewhere the warpgroups do it.
+  FCSA_DEVICE void copy_bias(const Work& work, int tile, BiasCursor<T, C>& at) const {
+    if constexpr (T.bias != Bias::none) {
+      if (!ForwardConfig::copies_bias(T, args)) return;
+      hopper::barrier_wait(shared.bias_free(at.stage), at.parity ^ 1u);
+      const unsigned full = shared.bias_full(at.stage);
+      hopper::barrier_expect(full, C.bias_bytes(T));
+      const int head = args.bias_heads == 1 ? 0 : work.first_head, batch = work.batch % args.bias_batch;
+      constexpr int kRowBytes = C.bias_row_bytes(T), kElement = ForwardConfig::bias_element_bytes(T);
+#pragma unroll 1
+      for (int w = 0; w < C.warpgroups; ++w)
+#pragma unroll
+        for (int panel = 0; panel < C.bias_panels(T); ++panel)
+          hopper::copy_box(shared.bias_tile(at.stage, w) + panel * ForwardConfig::kRows * kRowBytes,
+                           maps.map[3], full, (tile * C.block_n * kElement + panel * kRowBytes) / 2,
+                           work.first_row + w * ForwardConfig::kRows, head, batch);
+      at.advance();
+    }
+  }
+
   FCSA_DEVICE void copy_values(const Work& work, int tile, const KeyCursor<T, C>& at) const {
     hopper::barrier_wait(shared.v_free(at.stage), at.parity ^ 1u);
     hopper::barrier_expect(shared.v_full(at.stage), C.tile_bytes(T));
@@ -97,6 +117,7 @@ struct Producer {
   FCSA_DEVICE void copy() const {
     Schedule<T, C> schedule(args, rank);
     KeyCursor<T, C> at;
+    BiasCursor<T, C> bias_at;
     QueryCursor<C> q_at;
     Work work;
 #pragma unroll 1
@@ -107,11 +128,13 @@ struct Producer {
       copy_keys(work, tile, at);
       put_task(work, q_at);
       copy_queries(work, schedule.packed(), q_at);
+      copy_bias(work, tile, bias_at);
       copy_values(work, tile, at);
       at.advance();
 #pragma unroll 1
       for (--tile; tile >= work.first_tile; --tile, at.advance()) {
         copy_keys(work, tile, at);
+        copy_bias(work, tile, bias_at);
         copy_values(work, tile, at);
       }
     }
@@ -141,6 +164,7 @@ struct Producer {
     Schedule<T, C> schedule(args, rank);
     ShownTiles<T, C> tiles_shown(args);
     KeyCursor<T, C> at;
+    BiasCursor<T, C> bias_at;
     QueryCursor<C> q_at;
     Work work;
 #pragma unroll 1
@@ -168,6 +192,7 @@ struct Producer {
             put_task(task, q_at);
             copy_queries(work, packed, q_at);
           }
+          copy_bias(work, tile, bias_at);
           copy_values(work, tile, at);
         }
         __syncwarp();

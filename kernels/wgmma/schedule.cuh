@@ -34,14 +34,23 @@ struct Cursor<stages, true> {
 template <Traits T, ForwardConfig C>
 using KeyCursor = Cursor<C.stages, T.key_mask>;
 
+// Of tiles of the bias; nothing where there is none.
+template <bool bias, int stages>
+struct OptionalCursor {};
+template <int stages>
+struct OptionalCursor<true, stages> : Cursor<stages, false> {};
+template <Traits T, ForwardConfig C>
+using BiasCursor = OptionalCursor<T.bias != Bias::none, C.bias_stages>;
+
 // Shared memory of a block. Addresses are those of the shared window.
 template <Traits T, ForwardConfig C>
 struct SharedLayout {
-  unsigned q, k, v, ones, factors, barriers, tickets, tasks;
+  unsigned q, bias, k, v, ones, factors, barriers, tickets, tasks;
 
   FCSA_DEVICE explicit SharedLayout(unsigned start) {
     q = (start + 1023u) & ~1023u;
-    k = q + C.q_buffers * C.warpgroups * ForwardConfig::q_bytes(T);
+    bias = q + C.q_buffers * C.warpgroups * ForwardConfig::q_bytes(T);
+    k = bias + C.bias_stages * C.bias_bytes(T);
     v = k + C.stages * C.tile_bytes(T);
     ones = v + C.stages * C.tile_bytes(T);
     factors = ones + C.ones_bytes(T);
@@ -54,6 +63,9 @@ struct SharedLayout {
   }
   FCSA_DEVICE unsigned k_tile(int stage) const { return k + stage * C.tile_bytes(T); }
   FCSA_DEVICE unsigned v_tile(int stage) const { return v + stage * C.tile_bytes(T); }
+  FCSA_DEVICE unsigned bias_tile(int stage, int warpgroup) const {
+    return bias + (stage * C.warpgroups + warpgroup) * (C.bias_bytes(T) / C.warpgroups);
+  }
   FCSA_DEVICE unsigned factor_tile(int slot) const { return factors + slot * C.factor_bytes(T); }
   // What is in a stage, for the warps that compute factors: batch and first key, 32 bits each; -1: no more.
   FCSA_DEVICE unsigned ticket(int stage) const { return tickets + 8 * stage; }
@@ -76,6 +88,10 @@ struct SharedLayout {
   FCSA_DEVICE unsigned k_free(int stage) const { return of_stage(stage, 1); }
   FCSA_DEVICE unsigned v_full(int stage) const { return of_stage(stage, 2); }
   FCSA_DEVICE unsigned v_free(int stage) const { return of_stage(stage, 3); }
+  FCSA_DEVICE unsigned bias_full(int stage) const {
+    return tasks + C.kTaskBytes * C.kTaskSlots + (T.key_mask ? 24 * C.stages : 0) + 16 * stage;
+  }
+  FCSA_DEVICE unsigned bias_free(int stage) const { return bias_full(stage) + 8; }
   FCSA_DEVICE static int factor_slot(const KeyCursor<T, C>& of) {
     return T.key_mask && of.parity != 0 ? of.stage + C.stages : of.stage;
   }
@@ -113,7 +129,8 @@ struct Work {
 };
 
 // The work of a block, in the order in which all blocks together go through it. Heads are worked on in
-// groups, so that their keys stay in the L2 cache. A persistent grid shares the work out beforehand, which is
+// groups, so that their keys stay in the L2 cache; with a bias a head's batches are worked on together, so
+// that those which share it read it once. A persistent grid shares the work out beforehand, which is
 // fair only where pieces are alike: causal tiles are worked on in pairs, the longest of a head with the
 // shortest and so on, and after all pairs those that are left in the middle of their heads (before them it
 // was 5% slower at 11 tiles of a head, H200); or from the longest to the shortest. Nothing but the round is
@@ -158,8 +175,13 @@ class Schedule {
 
   FCSA_DEVICE void place(int block, int head_tile, Work& work) const {
     const int heads_of_batch = args_.heads / packed();
-    work.batch = head_tile / heads_of_batch;
-    work.first_head = head_tile % heads_of_batch * packed();
+    if constexpr (T.bias != Bias::none) {
+      work.batch = head_tile % args_.batch;
+      work.first_head = head_tile / args_.batch * packed();
+    } else {
+      work.batch = head_tile / heads_of_batch;
+      work.first_head = head_tile % heads_of_batch * packed();
+    }
     work.kv_head = work.first_head / (args_.heads / args_.kv_heads);
     const int first_row = block * C.cluster * C.block_m();
     work.first_row = first_row + (C.cluster > 1 ? rank_ * C.block_m() : 0);

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import Parameter
 
-from . import arguments, execute, functions, native, operators
+from . import arguments, execute, functions, native, operators, recording
 from .unfused import unfused_attention
 
 _is_grad_enabled = torch.is_grad_enabled
@@ -208,6 +208,8 @@ def _wants_gradients(tensors):
 def _run(form, options):
     """o and lse of what is in canonical form, by whatever has to see the call."""
     if form.q.dtype == torch.float64:
+        if not _is_dynamo_compiling() and recording.OPEN:
+            recording.leave_out("kernels have no float64")
         return unfused_attention(*form, options)
     if _is_dynamo_compiling():
         o, lse = operators.attention(*form, *options, True)

@@ -6,7 +6,7 @@ import warnings
 
 import torch
 
-from . import native, unfused
+from . import native, recording, unfused
 
 _DTYPES = {torch.float32: native.F32, torch.bfloat16: native.BF16, torch.float16: native.F16}
 _SPARE_BYTES = 1 << 20  # workspaces up to here are kept for the next call on the CPU
@@ -17,6 +17,7 @@ _backward = native.LIBRARY.fcsa_backward
 _pack_forward, _pack_backward = native.pack_forward, native.pack_backward
 _empty, _empty_like = torch.empty, torch.empty_like
 _num_threads = torch.get_num_threads
+_recordings = recording.OPEN
 _raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
 # The library's own variable decides where it is set.
 _follow_threads = "FCSA_NUM_THREADS" not in os.environ
@@ -168,9 +169,11 @@ class Call:
 _warned = False
 
 
-def warn_unserved(plan):
+def note_unserved(plan):
     """On the CPU PyTorch's own operations do what no kernel serves; a GPU always has kernels."""
     global _warned
+    if _recordings:
+        recording.leave_out(plan.reason)
     if plan.reason and not _warned:
         _warned = True
         warnings.warn(f"attention runs by PyTorch's own operations, which is slower and takes memory for every query-key pair: "
@@ -182,13 +185,13 @@ def _four_axes(*tensors):
 
 
 def unserved_forward(plan, q, k, v, mask, bias, head_scale, options):
-    warn_unserved(plan)
+    note_unserved(plan)
     o, lse = unfused.unfused_attention(*_four_axes(q, k, v), mask, bias, head_scale, options)
     return like(q).copy_(o.reshape(q.shape)), lse.reshape(q.shape[:-1]).contiguous()
 
 
 def unserved_backward(plan, dout, q, k, v, mask, bias, head_scale, options, wants_bias, wants_scale):
-    warn_unserved(plan)
+    note_unserved(plan)
     *gradients, dbias, dscale = unfused.unfused_gradients(*_four_axes(dout, q, k, v), mask, bias, head_scale, options,
                                                           wants_bias, wants_scale)
     return (*(like(t).copy_(g.reshape(t.shape)) for t, g in zip((q, k, v), gradients)), dbias, dscale)
@@ -222,6 +225,8 @@ def run_forward(call, q, k, v, mask, bias, head_scale):
     status = _forward(plan.handle, tensors, stream)
     if status:
         native.raise_for(status)
+    if _recordings:
+        recording.count(plan)
     if call.keeps and workspace is not None:
         call.spare.append((workspace, pointer))
     return o, lse
@@ -259,6 +264,8 @@ def run_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale, wants_bias
     status = _backward(plan.handle, tensors, stream)
     if status:
         native.raise_for(status)
+    if _recordings:
+        recording.count(plan)
     return dq, dk, dv, dbias, dscale
 
 

@@ -3,9 +3,13 @@ import os
 import sys
 import warnings
 
+from . import hub
+
 
 def warn_of_the_original():
-    """Both packages have the same import name: files of one may have replaced files of the other."""
+    """Both packages have the same import name: files of one may have replaced files of the other, but for a kernel of the Hub."""
+    if hub.IS_KERNEL:
+        return
     for folder in sys.path:
         try:
             names = os.listdir(folder or ".")

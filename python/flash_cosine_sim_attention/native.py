@@ -6,6 +6,8 @@ import os
 import struct
 import threading
 
+from . import hub
+
 LOG = logging.getLogger("flash_cosine_sim_attention")
 
 FORWARD, BACKWARD = 1, 2
@@ -56,10 +58,12 @@ pack_backward = struct.Struct("=17Q").pack
 
 
 def _library_path():
-    """$FCSA_LIBRARY, else what the package was installed with."""
+    """$FCSA_LIBRARY, else what the package was installed with; None: a kernel of the Hub that finds neither."""
     chosen = os.environ.get("FCSA_LIBRARY")
     if chosen:
         return chosen
+    if hub.IS_KERNEL:
+        return hub.installed_library()
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")
     path = os.path.join(folder, "libfcsa.so.0")
     if not os.path.exists(path):
@@ -70,6 +74,8 @@ def _library_path():
 
 def _load():
     path = _library_path()
+    if path is None:
+        return hub.NoLibrary("this kernel of the Hub finds no libfcsa: install fcsa beside it, or set FCSA_LIBRARY", UNSUPPORTED)
     library = ctypes.CDLL(path)
     pointer, status = ctypes.c_void_p, ctypes.c_int
     for name, result, *arguments in (
@@ -137,13 +143,13 @@ def opened():
 
 
 class Plan:
-    """fcsa_plan, prepared: its kernels are compiled and loaded. `status` is FCSA_OK, or that of what can't be served
-    here, with the reason in `reason`."""
-    __slots__ = ("handle", "workspace_bytes", "status", "reason", "keep")
+    """fcsa_plan of a problem, prepared: its kernels are compiled and loaded. `status` is FCSA_OK, or that of what can't be
+    served here, with the reason in `reason`."""
+    __slots__ = ("problem", "handle", "workspace_bytes", "status", "reason", "keep")
 
     def __init__(self, problem):
         handle = ctypes.c_void_p()
-        self.handle, self.workspace_bytes, self.reason = None, 0, ""
+        self.problem, self.handle, self.workspace_bytes, self.reason = problem, None, 0, ""
         # A CUDA graph may hold launches of it for as long as the process lives.
         self.keep = problem.device == CUDA
         self.status = LIBRARY.fcsa_plan_create(opened(), ctypes.byref(problem), ctypes.byref(handle))

@@ -7,13 +7,14 @@ from torch import Tensor
 
 from . import execute, functions
 from .arguments import Options
+from .hub import operator_name
 
 
 def _options(scale, groups, causal, l2norm_qk, logit_bound, deterministic, allow_tf32):
     return Options(scale, groups, causal, l2norm_qk, logit_bound, deterministic, allow_tf32)
 
 
-@torch.library.custom_op("fcsa::attention", mutates_args=())
+@torch.library.custom_op(operator_name("attention"), mutates_args=())
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor], bias: Optional[Tensor], head_scale: Optional[Tensor],
               scale: float, groups: int, causal: bool, l2norm_qk: bool, logit_bound: float, deterministic: bool,
               allow_tf32: bool, with_lse: bool) -> Tuple[Tensor, Tensor]:
@@ -27,7 +28,7 @@ def _(q, k, v, mask, bias, head_scale, scale, groups, causal, l2norm_qk, logit_b
     return execute.like(q), q.new_empty(q.shape[:-1] if with_lse else (0,), dtype=torch.float32)
 
 
-@torch.library.custom_op("fcsa::attention_backward", mutates_args=())
+@torch.library.custom_op(operator_name("attention_backward"), mutates_args=())
 def attention_backward(dout: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor, mask: Optional[Tensor],
                        bias: Optional[Tensor], head_scale: Optional[Tensor], scale: float, groups: int, causal: bool,
                        l2norm_qk: bool, logit_bound: float, deterministic: bool, allow_tf32: bool, wants_bias: bool,
@@ -71,10 +72,10 @@ attention_backward.register_autograd(_no_second)
 
 if hasattr(torch.library, "register_vmap"):
 
-    @torch.library.register_vmap("fcsa::attention")
+    @torch.library.register_vmap(attention)
     def _(info, dims, *arguments):
         return functions.fold_attention(attention, info.batch_size, dims, *arguments)
 
-    @torch.library.register_vmap("fcsa::attention_backward")
+    @torch.library.register_vmap(attention_backward)
     def _(info, dims, *arguments):
         return functions.fold_backward(attention_backward, info.batch_size, dims, *arguments)

@@ -1,6 +1,7 @@
 #include "runner/compile/compile_process.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
@@ -80,6 +81,11 @@ int compile_main(const std::string& kind) {
     fmt::print(stderr, "unknown compiler '{}': use nvrtc or system\n", kind);
     return 2;
   }
+  // A worker that verifies while others compile has the cores to itself: the device waits for it. A CPU's
+  // doesn't run at the same time.
+  constexpr int kLessUrgent = 10;
+  if (kind == "nvrtc") [[maybe_unused]]
+    const int niceness = ::nice(kLessUrgent);
   try {
     Channel channel(kChannelFd);
     std::signal(SIGTERM, end_process_group);

@@ -38,7 +38,8 @@ HostBuffer::HostBuffer(std::size_t bytes)
   if (mapped_bytes_ < bytes || mapped_bytes_ > usable) {
     throw OutOfMemory(
         fmt::format("out of memory: asked for {} bytes, {} are available ({} of them kept in reserve)", bytes,
-                    available, std::min(available, kReserveBytes)));
+                    available, std::min(available, kReserveBytes)),
+        mapped_bytes_ - std::min(mapped_bytes_, usable));
   }
   void* data = mmap(nullptr, mapped_bytes_ + kFenceBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace fcsa::runner::cuda {
@@ -79,7 +80,8 @@ CudaBuffer::CudaBuffer(std::shared_ptr<const Context> context, std::shared_ptr<A
     std::size_t total = 0;
     driver.mem_get_info(&free, &total);
     throw OutOfMemory(fmt::format("cuMemAlloc: out of device memory: asked for {} bytes, {} of {} are free",
-                                  bytes, free, total));
+                                  bytes, free, total),
+                      bytes - std::min(bytes, free));
   }
   driver.check(result, "cuMemAlloc");
   count_->add(bytes_);

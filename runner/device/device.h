@@ -26,7 +26,13 @@ class DeviceError : public std::runtime_error {
 
 class OutOfMemory : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit OutOfMemory(const std::string& what, std::size_t missing_bytes = 0)
+      : std::runtime_error(what), missing_bytes_(missing_bytes) {}
+  // With so many more it would have fitted; 0 where that isn't known.
+  std::size_t missing_bytes() const { return missing_bytes_; }
+
+ private:
+  std::size_t missing_bytes_;
 };
 
 // Device memory, freed on destruction. data() is a device pointer on a GPU.

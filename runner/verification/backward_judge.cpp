@@ -37,6 +37,16 @@ class BackwardJudge final : public Judge {
     return worst;
   }
 
+  std::size_t host_bytes() const override {
+    std::size_t total = 0;
+    for (const ExpectedGradient& e : expected_)
+      total +=
+          (e.values.size() + e.sizes.size() + e.norms.size() + e.exponents.size() + e.tolerance.rows.size()) *
+              sizeof(double) +
+          e.rows.size() * sizeof(kernels::RowIndex);
+    return total;
+  }
+
  private:
   // `worst` is kept up to date: of all outputs, the largest part of its tolerance.
   void compare(const OutputShape& shape, const std::vector<unsigned char>& data,

@@ -106,7 +106,7 @@ struct DeviceTensors::Impl {
     unsigned char guard = kOutputGuard;
     std::optional<std::uint64_t> digest = {};  // inputs that are small: of the whole buffer
 
-    std::size_t bytes() const { return rows.placed_bytes(); }
+    std::size_t bytes() const { return buffer ? rows.placed_bytes() : 0; }
     std::size_t end() const { return offset + bytes(); }
     bool small() const { return buffer->bytes() <= kSmallBytes || rows.has_gaps(); }
     void* data() const { return buffer ? static_cast<char*>(buffer->data()) + offset : nullptr; }

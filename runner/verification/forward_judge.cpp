@@ -57,6 +57,12 @@ class ForwardJudge final : public Judge {
     return result;
   }
 
+  std::size_t host_bytes() const override {
+    constexpr std::size_t kNumbersOfRow = 8;  // of the reference and the tolerances, beside o
+    return (expected_.reference.o.size() + kNumbersOfRow * expected_.rows.size()) * sizeof(double) +
+           expected_.rows.size() * sizeof(RowIndex) + sees_.size() / 8;
+  }
+
  private:
   std::string bad_lse(const std::vector<float>& lse) const {
     for (std::size_t i = 0; i < lse.size(); ++i) {

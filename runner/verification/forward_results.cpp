@@ -18,7 +18,7 @@ using kernels::RowResults;
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 constexpr int kSample = 256;
-constexpr int kRowsPerBlock = 64;
+constexpr int kRowsPerBlock = 256;
 
 // Keys of each batch that the mask leaves visible, ascending.
 std::vector<std::vector<int>> visible_keys(const HostInputs& inputs) {

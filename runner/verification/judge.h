@@ -14,6 +14,7 @@ class Judge {
   // Every output has to be a number, and rows of it within their tolerance. `message` says which output,
   // where and by how much; without the problem.
   virtual CheckResult judge(const DeviceTensors& tensors) const = 0;
+  virtual std::size_t host_bytes() const = 0;  // of what it keeps
 };
 
 // Compares o and lse, or the gradients, of rows that cost about `check.reference_flops` in the reference.

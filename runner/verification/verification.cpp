@@ -1,6 +1,7 @@
 #include "runner/verification/verification.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <limits>
@@ -12,9 +13,11 @@
 namespace fcsa::runner {
 namespace {
 
-// A case with more input than this is large: only one of those is kept.
-constexpr std::size_t kLargeBytes = std::size_t{8} << 20;
+// A problem with more bytes than this is large: what all of those hold is bounded. Of others so many are
+// kept.
+constexpr double kLargeBytes = 8 << 20;
 constexpr std::size_t kSmallCases = 256;
+constexpr double kGiB = 1 << 30;
 constexpr int kLaunchesOfTheSameBits = 3;
 
 std::string describe(const Check& check) {
@@ -30,6 +33,30 @@ struct Case {
   DeviceTensors tensors;
   std::unique_ptr<Judge> judge;
 };
+
+// What cases hold, or may hold, on the device and in the judge.
+struct Memory {
+  double device_bytes = 0, host_bytes = 0;
+};
+
+Memory held_by(const std::list<Case>& cases) {
+  Memory held;
+  for (const Case& c : cases) {
+    held.device_bytes += static_cast<double>(c.tensors.bytes());
+    held.host_bytes += static_cast<double>(c.judge->host_bytes());
+  }
+  return held;
+}
+
+// Two dozen problems of 16,384 tokens on a large GPU. On a CPU both are the same memory.
+Memory budget_on(const kernels::Target& target) {
+  const double memory =
+      static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  const double host = std::min(memory / 16, kGiB);
+  const auto device = static_cast<double>(target.memory_bytes);
+  if (target.kind == kernels::DeviceKind::cpu) return {std::min(device / 16, kGiB), host};
+  return {std::min(device / 4, 16 * kGiB), host};
+}
 
 class PoisonedScratch {
  public:
@@ -72,30 +99,57 @@ std::string difference(const kernels::Problem& problem, const std::vector<Output
 
 struct Verifier::Impl {
   Device& device;
-  std::list<Case> cases;  // the latest used in front
+  Memory budget;
+  std::list<Case> small, large;  // the latest used in front, which alone has a workspace where it is large
 
-  explicit Impl(Device& on) : device(on) {}
+  explicit Impl(Device& on) : device(on), budget(budget_on(on.info().target)) {}
 
   Case& find(const Check& check) {
     const std::string key = describe(check);
+    const double bytes = kernels::bytes(check.problem);
+    std::list<Case>& cases = bytes > kLargeBytes ? large : small;
     const auto known = std::find_if(cases.begin(), cases.end(), [&](const Case& c) { return c.key == key; });
+    if (known == cases.begin() && known != cases.end()) return *known;
+    if (bytes > kLargeBytes && !large.empty()) large.front().tensors.release_workspace();
     if (known != cases.end()) {
       cases.splice(cases.begin(), cases, known);
-      return cases.front();
+    } else {
+      make_room(bytes);
+      cases.push_front(make_case(key, check));
     }
-    HostInputs inputs = make_inputs(check.problem, check.values, check.seed);
-    make_room(inputs);
-    std::unique_ptr<Judge> judge = make_judge(inputs, check);
-    hide_with_nan(inputs);  // whatever the kernel reads of what nobody sees, it must not let in
-    cases.push_front(
-        {.key = key, .tensors = DeviceTensors(device, inputs, check.placement), .judge = std::move(judge)});
     return cases.front();
   }
 
-  void make_room(const HostInputs& inputs) {
-    if (inputs.q.size() + inputs.k.size() + inputs.v.size() > kLargeBytes)
-      std::erase_if(cases, [](const Case& c) { return c.tensors.bytes() > kLargeBytes; });
-    while (cases.size() > kSmallCases) cases.pop_back();
+  Case make_case(const std::string& key, const Check& check) {
+    HostInputs inputs = make_inputs(check.problem, check.values, check.seed);
+    std::unique_ptr<Judge> judge = make_judge(inputs, check);
+    hide_with_nan(inputs);  // whatever the kernel reads of what nobody sees, it must not let in
+    return {.key = key, .tensors = DeviceTensors(device, inputs, check.placement), .judge = std::move(judge)};
+  }
+
+  // For a case with tensors of so many bytes.
+  void make_room(double bytes) {
+    if (bytes <= kLargeBytes) {
+      while (small.size() >= kSmallCases) small.pop_back();
+      return;
+    }
+    const auto full = [&] {
+      const Memory held = held_by(large);
+      return held.device_bytes + bytes > budget.device_bytes || held.host_bytes > budget.host_bytes;
+    };
+    while (!large.empty() && full()) large.pop_back();
+  }
+
+  bool forget_others(const std::string& key, std::size_t bytes) {
+    const auto is_other = [&](const Case& c) { return c.key != key; };
+    double held = 0;
+    for (const auto* cases : {&small, &large})
+      for (const Case& c : *cases)
+        if (is_other(c)) held += static_cast<double>(c.tensors.bytes());
+    if (held == 0 || held < static_cast<double>(bytes)) return false;
+    small.remove_if(is_other);
+    large.remove_if(is_other);
+    return true;
   }
 
   void launch(const Module& module, const Check& check, DeviceTensors& tensors) {
@@ -135,7 +189,8 @@ CheckResult Verifier::run(const Module& module, const Check& check) {
     result = {.error = std::numeric_limits<double>::infinity(),
               .tolerance = result.tolerance,
               .message = fmt::format("wrote outside of {}", damaged)};
-    impl_->cases.clear();  // other tensors may have been written to as well
+    impl_->small.clear();  // other tensors may have been written to as well
+    impl_->large.clear();
   }
   if (!result.ok) result.message += fmt::format(", in {}", describe(check));
   return result;
@@ -143,6 +198,10 @@ CheckResult Verifier::run(const Module& module, const Check& check) {
 
 DeviceTensors& Verifier::tensors(const Check& check) {
   return impl_->find(check).tensors;
+}
+
+bool Verifier::forget_others(const Check& check, std::size_t bytes) {
+  return impl_->forget_others(describe(check), bytes);
 }
 
 }  // namespace fcsa::runner

@@ -44,7 +44,8 @@ struct CheckResult {
 };
 
 // Runs checks on one device. Keeps the expensive parts (inputs on the device, the fp64 reference, the
-// tolerance) of the latest large problem, so that checking many candidates of one problem computes them once.
+// tolerance) of the latest problems, so that checking many candidates of each computes them once: of large
+// ones as many as a part of the device's memory and of the host's holds, at least one.
 class Verifier {
  public:
   explicit Verifier(Device& device);
@@ -56,8 +57,12 @@ class Verifier {
   // head and the tile boundaries. NaN never passes. Then launches again as often as the check says, or three
   // times in all where the problem promises the same bits, and compares all outputs bit by bit.
   CheckResult run(const Module& module, const Check& check);
-  // The tensors of the latest large problem, for measuring on what was verified.
+  // The tensors of a problem, for measuring on what was verified. They stay where they are until another
+  // check is run or asked for.
   DeviceTensors& tensors(const Check& check);
+  // Drops what is kept of all others than this one. False, and nothing is dropped, where they hold less than
+  // `bytes` on the device, or nothing is kept.
+  bool forget_others(const Check& check, std::size_t bytes);
 
  private:
   struct Impl;

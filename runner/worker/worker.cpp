@@ -1,6 +1,6 @@
 #include "runner/worker/worker.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +18,14 @@ constexpr unsigned char kPoison = 0xff;  // a NaN in every floating-point type
 
 bool right(const tuner::Evaluation& evaluation) {
   return evaluation.status == Status::ok;
+}
+
+// Of a binary on a problem.
+std::string identity(const CandidateJob& candidate) {
+  const Check& target = candidate.full_check;
+  return fmt::format("{} {} {}, {} tensors, seed {}", candidate.binary.path,
+                     fmt::join(candidate.binary.symbols, " "), kernels::to_text(target.problem),
+                     to_text(target.placement), target.seed);
 }
 
 // The largest cache whose contents survive from one launch to the next.
@@ -39,7 +47,8 @@ std::vector<tuner::Evaluation> Worker::run(const Job& job,
     entrants[i].candidate = &job.candidates[i];
     try {
       entrants[i].module = device_.load(entrants[i].candidate->binary);
-      if (job.verify) verify(entrants[i]);
+      if (job.verify && !(job.measure && passed_before(entrants[i])))
+        with_room(entrants[i].candidate->full_check, [&] { verify(entrants[i]); });
     } catch (...) {
       fail(i, entrants[i]);
     }
@@ -57,6 +66,14 @@ void Worker::verify(Entrant& entrant) {
     if (!right(entrant.evaluation)) return;
   }
   check(entrant, entrant.candidate->full_check);
+  if (right(entrant.evaluation)) passed_[identity(*entrant.candidate)] = entrant.evaluation.accuracy;
+}
+
+bool Worker::passed_before(Entrant& entrant) const {
+  const auto known = passed_.find(identity(*entrant.candidate));
+  if (known == passed_.end()) return false;
+  entrant.evaluation.accuracy = known->second;
+  return true;
 }
 
 void Worker::check(Entrant& entrant, const Check& check) {
@@ -68,6 +85,19 @@ void Worker::check(Entrant& entrant, const Check& check) {
   if (result.ok) return;
   entrant.evaluation.status = Status::wrong_result;
   entrant.evaluation.message = result.message;
+}
+
+// What is kept of other problems gives way to what doesn't fit beside it.
+template <typename Work>
+void Worker::with_room(const Check& target, const Work& work) {
+  try {
+    return work();
+  } catch (const OutOfMemory& error) {
+    if (!verifier_.forget_others(target, error.missing_bytes())) throw;
+  } catch (const std::bad_alloc&) {
+    if (!verifier_.forget_others(target, 0)) throw;
+  }
+  work();
 }
 
 // Called inside a catch block.
@@ -105,7 +135,8 @@ void Worker::measure_survivors(const Job& job, std::vector<Entrant>& entrants,
       if (announced.insert(suspect).second || job.report_every_sample) on_progress({suspect, "measuring"});
     };
     try {
-      return measure_together(job, survivors, starting);
+      return with_room(survivors.front()->candidate->full_check,
+                       [&] { measure_together(job, survivors, starting); });
     } catch (...) {
       fail(suspect, entrants[suspect]);
     }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -42,7 +43,10 @@ class Worker {
     tuner::Evaluation evaluation;
   };
 
+  template <typename Work>
+  void with_room(const Check& target, const Work& work);
   void verify(Entrant& entrant);
+  bool passed_before(Entrant& entrant) const;
   void check(Entrant& entrant, const Check& check);
   void measure_survivors(const Job& job, std::vector<Entrant>& entrants,
                          const std::function<void(const JobProgress&)>& on_progress);
@@ -55,6 +59,8 @@ class Worker {
 
   Device& device_;
   Verifier verifier_;
+  // What passed in this process, on which problem: a race of what was evaluated takes no second look.
+  std::map<std::string, tuner::Accuracy> passed_;
   // Further inputs of the latest problem measured cold.
   std::vector<DeviceTensors> rotation_;
   std::string rotation_key_;

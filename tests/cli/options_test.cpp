@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
+
+#include "cli/problem_source.h"
 
 namespace fcsa::cli {
 namespace {
@@ -93,6 +96,33 @@ TEST(Problems, TakeEveryFeatureFromItsOption) {
   EXPECT_EQ(kernels::to_text(list[3]),
             "forward bf16 d64 b4 h2 kv2 nq64 nk64 bhnd bias_batch=2 bias_heads=1 groups=4 bias=f32 "
             "head_scale bound=12 scale=8");
+}
+
+// As the command line has it: `fcsa tune WORDS`.
+std::vector<kernels::Problem> problems_of(const std::string& words, kernels::DeviceKind kind) {
+  CLI::App app;
+  ProblemSource source;
+  source.default_on_cuda = "spread_grid";
+  source.add_to(app);
+  app.parse(words);
+  return source.problems(kind);
+}
+
+TEST(Problems, AreThoseOfAWorkloadThatShipsByItsName) {
+  EXPECT_EQ(problems_of("--problems bert_base", kernels::DeviceKind::cuda).size(), 6u);
+  const auto error = usage_error([] { problems_of("--problems nonsense", kernels::DeviceKind::cuda); });
+  EXPECT_NE(error.find("no workload nonsense"), std::string::npos) << error;
+  EXPECT_NE(error.find("bert_base, dit_xl"), std::string::npos) << error;
+}
+
+TEST(Problems, OnAGpuWhereNothingIsStatedAreNotSquaresOnly) {
+  const auto kCuda = kernels::DeviceKind::cuda;
+  const auto all = problems_of("", kCuda);
+  EXPECT_GT(all.size(), 100u);
+  EXPECT_TRUE(std::any_of(all.begin(), all.end(), [](const auto& p) { return p.nq != p.nk; }));
+  for (const auto& stated : {problems_of("--op fwd", kCuda), problems_of("--head-dim 64", kCuda),
+                             problems_of("", kernels::DeviceKind::cpu)})
+    EXPECT_TRUE(std::all_of(stated.begin(), stated.end(), [](const auto& p) { return p.nq == p.nk; }));
 }
 
 TEST(Problems, OfTheBackwardPassWantTheGradientsThatAreAskedFor) {

@@ -22,14 +22,16 @@ TEST(GridXOn, AddsNoBlocksToAPersistentGridThatIsSmallerThanTheDevice) {
 }
 
 TEST(StartOf, IsTheFirstByteOfTheTensorThatTheMapNames) {
-  char q[8], k[8], v[8], o[8], workspace[8];
+  char q[8], k[8], v[8], o[8], workspace[8], bias[8];
   Args args;
+  args.bias = bias;
   args.q = q, args.k = k, args.v = v, args.o = o, args.workspace = workspace;
   EXPECT_EQ(start_of({.tensor = TensorMap::q}, args), q);
   EXPECT_EQ(start_of({.tensor = TensorMap::k}, args), k);
   EXPECT_EQ(start_of({.tensor = TensorMap::v}, args), v);
   EXPECT_EQ(start_of({.tensor = TensorMap::o}, args), o);
   EXPECT_EQ(start_of({.tensor = TensorMap::workspace}, args), workspace);
+  EXPECT_EQ(start_of({.tensor = TensorMap::bias}, args), bias);
 }
 
 TEST(StartOf, CountsBytesFromThere) {

@@ -27,6 +27,7 @@ def test_a_grid_gives_a_table_csv_and_pictures(tmp_path, capsys):
     assert "**f32 B1 H2 N64 D32 causal, both, normalisation included**" in text and "times fcsa's" in text
     rows = rows_of(tmp_path)
     assert len(rows) == 4 * 2 * 3 * len(peers.available("cpu"))
+    assert {(row["device"], row["torch"], row["cache"]) for row in rows} == {("cpu", torch.__version__, "warm")}
     ours = [row for row in rows if row["peer"] == "fcsa"]
     assert all(float(row["low_ms"]) <= float(row["median_ms"]) <= float(row["high_ms"]) for row in ours)
     assert all(int(row["peak_bytes"]) >= 4 * 2 * 32 * int(row["nq"]) for row in ours), "at least the output"
@@ -34,7 +35,7 @@ def test_a_grid_gives_a_table_csv_and_pictures(tmp_path, capsys):
         root = xml.parse(tmp_path / f"compare-{name}.svg").getroot()
         assert root[0].get("fill") == theme["ground"]
         words = {element.text for element in root.iter() if element.text}
-        assert {"fcsa", "plain", "forward: f32, D = 32", "memory, both: f32, D = 32, causal"} <= words
+        assert {"fcsa", "plain", "forward, GFLOP/s", "memory, both", "f32, B 1, H 2, D 32, causal; attention alone"} <= words
 
 
 def test_results_that_are_wrong_have_no_time(monkeypatch):
@@ -42,7 +43,7 @@ def test_results_that_are_wrong_have_no_time(monkeypatch):
     zeros = lambda p, device: lambda q, k, v: torch.zeros_like(q) * q
     slow = {"zeros": zeros, "fails": lambda p, device: lambda q, k, v: q @ k}
     monkeypatch.setattr(peers, "available", lambda device: {"fcsa": peers.ours, **slow})
-    rows = run.compare(p, ["fcsa", "zeros", "fails"], ["excluded"], ["forward"], "cpu", 0.001)
+    rows = run.compare(p, ["fcsa", "zeros", "fails"], ["excluded"], ["forward"], measure.Conditions("cpu", "warm", 0.001))
     assert [row.median_ms is None for row in rows] == [False, True, True]
     assert rows[1].reason == "the result is wrong" and rows[2].reason not in ("", rows[1].reason)
     assert "the result is wrong" in table.text(rows)
@@ -127,6 +128,8 @@ def test_names_that_are_none_are_errors():
         quiet("--peers", "fa9")
     with pytest.raises(SystemExit):
         quiet("--seq", "0")
+    with pytest.raises(SystemExit):
+        quiet("--cache", "cold")
     with pytest.raises(SystemExit, match="doesn't divide"):
         quiet("--kv-heads", "3")
 
@@ -136,6 +139,25 @@ def test_flops_of_causal_attention_are_those_of_visible_pairs():
         p = problems.Problem("f32", 1, 1, 1, nq, nk, 16, True)
         pairs = sum(j <= i + nk - nq for i in range(nq) for j in range(nk))
         assert p.flops() == 4 * pairs * 16
+
+
+def row(nk, peer="fcsa", heads=2, tflops=1.0):
+    p = problems.Problem("f32", 1, heads, heads, nk, nk, 32, False)
+    return run.row_of(p, peer, "included", "forward", measure.Conditions("cpu", "warm", 1), median_ms=1.0, tflops=tflops, peak_bytes=nk)
+
+
+def test_lines_are_of_problems_that_differ_in_length_alone():
+    panels = [panel for panel in picture._panels([row(16), row(32), row(16, heads=4), row(16, tflops=200.0, peer="fa3", heads=4)]) if panel]
+    assert [(panel.title, panel.problems, panel.lines) for panel in panels if "memory" not in panel.title] == [
+        ("forward, TFLOP/s", "f32, B 1, H 2, D 32", {"fcsa": [(16, 1.0), (32, 1.0)]}),
+        ("forward, TFLOP/s", "f32, B 1, H 4, D 32", {"fcsa": [(16, 1.0)], "fa3": [(16, 200.0)]})]
+    assert picture._Linear([600], 100, 0).ticks() == [0, 200, 400, 600] and picture._Linear([0.031], 100, 0).ticks()[-1] == 0.03
+
+
+def test_no_two_peers_look_the_same():
+    names = ["fcsa", *peers.available("cuda"), "fa2", "fa3", "fa4", "original"]
+    styles = picture._styles(dict.fromkeys(names))
+    assert len({tuple(style.values()) for style in styles.values()}) == len(styles)
 
 
 def test_a_picture_of_nothing_says_so():

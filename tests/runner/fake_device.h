@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <memory>
 
 #include "runner/device/device.h"
@@ -13,17 +14,23 @@ namespace fcsa::runner {
 class FakeBuffer final : public Buffer {
  public:
   // NaN in what lies behind it.
-  explicit FakeBuffer(std::size_t bytes, std::size_t behind = 0)
-      : bytes_(bytes), data_(std::aligned_alloc(256, (bytes + behind + 255) / 256 * 256), &std::free) {
+  explicit FakeBuffer(std::size_t bytes, std::size_t behind = 0,
+                      std::shared_ptr<std::size_t> held = std::make_shared<std::size_t>(0))
+      : bytes_(bytes),
+        data_(std::aligned_alloc(256, (bytes + behind + 255) / 256 * 256), &std::free),
+        held_(std::move(held)) {
     if (!data_) throw OutOfMemory("the test ran out of memory");
     std::memset(static_cast<char*>(data_.get()) + bytes, 0xff, behind);
+    *held_ += bytes_;
   }
+  ~FakeBuffer() override { *held_ -= bytes_; }
   void* data() const override { return data_.get(); }
   std::size_t bytes() const override { return bytes_; }
 
  private:
   std::size_t bytes_;
   std::unique_ptr<void, decltype(&std::free)> data_;
+  std::shared_ptr<std::size_t> held_;  // by all buffers of a device
 };
 
 class FakeDevice final : public Device {
@@ -32,13 +39,16 @@ class FakeDevice final : public Device {
   Kernel kernel = [](const kernels::LaunchPlan&, const kernels::BackwardArgs&) {};
   std::size_t bytes_behind_buffers = 0;  // that a wrong kernel may reach without leaving what was allocated
   std::size_t allocations = 0;
+  std::size_t memory_bytes = std::numeric_limits<std::size_t>::max();  // that all buffers together may have
   int launches = 0;
 
   const kernels::DeviceInfo& info() const override { return info_; }
+  kernels::Target& target() { return info_.target; }
   std::unique_ptr<Module> load(const Binary&) override { return std::make_unique<Module>(); }
   std::unique_ptr<Buffer> allocate(std::size_t bytes) override {
     ++allocations;
-    return std::make_unique<FakeBuffer>(bytes, bytes_behind_buffers);
+    if (*held_ + bytes > memory_bytes) throw OutOfMemory("full", *held_ + bytes - memory_bytes);
+    return std::make_unique<FakeBuffer>(bytes, bytes_behind_buffers, held_);
   }
   void upload(Buffer& to, std::size_t offset, const void* from, std::size_t bytes) override {
     std::memcpy(static_cast<char*>(to.data()) + offset, from, bytes);
@@ -64,6 +74,7 @@ class FakeDevice final : public Device {
 
  private:
   kernels::DeviceInfo info_;
+  std::shared_ptr<std::size_t> held_ = std::make_shared<std::size_t>(0);
 };
 
 }  // namespace fcsa::runner

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -92,6 +93,7 @@ class FakeEvaluator : public Evaluator {
   kernels::DeviceInfo info = fake_device();
   std::string source_version = "v1";
   std::chrono::duration<double> each{0};  // fake time that an evaluation or a contender takes
+  std::optional<std::chrono::duration<double>> each_of_race;  // that a contender takes, where it is another
 
   // In order: "prefetch X", "evaluate X", "race X Y Z", each X as "<problem> <configuration>".
   std::vector<std::string> events;
@@ -115,13 +117,13 @@ class FakeEvaluator : public Evaluator {
   }
   std::size_t first_ready(std::span<const Candidate>) override { return 0; }
   Evaluation evaluate(const Candidate& candidate) override {
-    pass(1);
+    pass(each, 1);
     evaluated.push_back(text_of(candidate));
     events.push_back("evaluate " + text_of(candidate));
     return on_evaluate(candidate);
   }
   std::vector<Evaluation> race(std::span<const Candidate> candidates) override {
-    pass(candidates.size());
+    pass(each_of_race.value_or(each), candidates.size());
     std::vector<Evaluation> evaluations;
     std::vector<std::string> names;
     for (const auto& candidate : candidates) {
@@ -134,9 +136,8 @@ class FakeEvaluator : public Evaluator {
   }
 
  private:
-  void pass(std::size_t count) {
-    now_ +=
-        std::chrono::duration_cast<std::chrono::steady_clock::duration>(each * static_cast<double>(count));
+  void pass(std::chrono::duration<double> one, std::size_t count) {
+    now_ += std::chrono::duration_cast<std::chrono::steady_clock::duration>(one * static_cast<double>(count));
   }
 
   std::chrono::steady_clock::time_point now_{};

@@ -67,9 +67,14 @@ std::vector<Contender> line_up(std::vector<Contender> searched, const std::vecto
   std::stable_sort(searched.begin(), searched.end(),
                    [](const Contender& a, const Contender& b) { return a.search_ms < b.search_ms; });
   std::vector<Contender> contenders;
-  for (std::size_t i = 0; i < searched.size(); ++i) {
-    if (i < finalists || searched[i].role == Role::baseline) contenders.push_back(searched[i]);
-  }
+  const auto has_lost = [&](const Contender& contender) {
+    const Contender& fastest = searched.front();
+    return contender.candidate.family != fastest.candidate.family &&
+           contender.search_ms > kLostFrom * fastest.search_ms;
+  };
+  for (std::size_t i = 0; i < searched.size(); ++i)
+    if ((i < finalists || searched[i].role == Role::baseline) && !has_lost(searched[i]))
+      contenders.push_back(searched[i]);
   contenders.insert(contenders.end(), yardsticks.begin(), yardsticks.end());
   return contenders;
 }

@@ -12,13 +12,18 @@ namespace fcsa::tuner {
 
 enum class Role { finalist, baseline, yardstick };
 
+// What takes so many times as long as the fastest, and is of another family, has lost: it is neither raced,
+// which would take longer than all the others, nor searched for longer.
+inline constexpr double kLostFrom = 3;
+
 struct Contender {
   Candidate candidate;
   Role role = Role::finalist;
   double search_ms = 0;  // median in the search; 0 for yardsticks
 };
 
-// The `finalists` fastest of the search, then the baselines not among them, then the yardsticks.
+// The `finalists` fastest of the search, then the baselines not among them, then the yardsticks. Without
+// those of other families than the fastest that have lost.
 std::vector<Contender> line_up(std::vector<Contender> searched, const std::vector<Contender>& yardsticks,
                                std::size_t finalists);
 

@@ -3,32 +3,73 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
+#include <utility>
+
+#include "tuner/search/known_configurations.h"
 
 namespace fcsa::tuner {
 namespace {
 
-constexpr std::size_t kNearestProblems = 2;
+constexpr std::size_t kNearestProblems = 2;  // of which more than the winner is tried
 constexpr std::size_t kFromEach = 3;
+constexpr std::size_t kFromElsewhere = 12;  // in all
 
-std::vector<Contender> fastest_of_family(const ProblemSearch& search, const kernels::Family& family) {
-  std::vector<Contender> own;
-  for (const auto& contender : search.succeeded) {
-    if (contender.candidate.family == &family) own.push_back(contender);
-  }
-  std::stable_sort(own.begin(), own.end(),
-                   [](const auto& a, const auto& b) { return a.search_ms < b.search_ms; });
-  if (own.size() > kFromEach) own.resize(kFromEach);
-  return own;
+std::vector<kernels::Configuration> fastest(const ProblemSearch& search) {
+  std::vector<const Contender*> order;
+  for (const auto& contender : search.succeeded) order.push_back(&contender);
+  const auto count = std::min(order.size(), kFromEach);
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
+                    [](const auto* a, const auto* b) { return a->search_ms < b->search_ms; });
+  std::vector<kernels::Configuration> list;
+  for (std::size_t i = 0; i < count; ++i) list.push_back(order[i]->candidate.configuration);
+  return list;
 }
 
-bool tried(const ProblemSearch& search, const kernels::Configuration& configuration) {
-  return std::any_of(search.succeeded.begin(), search.succeeded.end(), [&](const Contender& contender) {
-    return contender.candidate.configuration == configuration;
+// The nearest shape first: of the problem's class, or of the nearest that has one.
+std::vector<const ProblemSearch*> nearest_with_winner(std::span<const ProblemSearch> finished,
+                                                      const kernels::Problem& problem) {
+  std::vector<std::pair<int, const ProblemSearch*>> near;
+  for (const auto& other : finished)
+    if (const auto distance = class_distance(other.problem, problem); distance && other.winner)
+      near.emplace_back(*distance, &other);
+  std::stable_sort(near.begin(), near.end(), [&](const auto& a, const auto& b) {
+    return std::pair(a.first, shape_distance(a.second->problem, problem)) <
+           std::pair(b.first, shape_distance(b.second->problem, problem));
   });
+  std::vector<const ProblemSearch*> nearest;
+  for (const auto& [distance, other] : near)
+    if (distance == near.front().first) nearest.push_back(other);
+  return nearest;
 }
 
 }  // namespace
+
+bool ProblemSearch::PerFamily::has_tried(const kernels::Configuration& configuration) const {
+  return std::any_of(tried.begin(), tried.end(),
+                     [&](const Tried& one) { return one.configuration == configuration; });
+}
+
+std::optional<double> ProblemSearch::PerFamily::best_ms() const {
+  std::optional<double> best;
+  for (const auto& one : tried)
+    if (one.time_ms && (!best || *one.time_ms < *best)) best = one.time_ms;
+  return best;
+}
+
+ProblemSearch::PerFamily* ProblemSearch::family_of(const kernels::Configuration& configuration) {
+  const auto found = std::find_if(families.begin(), families.end(), [&](const PerFamily& per_family) {
+    return kernels::kernel_name(*per_family.family, problem.op) == configuration.kernel;
+  });
+  return found == families.end() ? nullptr : &*found;
+}
+
+bool ProblemSearch::has_lost(const PerFamily& per_family) const {
+  const auto own = per_family.best_ms();
+  return own && std::any_of(families.begin(), families.end(), [&](const PerFamily& other) {
+           const auto best = other.best_ms();
+           return best && *own > kLostFrom * *best;
+         });
+}
 
 ProblemSearch make_problem_search(const kernels::Problem& problem,
                                   const std::vector<const kernels::Family*>& families,
@@ -59,12 +100,14 @@ ProblemSearch make_problem_search(const kernels::Problem& problem,
 void note(ProblemSearch& search, ProblemSearch::PerFamily& per_family, const Candidate& candidate,
           const RecordingEvaluator::Result& result) {
   auto& outcome = search.outcome;
-  ++per_family.evaluations;
   per_family.compile_failures =
       result.evaluation.status == Status::compile_failed ? per_family.compile_failures + 1 : 0;
   ++(result.reused ? outcome.reused : outcome.measured);
   if (result.evaluation.status == Status::pruned) ++outcome.pruned;
-  if (result.evaluation.status != Status::ok) {
+  const bool ok = result.evaluation.status == Status::ok;
+  const double median_ms = result.evaluation.measurement.median_ms;
+  per_family.tried.push_back({candidate.configuration, ok ? std::optional(median_ms) : std::nullopt});
+  if (!ok) {
     if (result.evaluation.status != Status::pruned) ++outcome.failed;
     if (search.first_failure.empty()) {
       search.first_failure = fmt::format("{}: {} {}", configuration_text(candidate),
@@ -73,9 +116,7 @@ void note(ProblemSearch& search, ProblemSearch::PerFamily& per_family, const Can
     return;
   }
   const bool baseline = candidate.configuration == per_family.baseline.configuration;
-  const double median_ms = result.evaluation.measurement.median_ms;
   search.succeeded.push_back({candidate, baseline ? Role::baseline : Role::finalist, median_ms});
-  if (baseline) per_family.baseline_ms = median_ms;
   if (baseline && outcome.baseline_ms == 0) outcome.baseline_ms = median_ms;
   if (outcome.best.empty() || median_ms < outcome.best_ms) {
     outcome.best = configuration_text(candidate);
@@ -83,33 +124,32 @@ void note(ProblemSearch& search, ProblemSearch::PerFamily& per_family, const Can
   }
 }
 
-double shape_distance(const kernels::Problem& a, const kernels::Problem& b) {
-  const auto squared_log_ratio = [](double x, double y) { return std::pow(std::log2(x / y), 2); };
-  return squared_log_ratio(a.nq, b.nq) + squared_log_ratio(a.nk, b.nk) +
-         squared_log_ratio(static_cast<double>(a.batch) * a.heads, static_cast<double>(b.batch) * b.heads);
+std::vector<Candidate> untried(ProblemSearch& search,
+                               std::span<const kernels::Configuration> configurations) {
+  std::vector<Candidate> candidates;
+  for (const auto& configuration : configurations) {
+    const auto* per_family = search.family_of(configuration);
+    const bool listed = std::any_of(candidates.begin(), candidates.end(), [&](const Candidate& candidate) {
+      return candidate.configuration == configuration;
+    });
+    if (per_family != nullptr && !listed && !per_family->has_tried(configuration))
+      candidates.push_back({search.problem, per_family->family, configuration});
+  }
+  return candidates;
 }
 
-std::vector<kernels::Configuration> warm_start(std::span<const ProblemSearch> finished,
-                                               const ProblemSearch& search, const Space& space) {
-  const std::string wanted_class = kernels::class_text(search.problem);
-  std::vector<const ProblemSearch*> near;
-  for (const auto& other : finished) {
-    if (kernels::class_text(other.problem) == wanted_class) near.push_back(&other);
-  }
-  std::stable_sort(near.begin(), near.end(), [&](const auto* a, const auto* b) {
-    return shape_distance(a->problem, search.problem) < shape_distance(b->problem, search.problem);
-  });
-  if (near.size() > kNearestProblems) near.resize(kNearestProblems);
-  std::vector<kernels::Configuration> start;
-  for (const auto* other : near) {
-    for (const auto& contender : fastest_of_family(*other, space.family())) {
-      const auto& configuration = contender.candidate.configuration;
-      const bool listed = std::find(start.begin(), start.end(), configuration) != start.end();
-      if (!listed && space.contains(configuration) && !tried(search, configuration))
-        start.push_back(configuration);
-    }
-  }
-  return start;
+std::vector<kernels::Configuration> winners_elsewhere(std::span<const ProblemSearch> finished,
+                                                      const kernels::Problem& problem) {
+  const auto near = nearest_with_winner(finished, problem);
+  std::vector<kernels::Configuration> list;
+  const auto add = [&](const kernels::Configuration& configuration) {
+    if (list.size() < kFromElsewhere && std::find(list.begin(), list.end(), configuration) == list.end())
+      list.push_back(configuration);
+  };
+  for (const auto* other : near) add(*other->winner);
+  for (std::size_t i = 0; i < std::min(near.size(), kNearestProblems); ++i)
+    for (const auto& configuration : fastest(*near[i])) add(configuration);
+  return list;
 }
 
 }  // namespace fcsa::tuner

@@ -6,8 +6,6 @@
 #include <vector>
 
 #include "tuner/search/confirmation.h"
-#include "tuner/search/space.h"
-#include "tuner/search/strategy.h"
 #include "tuner/search/tuning.h"
 #include "tuner/trials/recording.h"
 
@@ -17,12 +15,17 @@ struct ProblemSearch {
   struct PerFamily {
     const kernels::Family* family = nullptr;
     Candidate baseline;
-    std::optional<double> baseline_ms = std::nullopt;  // none when it failed or wasn't measured yet
-    std::size_t evaluations = 0;                       // measured or reused, the baseline included
-    std::size_t compile_failures = 0;                  // of the latest evaluations, one after the other
+    struct Tried {
+      kernels::Configuration configuration;
+      std::optional<double> time_ms;  // none when it failed
+    };
+    std::vector<Tried> tried = {};     // measured or reused, each once, the baseline first
+    std::size_t compile_failures = 0;  // of the latest evaluations, one after the other
 
     // Nothing compiles: the source or the compiler is broken, not the candidates.
     bool hopeless() const { return compile_failures >= 16; }
+    bool has_tried(const kernels::Configuration& configuration) const;
+    std::optional<double> best_ms() const;  // none as long as nothing succeeded
   };
 
   kernels::Problem problem;
@@ -30,8 +33,13 @@ struct ProblemSearch {
   std::vector<Contender> yardsticks;  // their baselines
   std::vector<Contender> succeeded;   // each configuration once, with its search median
   bool confirmed = false;             // its race was run
-  std::string first_failure;          // configuration, status and message
+  std::optional<kernels::Configuration> winner = std::nullopt;  // of the race
+  std::string first_failure;                                    // configuration, status and message
   ProblemOutcome outcome;
+
+  PerFamily* family_of(const kernels::Configuration& configuration);  // null where none serves the problem
+  // Other families are so much faster that a search of this one isn't worth its time.
+  bool has_lost(const PerFamily& per_family) const;
 };
 
 // Sorts the families that serve the problem; the outcome's message says why when none does.
@@ -43,12 +51,12 @@ ProblemSearch make_problem_search(const kernels::Problem& problem,
 void note(ProblemSearch& search, ProblemSearch::PerFamily& per_family, const Candidate& candidate,
           const RecordingEvaluator::Result& result);
 
-// The fastest configurations of the family on the nearest problems of the same class, nearest problem first,
-// without those tried already: a good start is worth more than a random one.
-std::vector<kernels::Configuration> warm_start(std::span<const ProblemSearch> finished,
-                                               const ProblemSearch& search, const Space& space);
+// Those of families that serve the problem, each once and in this order, without what was tried already.
+std::vector<Candidate> untried(ProblemSearch& search, std::span<const kernels::Configuration> configurations);
 
-// Distance of two shapes of one class: of log2 nq, log2 nk and log2 (batch * heads), squared.
-double shape_distance(const kernels::Problem& a, const kernels::Problem& b);
+// What won on the other problems, the nearest first, then what else was fast on the nearest: of problems of
+// the same class, or where there is none of the nearest class (class_distance). Each once, at most a dozen.
+std::vector<kernels::Configuration> winners_elsewhere(std::span<const ProblemSearch> finished,
+                                                      const kernels::Problem& problem);
 
 }  // namespace fcsa::tuner

@@ -8,10 +8,6 @@ namespace fcsa::tuner {
 Strategy::Strategy(const Space& space, std::unique_ptr<Method> method)
     : history_(space), method_(std::move(method)) {}
 
-void Strategy::suggest(std::vector<std::size_t> positions) {
-  suggested_.insert(suggested_.end(), positions.begin(), positions.end());
-}
-
 std::vector<std::size_t> Strategy::ask(std::size_t count) {
   std::vector<std::size_t> asked;
   while (asked.size() < count) {
@@ -24,11 +20,6 @@ std::vector<std::size_t> Strategy::ask(std::size_t count) {
 }
 
 std::optional<std::size_t> Strategy::next_position() {
-  while (!suggested_.empty()) {
-    const std::size_t position = suggested_.front();
-    suggested_.pop_front();
-    if (history_.fresh(position)) return position;
-  }
   if (history_.fresh_count() == 0) {
     finished_ = "every configuration was tried";
     return std::nullopt;

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -35,8 +34,6 @@ class Strategy {
  public:
   Strategy(const Space& space, std::unique_ptr<Method> method);
 
-  // Asked for before all others, in this order, where they are fresh by then: what was good elsewhere.
-  void suggest(std::vector<std::size_t> positions);
   // Up to `count` distinct positions that are neither told nor pending; they are pending from now on. Fewer
   // when the rest is told or pending, or more search isn't worth its time: then finished() says why.
   std::vector<std::size_t> ask(std::size_t count);
@@ -57,7 +54,6 @@ class Strategy {
 
   History history_;
   std::unique_ptr<Method> method_;
-  std::deque<std::size_t> suggested_;
   std::string finished_;
 };
 

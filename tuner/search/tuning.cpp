@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -13,6 +14,8 @@
 #include "tuner/dispatch/probes.h"
 #include "tuner/search/pending_queue.h"
 #include "tuner/search/problem_search.h"
+#include "tuner/search/space.h"
+#include "tuner/search/strategy.h"
 
 namespace fcsa::tuner {
 namespace {
@@ -147,12 +150,10 @@ class Tuning {
       for (const auto& per_family : search.families) baselines.push_back(per_family.baseline);
     }
     evaluator_.prefetch(baselines);
-    std::size_t measured = 0;
     for (current_ = 0; current_ < searches_.size(); ++current_) {
       for (auto& per_family : searches_[current_].families) {
         if (stopping()) return;
         evaluate(per_family, per_family.baseline);
-        baseline_s_ = evaluator_.spent_s() / static_cast<double>(++measured);
       }
     }
   }
@@ -161,14 +162,62 @@ class Tuning {
     auto& search = searches_[current_];
     if (search.families.empty() && search.yardsticks.empty()) return;
     if (!stopping()) report({});
-    const std::size_t count = search.families.size();
-    const double until_s = now_s() + share_s();
-    for (std::size_t i = 0; i < count && !stopping(); ++i) {
-      const double left_s = std::max(until_s - now_s(), 0.0);
-      search_family(search.families[i], now_s() + left_s / static_cast<double>(count - i));
-    }
+    search_until_s_ = now_s() + share_s();
+    try_known(search);
+    explore(search, search_until_s_);
     if (!stopping()) confirm(search);
     if (stopping() && !search.confirmed) search.outcome.message = unfinished(search);
+  }
+
+  // Before any strategy: a few seconds are enough to compare a dozen that are good elsewhere.
+  void try_known(ProblemSearch& search) {
+    auto waiting = known_candidates(search);
+    evaluator_.prefetch(waiting);
+    while (!stopping() && now_s() < search_until_s_ && !waiting.empty()) {
+      untried_ = waiting.size();
+      const auto ready = unless_interrupted([&] { return evaluator_.first_ready(waiting); });
+      if (!ready) break;
+      const Candidate candidate = waiting[*ready];
+      waiting.erase(waiting.begin() + static_cast<std::ptrdiff_t>(*ready));
+      auto& per_family = *search.family_of(candidate.configuration);
+      if (evaluations_left(per_family) > 0 && !per_family.hopeless()) evaluate(per_family, candidate);
+    }
+    evaluator_.cancel(waiting);
+  }
+
+  // In the order in which they are tried.
+  std::vector<Candidate> known_candidates(ProblemSearch& search) {
+    auto known = options_.first;
+    const auto add = [&](std::vector<kernels::Configuration> more) {
+      known.insert(known.end(), more.begin(), more.end());
+    };
+    add(winners_elsewhere(std::span(searches_).first(current_), search.problem));
+    if (options_.known) add(options_.known(search.problem));
+    auto candidates = untried(search, known);
+    std::erase_if(candidates, [&](const Candidate& candidate) { return !worth_trying(candidate); });
+    return candidates;
+  }
+
+  bool worth_trying(const Candidate& candidate) {
+    const auto& [problem, family, configuration] = candidate;
+    if (!space_of(*family, problem).contains(configuration)) return false;
+    const auto rules = family->constraints(problem.op);
+    return std::all_of(rules.begin(), rules.end(), [&](const kernels::Constraint& rule) {
+      return rule.kind != kernels::RuleKind::worth_here ||
+             rule.holds(candidate.problem, candidate.configuration, evaluator_.device().target);
+    });
+  }
+
+  // Families share the time. Those that have lost get none, unless all that is known of them is their
+  // simplest configuration.
+  void explore(ProblemSearch& search, double until_s) {
+    std::vector<PerFamily*> worth;
+    for (auto& per_family : search.families)
+      if (options_.cold || !search.has_lost(per_family)) worth.push_back(&per_family);
+    for (std::size_t i = 0; i < worth.size() && !stopping(); ++i) {
+      const double left_s = std::max(until_s - now_s(), 0.0);
+      search_family(*worth[i], now_s() + left_s / static_cast<double>(worth.size() - i));
+    }
   }
 
   std::string unfinished(const ProblemSearch& search) const {
@@ -180,16 +229,20 @@ class Tuning {
                        options_.budget.count(), when);
   }
 
-  // An equal share of what is left of the budget, less the coming race.
+  // An equal share of what is left of the budget, less the coming race: while that is a guess, at least half.
   double share_s() const {
-    const auto remaining = static_cast<double>(searches_.size() - current_);
-    return std::max((search_deadline_s_ - now_s()) / remaining - expected_race_s(), 0.0);
+    const double equal_s = (search_deadline_s_ - now_s()) / static_cast<double>(searches_.size() - current_);
+    return std::max(equal_s - expected_race_s(), races_ == 0 ? equal_s / 2 : 0.0);
   }
 
-  // Until a race was run: half of what as many baselines took, since most is compiled and verified by then.
+  // The mean of races, or the latest where it was shorter: the first ones compile and verify yardsticks, too.
+  // Until a race was run: twice what as many measurements took, without compilation and verification, most of
+  // which is done by then.
   double expected_race_s() const {
-    if (races_ > 0) return evaluator_.spent_s(Phase::confirm) / static_cast<double>(races_);
-    return baseline_s_ * static_cast<double>(options_.finalists + 2) / 2;
+    const double races_s = evaluator_.spent_s(Phase::confirm);
+    if (races_ > 0) return std::min(races_s / static_cast<double>(races_), latest_race_s_);
+    if (succeeded_ == 0) return 0;
+    return 2 * sampling_s_ / static_cast<double>(succeeded_) * static_cast<double>(options_.finalists + 2);
   }
 
   void search_family(PerFamily& per_family, double until_s) {
@@ -200,9 +253,7 @@ class Tuning {
     search.outcome.pruned += space.total() - space.size();
     const auto strategy =
         make_strategy(options_.strategy, space, strategy_seed(options_, per_family.baseline));
-    if (const auto baseline = space.find(per_family.baseline.configuration))
-      strategy->tell(*baseline, per_family.baseline_ms);
-    strategy->suggest(suggestions(per_family, space));
+    for (const auto& [position, time_ms] : tried_in(per_family, space)) strategy->tell(position, time_ms);
     untried_ = space.size() - strategy->history().told().size();
     search_until_s_ = until_s;
     PendingQueue queue(*strategy, {.pending = options_.pending, .measured = evaluations_left(per_family)});
@@ -233,16 +284,13 @@ class Tuning {
     return candidates;
   }
 
-  // What was good on other devices, then what was on shapes nearby.
-  std::vector<std::size_t> suggestions(const PerFamily& per_family, const Space& space) const {
-    std::vector<kernels::Configuration> suggested;
-    if (options_.suggest) suggested = options_.suggest(per_family.baseline.problem);
-    for (auto& configuration : warm_start(std::span(searches_).first(current_), searches_[current_], space))
-      suggested.push_back(std::move(configuration));
-    std::vector<std::size_t> positions;
-    for (const auto& configuration : suggested)
-      if (const auto position = space.find(configuration)) positions.push_back(*position);
-    return positions;
+  // In the order of the space, not of what was compiled first: the same answers give the same search.
+  static std::map<std::size_t, std::optional<double>> tried_in(const PerFamily& per_family,
+                                                               const Space& space) {
+    std::map<std::size_t, std::optional<double>> tried;
+    for (const auto& one : per_family.tried)
+      if (const auto position = space.find(one.configuration)) tried.emplace(*position, one.time_ms);
+    return tried;
   }
 
   // One for all problems of a class, which differ in what is worth trying only: enumerating ten million takes
@@ -254,7 +302,7 @@ class Tuning {
 
   std::size_t evaluations_left(const PerFamily& per_family) const {
     if (options_.max_evaluations == 0) return std::numeric_limits<std::size_t>::max();
-    return options_.max_evaluations - std::min(options_.max_evaluations, per_family.evaluations);
+    return options_.max_evaluations - std::min(options_.max_evaluations, per_family.tried.size());
   }
 
   std::optional<double> evaluate(PerFamily& per_family, const Candidate& candidate) {
@@ -270,7 +318,11 @@ class Tuning {
     progress.reused = result.reused;
     report(progress);
     if (result.evaluation.status != Status::ok) return std::nullopt;
-    return result.evaluation.measurement.median_ms;
+    const Measurement& measurement = result.evaluation.measurement;
+    ++succeeded_;
+    sampling_s_ += std::accumulate(measurement.samples_ms.begin(), measurement.samples_ms.end(), 0.0) *
+                   measurement.launches_per_sample / 1e3;
+    return measurement.median_ms;
   }
 
   void confirm(ProblemSearch& search) {
@@ -282,8 +334,10 @@ class Tuning {
       search.outcome.message = "every configuration tried failed, first " + search.first_failure;
     }
     if (candidates.empty()) return;
+    const double before_s = evaluator_.spent_s(Phase::confirm);
     auto trials = unless_interrupted([&] { return evaluator_.race(candidates, Phase::confirm); });
     if (!trials) return;
+    latest_race_s_ = evaluator_.spent_s(Phase::confirm) - before_s;
     search.confirmed = true;
     std::vector<Evaluation> evaluations;
     for (auto& trial : *trials) evaluations.push_back(std::move(trial.evaluation));
@@ -293,6 +347,7 @@ class Tuning {
     const auto median_ms = [&](std::optional<std::size_t> index) {
       return index ? evaluations[*index].measurement.median_ms : 0.0;
     };
+    if (verdict.winner) search.winner = candidates[*verdict.winner].configuration;
     outcome.best = verdict.winner ? configuration_text(candidates[*verdict.winner]) : "";
     outcome.best_ms = median_ms(verdict.winner);
     outcome.baseline_ms = median_ms(verdict.baseline);
@@ -360,8 +415,9 @@ class Tuning {
   std::size_t current_ = 0;  // of searches_
   std::size_t untried_ = 0;  // in the space being searched
   double search_until_s_ = 0;
-  double baseline_s_ = 0;  // mean time in the evaluator
-  std::size_t measured_ = 0, races_ = 0;
+  double latest_race_s_ = 0;
+  double sampling_s_ = 0;  // of what succeeded in the search
+  std::size_t succeeded_ = 0, measured_ = 0, races_ = 0;
   bool interrupted_ = false, out_of_time_ = false;
 };
 

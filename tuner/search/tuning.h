@@ -1,5 +1,5 @@
-// The tuning loop: the baselines of all problems first, then for every problem what the strategy asks for and
-// a confirmation race.
+// The tuning loop: the baselines of all problems first, then for every problem what is known to be good, what
+// the strategy asks for and a confirmation race.
 #pragma once
 
 #include <atomic>
@@ -34,8 +34,11 @@ struct TuningOptions {
   enum class Dispatch { no, yes, only };
   Dispatch dispatch = Dispatch::no;
   double epsilon = 0.02;  // of the dispatch table
-  // Of a problem, tried right after the baseline where they are valid: what was best on another device, say.
-  std::function<std::vector<kernels::Configuration>(const kernels::Problem&)> suggest = {};
+  // Of every problem, tried right after the baselines where they are valid.
+  std::vector<kernels::Configuration> first = {};
+  // Of a problem, tried after those and what won on the problems before it: what was best in earlier runs, or
+  // on another device, say.
+  std::function<std::vector<kernels::Configuration>(const kernels::Problem&)> known = {};
   // What the budget is measured with; tests supply their own.
   std::function<std::chrono::steady_clock::time_point()> clock = &std::chrono::steady_clock::now;
 };

@@ -42,9 +42,15 @@ def arguments(given):
     p.add_argument("--peers", type=_list(str), help="names, as the table has them. All that there are")
     p.add_argument("--original", metavar="FOLDER", help="where the original is: pip install --no-deps --target FOLDER "
                    "flash-cosine-sim-attention; a process of its own measures it")
+    p.add_argument("--cache", choices=("warm", "cold"), help="of a GPU: whether its second-level cache is flushed before every call. cold; "
+                   "on the CPU nothing is flushed: warm")
     p.add_argument("--budget", type=float, default=0.5, metavar="SECONDS", help="for each measurement. 0.5")
     p.add_argument("--out", metavar="FOLDER", help="also compare.csv, compare-light.svg and compare-dark.svg there")
-    return p.parse_args(given)
+    options = p.parse_args(given)
+    if options.device == "cpu" and options.cache == "cold":
+        p.error("--cache cold: the caches of a CPU can't be flushed")
+    options.cache = options.cache or ("cold" if options.device == "cuda" else "warm")
+    return options
 
 
 def chosen_problems(options):
@@ -71,8 +77,8 @@ def chosen_peers(options):
 
 
 def environment(device):
-    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    return f"{where}, torch {torch.__version__}, fcsa {__version__}"
+    threads = "" if device == "cuda" else f", {torch.get_num_threads()} threads"
+    return f"{run.measure.device_name(device)}{threads}, torch {torch.__version__}, fcsa {__version__}"
 
 
 def write(folder, rows, title):
@@ -89,7 +95,8 @@ def main(given=None):
     if not asked:
         raise SystemExit("nothing to compare")
     normalisations = ["included", "excluded"] if options.normalisation == "both" else [options.normalisation]
-    rows = run.compare(asked, names, normalisations, options.directions, options.device, options.budget, options.original,
+    conditions = run.measure.Conditions(options.device, options.cache, options.budget)
+    rows = run.compare(asked, names, normalisations, options.directions, conditions, options.original,
                        lambda text: print(text, file=sys.stderr, flush=True))
     title = environment(options.device)
     print(title + "\n\n" + table.text(rows))

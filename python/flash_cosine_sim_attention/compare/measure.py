@@ -1,5 +1,6 @@
 """Times and memory of a call, on the GPU by events and PyTorch's allocator, on the CPU by the clock and PyTorch's profiler.
 Imports nothing of this package (problems.py says why)."""
+import functools
 import statistics
 import time
 from typing import NamedTuple
@@ -7,6 +8,23 @@ from typing import NamedTuple
 import torch
 
 _FLUSHED_BYTES = 256 << 20  # more than any GPU's second-level cache
+
+
+class Conditions(NamedTuple):
+    """How everything is measured."""
+    device: str  # cpu, cuda
+    cache: str  # before every call of a GPU: cold, its second-level cache is flushed; warm, it is as the last call left it
+    budget_s: float  # for each measurement
+
+
+@functools.lru_cache(None)
+def device_name(device):
+    """As `fcsa devices` has it."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    with open("/proc/cpuinfo") as lines:
+        fields = dict(reversed([[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]))
+    return next((fields[key] for key in ("model name", "Processor", "cpu model", "CPU part") if fields.get(key)), "unknown CPU")
 
 
 class Sample(NamedTuple):
@@ -21,13 +39,14 @@ def _quartiles(times):
     return Sample(statistics.median(times), times[len(times) // 4], times[-1 - len(times) // 4], len(times))
 
 
-def _time_on_gpu(fn, budget_s):
-    flushed = torch.empty(_FLUSHED_BYTES, dtype=torch.uint8, device="cuda")
+def _time_on_gpu(fn, budget_s, cold):
+    flushed = torch.empty(_FLUSHED_BYTES if cold else 0, dtype=torch.uint8, device="cuda")
     times, began = [], time.perf_counter()
     while len(times) < 5 or time.perf_counter() - began < budget_s:
         events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(5)]
         for start, end in events:
-            flushed.zero_()
+            if cold:
+                flushed.zero_()
             start.record()
             fn()
             end.record()
@@ -45,11 +64,12 @@ def _time_on_cpu(fn, budget_s):
     return times
 
 
-def sample(fn, device, budget_s):
+def sample(fn, conditions):
     """Time of fn(), after two calls that warm up."""
     for _ in range(2):
         fn()
-    return _quartiles((_time_on_gpu if device == "cuda" else _time_on_cpu)(fn, budget_s))
+    budget_s = conditions.budget_s
+    return _quartiles(_time_on_gpu(fn, budget_s, conditions.cache == "cold") if conditions.device == "cuda" else _time_on_cpu(fn, budget_s))
 
 
 def _peak_of_allocations(events):

@@ -38,18 +38,18 @@ def main(here, folder, asked, given):
     run, problems = load(here)
     with open(asked) as file:
         wanted = json.load(file)
-    device, rows = wanted["device"], []
-    function, file = attention(device)
+    conditions, rows = run.measure.Conditions(*wanted["conditions"]), []
+    function, file = attention(conditions.device)
     if not file.startswith(folder):
         sys.exit(f"{file} was imported in place of what is in {folder}")
-    normalise = run.peers.normalisation(device)
+    normalise = run.peers.normalisation(conditions.device)
     for fields in wanted["problems"]:
         p = problems.Problem(*fields)
-        inputs, dout, expected = run.prepared(p, device, normalise)
+        inputs, dout, expected = run.prepared(p, conditions.device, normalise)
         for normalisation in (n for n in wanted["normalisations"] if n in inputs):
             peer = peer_of(run, function, normalisation == "included")
-            rows += run.run_peer(p, run.ORIGINAL, peer, normalisation, wanted["directions"], device, inputs[normalisation], dout,
-                                 expected, wanted["budget_s"])
+            rows += run.run_peer(p, run.ORIGINAL, peer, normalisation, wanted["directions"], conditions, inputs[normalisation], dout,
+                                 expected)
     with open(given, "w") as out:
         json.dump([row._asdict() for row in rows], out)
 

@@ -20,7 +20,10 @@ class Row(NamedTuple):
     peer: str
     normalisation: str  # included, excluded
     direction: str  # forward, backward, both
-    device: str
+    device: str  # cpu, cuda
+    device_name: str
+    torch: str  # version
+    cache: str  # warm, cold
     dtype: str
     batch: int
     heads: int
@@ -35,7 +38,7 @@ class Row(NamedTuple):
     high_ms: Optional[float] = None
     samples: int = 0
     tflops: Optional[float] = None
-    peak_bytes: Optional[int] = None
+    peak_bytes: Optional[int] = None  # beyond q, k, v and the gradient of the output
     reason: str = ""
 
 
@@ -47,9 +50,10 @@ def tensors_of(p, device):
     return [t.requires_grad_() for t in (q, k, v)], dout
 
 
-def row_of(p, name, normalisation, direction, device, **found):
-    return Row(name, normalisation, direction, device, p.dtype, p.batch, p.heads, p.kv_heads, p.nq, p.nk, p.head_dim, p.causal, p.scale,
-               **found)
+def row_of(p, name, normalisation, direction, conditions, **found):
+    device = conditions.device
+    return Row(name, normalisation, direction, device, measure.device_name(device), torch.__version__, conditions.cache, p.dtype, p.batch,
+               p.heads, p.kv_heads, p.nq, p.nk, p.head_dim, p.causal, p.scale, **found)
 
 
 def work(p, direction):
@@ -61,13 +65,13 @@ def one_line(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
-def measured(p, direction, device, attend, inputs, dout, budget_s):
+def measured(p, direction, conditions, attend, inputs, dout):
     """The found part of a row."""
     fn = measure.passes(lambda: attend(*inputs), inputs, dout, direction)
-    taken = measure.sample(fn, device, budget_s)
+    taken = measure.sample(fn, conditions)
     rate = work(p, direction) / taken.median_ms / 1e9
     return dict(median_ms=taken.median_ms, low_ms=taken.low_ms, high_ms=taken.high_ms, samples=taken.samples, tflops=rate,
-                peak_bytes=measure.peak_bytes(fn, device))
+                peak_bytes=measure.peak_bytes(fn, conditions.device))
 
 
 def wrong(got, wanted):
@@ -75,21 +79,22 @@ def wrong(got, wanted):
     return got.shape != wanted.shape or not (got.float() - wanted.float()).abs().max() <= 0.1 * wanted.float().abs().max().clamp_min(0.1)
 
 
-def run_peer(p, name, peer, normalisation, directions, device, inputs, dout, expected, budget_s):
+def run_peer(p, name, peer, normalisation, directions, conditions, inputs, dout, expected):
     """Rows of one peer on one problem, all directions. What fails is a row that says why."""
     try:
-        attend = peer(p, device)
+        attend = peer(p, conditions.device)
         with torch.no_grad():
             if wrong(attend(*inputs), expected):
                 raise peers.Refused("the result is wrong")
     except Exception as error:  # whatever another library raises
-        return [row_of(p, name, normalisation, d, device, reason=one_line(error)) for d in directions]
+        return [row_of(p, name, normalisation, d, conditions, reason=one_line(error)) for d in directions]
     rows = []
     for direction in directions:
         try:
-            rows.append(row_of(p, name, normalisation, direction, device, **measured(p, direction, device, attend, inputs, dout, budget_s)))
+            found = measured(p, direction, conditions, attend, inputs, dout)
         except Exception as error:
-            rows.append(row_of(p, name, normalisation, direction, device, reason=one_line(error)))
+            found = dict(reason=one_line(error))
+        rows.append(row_of(p, name, normalisation, direction, conditions, **found))
     return rows
 
 
@@ -118,8 +123,9 @@ def prepared(p, device, normalise):
         return given, dout, expected_output(p, device, unit)
 
 
-def compare(problems, names, normalisations, directions, device, budget_s, original=None, say=lambda text: None):
+def compare(problems, names, normalisations, directions, conditions, original=None, say=lambda text: None):
     """Rows of all peers that are named, on all problems."""
+    device = conditions.device
     found, normalise, rows = peers.available(device), peers.normalisation(device), []
     for p in problems:
         say(p.text())
@@ -129,11 +135,11 @@ def compare(problems, names, normalisations, directions, device, budget_s, origi
                 peer = found[name]
                 if normalisation == "included":
                     peer = peers.with_normalisation(name, peer, normalise)
-                rows += run_peer(p, name, peer, normalisation, directions, device, given[normalisation], dout, expected, budget_s)
+                rows += run_peer(p, name, peer, normalisation, directions, conditions, given[normalisation], dout, expected)
                 say_rows(say, rows[-len(directions):])
         del given, expected
     if original is not None and ORIGINAL in names:
-        rows += compare_original(problems, normalisations, directions, device, budget_s, original, say)
+        rows += compare_original(problems, normalisations, directions, conditions, original, say)
     return rows
 
 
@@ -143,13 +149,13 @@ def say_rows(say, rows):
         say(f"  {row.peer:15s} {row.direction:8s} normalisation {row.normalisation}: {what}")
 
 
-def compare_original(problems, normalisations, directions, device, budget_s, folder, say):
+def compare_original(problems, normalisations, directions, conditions, folder, say):
     """The original has the import name of this package: a process of its own measures it."""
     here = os.path.dirname(os.path.abspath(__file__))
     with tempfile.TemporaryDirectory() as scratch:
         asked, given = os.path.join(scratch, "asked.json"), os.path.join(scratch, "given.json")
         with open(asked, "w") as out:
-            json.dump(dict(problems=problems, normalisations=normalisations, directions=directions, device=device, budget_s=budget_s), out)
+            json.dump(dict(problems=problems, normalisations=normalisations, directions=directions, conditions=conditions), out)
         ran = subprocess.run([sys.executable, os.path.join(here, "original.py"), here, os.path.abspath(folder), asked, given],
                              capture_output=True, text=True)
         if ran.returncode:

@@ -10,7 +10,7 @@ def csv_text(rows):
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(Row._fields)
     for row in rows:
-        writer.writerow("" if value is None else f"{value:.6g}" if isinstance(value, float) else
+        writer.writerow("" if value is None else f"{value:.9g}" if isinstance(value, float) else
                         str(value).lower() if isinstance(value, bool) else value for value in row)
     return out.getvalue()
 

@@ -10,6 +10,7 @@
 
 #include "kernels/families.h"
 #include "kernels/reference/unfused_cpu.h"
+#include "runner/worker/worker.h"
 #include "tests/runner/verification/reference_kernel.h"
 
 namespace fcsa::runner {
@@ -347,18 +348,112 @@ TEST(Verifier, JudgesALargeProblemByASampleAndComputesItsReferenceOnce) {
   EXPECT_EQ(device.allocations, allocations);
 }
 
-TEST(Verifier, KeepsOneLargeProblemAtATime) {
+// 13 MB.
+Check long_check(std::uint64_t seed) {
+  return {.problem = {.dtype = DType::bf16, .head_dim = 16, .nq = 2, .nk = 200000, .logit_bound = {}},
+          .seed = seed};
+}
+
+bool allocates(FakeDevice& device, Verifier& verifier, const Check& check) {
+  const std::size_t before = device.allocations;
+  verifier.tensors(check);
+  return device.allocations > before;
+}
+
+TEST(Verifier, KeepsOneLargeProblemWhereMemoryIsShort) {
   FakeDevice device;
   Verifier verifier(device);
-  const Problem p{.dtype = DType::bf16, .head_dim = 16, .nq = 2, .nk = 200000, .logit_bound = {}};
-  const Check first{.problem = p, .seed = 1}, second{.problem = p, .seed = 2};
-  verifier.tensors(first);
-  verifier.tensors(second);
-  const std::size_t allocations = device.allocations;
-  verifier.tensors(second);
-  EXPECT_EQ(device.allocations, allocations);
-  verifier.tensors(first);
-  EXPECT_GT(device.allocations, allocations);
+  verifier.tensors(long_check(1));
+  verifier.tensors(long_check(2));
+  EXPECT_FALSE(allocates(device, verifier, long_check(2)));
+  EXPECT_TRUE(allocates(device, verifier, long_check(1)));
+}
+
+TEST(Verifier, KeepsTheLatestUsedLargeProblemsThatAPartOfTheMemoryHolds) {
+  FakeDevice device;
+  device.target().kind = kernels::DeviceKind::cuda;
+  device.target().memory_bytes = std::size_t{120} << 20;  // a quarter of that holds two
+  Verifier verifier(device);
+  verifier.tensors(long_check(1));
+  verifier.tensors(long_check(2));
+  EXPECT_FALSE(allocates(device, verifier, long_check(1)));
+  verifier.tensors(long_check(3));
+  EXPECT_FALSE(allocates(device, verifier, long_check(1)));
+  EXPECT_TRUE(allocates(device, verifier, long_check(2)));
+}
+
+TEST(Verifier, GivesALargeProblemAWorkspaceOnlyWhileItIsInUse) {
+  FakeDevice device;
+  device.target().kind = kernels::DeviceKind::cuda;
+  device.target().memory_bytes = std::size_t{1} << 30;
+  Verifier verifier(device);
+  DeviceTensors& first = verifier.tensors(long_check(1));
+  first.args(1000);
+  verifier.tensors(long_check(2));
+  EXPECT_EQ(first.workspace_bytes(), 0U);
+}
+
+TEST(Verifier, ForgetsOtherProblemsWhereThatIsEnough) {
+  FakeDevice device;
+  device.target().kind = kernels::DeviceKind::cuda;
+  device.target().memory_bytes = std::size_t{1} << 30;
+  Verifier verifier(device);
+  verifier.tensors(long_check(1));
+  verifier.tensors(long_check(2));
+  EXPECT_FALSE(verifier.forget_others(long_check(1), std::size_t{1} << 30));
+  EXPECT_FALSE(allocates(device, verifier, long_check(2)));
+  EXPECT_TRUE(verifier.forget_others(long_check(1), std::size_t{1} << 20));
+  EXPECT_FALSE(allocates(device, verifier, long_check(1)));
+  EXPECT_FALSE(verifier.forget_others(long_check(1), 0)) << "nothing is left";
+  EXPECT_TRUE(allocates(device, verifier, long_check(2)));
+}
+
+TEST(Worker, VerifiesABinaryOnceOnEachProblemThatItIsMeasuredOn) {
+  FakeDevice device;
+  int wrong = 0;
+  device.kernel = [&](const LaunchPlan&, const Args& args) {
+    attend(kernels::traits_of(base_problem()), args, args);
+    if (wrong != 0) static_cast<float*>(args.o)[0] += 1;
+  };
+  Worker worker(device);
+  const auto status = [&](const std::string& binary, int nq, bool measure = true) {
+    Job job;
+    job.measure = measure;
+    job.measurement.max_samples = 2;
+    job.candidates.push_back({.binary = {binary, {}}, .checks = {}, .target = {.problem = base_problem()}});
+    job.candidates[0].target.problem.nq = nq;
+    const auto evaluation = worker.run(job, [](const JobProgress&) {}).at(0);
+    return std::pair(evaluation.status, evaluation.accuracy.tolerance > 0);
+  };
+  const std::pair right(tuner::Status::ok, true), refused(tuner::Status::wrong_result, true);
+  EXPECT_EQ(status("first", 33), right);
+  wrong = 1;
+  EXPECT_EQ(status("first", 33), right) << "not looked at again";
+  EXPECT_EQ(status("first", 33, false), refused) << "verified only";
+  EXPECT_EQ(status("first", 34), refused);
+  EXPECT_EQ(status("second", 33), refused);
+}
+
+TEST(Worker, MakesRoomForAProblemBesideWhatItKeepsOfOthers) {
+  FakeDevice device;
+  device.target().kind = kernels::DeviceKind::cuda;
+  device.target().memory_bytes = std::size_t{1} << 30;
+  device.memory_bytes = std::size_t{20} << 20;  // others have the rest
+  device.kernel = [](const LaunchPlan&, const Args& args) {
+    attend({.dtype = DType::bf16, .head_dim = 16}, args, args);
+  };
+  Worker worker(device);
+  for (const std::uint64_t seed : {1, 2}) {
+    Job job;
+    job.measurement.max_samples = 2;
+    job.candidates.push_back({.binary = {}, .small_checks = {}, .full_check = long_check(seed)});
+    const auto evaluation = worker.run(job, [](const JobProgress&) {}).at(0);
+    EXPECT_EQ(evaluation.status, tuner::Status::ok) << evaluation.message;
+  }
+  Job job;
+  job.candidates.push_back({.binary = {}, .small_checks = {}, .full_check = long_check(3)});
+  job.candidates[0].target.plan.workspace_bytes = std::size_t{20} << 20;
+  EXPECT_EQ(worker.run(job, [](const JobProgress&) {}).at(0).status, tuner::Status::out_of_memory);
 }
 
 }  // namespace

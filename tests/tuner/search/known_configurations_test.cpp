@@ -43,8 +43,22 @@ TEST(KnownConfigurations, AreThoseOfTheNearestShapesEachOnce) {
             (std::vector<std::string>{"simt.forward{warps=2}", "simt.forward{warps=8}"}));
 }
 
-TEST(KnownConfigurations, OfAnotherClassAreNone) {
-  EXPECT_TRUE(known_configurations(table_of({{512, 0}}), problem_of_length(512, true), 4).empty());
+TEST(KnownConfigurations, OfAClassWithoutAnyAreThoseOfTheClassThatDiffersInTheFewestFeatures) {
+  auto table = table_of({{512, 0}});
+  auto masked = table_of({{512, 1}});
+  masked.classes[0].entries[0].problem.key_mask = true;
+  table.classes.insert(table.classes.begin(), masked.classes[0]);
+  EXPECT_EQ(texts(known_configurations(table, problem_of_length(512, true), 4)),
+            (std::vector<std::string>{"simt.forward{warps=2}"}));
+}
+
+TEST(KnownConfigurations, OfKernelsWithAnotherStructureAreNone) {
+  auto wider = problem_of_length(512), shorter = wider, backward = wider;
+  wider.head_dim = 128;
+  shorter.dtype = kernels::DType::f16;
+  backward.op = kernels::Op::backward;
+  for (const auto& other : {wider, shorter, backward})
+    EXPECT_TRUE(known_configurations(table_of({{512, 0}}), other, 4).empty());
 }
 
 }  // namespace

@@ -170,18 +170,6 @@ TEST_P(EveryStrategy, HasNothingToAskOfAnEmptySpace) {
   EXPECT_TRUE(make_strategy(GetParam(), space, 1)->ask(8).empty());
 }
 
-TEST_P(EveryStrategy, AsksForWhatWasSuggestedFirst) {
-  const auto family = rugged_family();
-  const Space space(family, {}, {});
-  const auto strategy = make_strategy(GetParam(), space, 1);
-  strategy->tell(30, 1.0);
-  strategy->suggest({700, 30, 20});
-  const auto asked = strategy->ask(3);
-  EXPECT_EQ(asked[0], 700u);
-  EXPECT_EQ(asked[1], 20u);  // 30 is known
-  EXPECT_NE(asked[2], 30u);
-}
-
 TEST_P(EveryStrategy, MayAskAgainForWhatWasCancelled) {
   const auto family = small_family();
   const Space space(family, {}, {});

@@ -271,7 +271,8 @@ TEST(Tuning, NeverEvaluatesWhatAConstraintForbids) {
 TEST(Tuning, TriesTheBestOfTheNearestTunedLengthFirst) {
   Bench bench;
   bench.problems = {problem_of_length(512), problem_of_length(4096), problem_of_length(8192)};
-  bench.evaluator.on_evaluate = [](const Candidate& candidate) {
+  bench.evaluator.on_race = bench.evaluator.on_evaluate = [](const Candidate& candidate) {
+    if (!candidate.family->tunable()) return succeeded(1000);
     const int best = candidate.problem.nq == 512 ? 4 : 16;
     return succeeded(1 + std::abs(candidate.configuration.at("a") - best) + candidate.configuration.at("b"));
   };
@@ -285,7 +286,7 @@ TEST(Tuning, TriesTheBestOfTheNearestTunedLengthFirst) {
   EXPECT_EQ(tried[1], "toy.forward{a=16}");
 }
 
-TEST(Tuning, TriesSuggestionsRightAfterTheBaselineWhereTheyAreValid) {
+TEST(Tuning, TriesWhatWasGivenRightAfterTheBaselineWhereItIsValid) {
   Bench bench;
   const auto suggestion = [&](const std::string& text) {
     return kernels::configuration_from_text(text, "toy.forward", bench.toy.parameters(kernels::Op::forward));
@@ -293,7 +294,7 @@ TEST(Tuning, TriesSuggestionsRightAfterTheBaselineWhereTheyAreValid) {
   const std::vector<kernels::Configuration> suggestions = {
       suggestion("toy.forward{a=7}"), suggestion("toy.forward{a=16,b=3}"), suggestion("toy.forward{}"),
       suggestion("toy.forward{a=8,b=2}")};
-  bench.options.suggest = [&](const kernels::Problem&) { return suggestions; };
+  bench.options.first = suggestions;
   bench.options.max_evaluations = 3;
   std::vector<std::string> tried;
   bench.also = [&](const Progress& p) {
@@ -305,22 +306,76 @@ TEST(Tuning, TriesSuggestionsRightAfterTheBaselineWhereTheyAreValid) {
             (std::vector<std::string>{"toy.forward{}", "toy.forward{a=16,b=3}", "toy.forward{a=8,b=2}"}));
 }
 
-TEST(Tuning, TransfersNothingBetweenProblemClasses) {
+// What is tried on the last of the problems.
+std::vector<std::string> tried_last(Bench& bench) {
+  std::vector<std::string> tried;
+  bench.also = [&](const Progress& p) {
+    if (p.problem == bench.problems.size() && p.candidate != nullptr)
+      tried.push_back(testing::text_of(*p.candidate));
+  };
+  bench.run();
+  bench.also = nullptr;
+  return tried;
+}
+
+TEST(Tuning, TriesWhatWonOnProblemsThatDifferInAFeatureWhereTheClassHasNothing) {
   Bench bench;
   bench.problems = {problem_of_length(512), problem_of_length(1024)};
   bench.problems[1].causal = true;
-  std::vector<std::string> tried;
-  bench.also = [&](const Progress& p) {
-    if (p.problem == 2 && p.candidate != nullptr) tried.push_back(testing::text_of(*p.candidate));
+  EXPECT_EQ(tried_last(bench).at(1), "toy.forward{a=8,b=2}");
+}
+
+TEST(Tuning, TransfersNothingBetweenHeadDims) {
+  Bench bench;
+  bench.problems = {problem_of_length(512), problem_of_length(1024)};
+  bench.problems[1].head_dim = 128;
+  EXPECT_EQ(tried_last(bench).at(1), "toy.forward{b=2}");
+}
+
+TEST(Tuning, TriesWhatWonOnEveryProblemOfTheClassBeforeTheStrategyIsAsked) {
+  Bench bench;
+  bench.problems = {problem_of_length(512), problem_of_length(4096), problem_of_length(64),
+                    problem_of_length(1024)};
+  bench.options.known = [&](const kernels::Problem&) {
+    return std::vector{kernels::configuration_from_text("toy.forward{a=2,b=4}", "toy.forward",
+                                                        bench.toy.parameters(kernels::Op::forward))};
   };
-  bench.run();
-  ASSERT_GE(tried.size(), 2u);
-  EXPECT_EQ(tried[1], "toy.forward{b=2}");
+  bench.evaluator.on_race = bench.evaluator.on_evaluate = [](const Candidate& candidate) {
+    if (!candidate.family->tunable()) return succeeded(1000);
+    const int nq = candidate.problem.nq, best = nq == 512 ? 8 : nq == 4096 ? 16 : 32;
+    return succeeded(100 + std::abs(candidate.configuration.at("a") - best));
+  };
+  const auto tried = tried_last(bench);
+  EXPECT_EQ(std::vector(tried.begin(), tried.begin() + 4),
+            (std::vector<std::string>{"toy.forward{}", "toy.forward{a=8}", "toy.forward{a=16}",
+                                      "toy.forward{a=32}"}));
+  EXPECT_LT(std::find(tried.begin(), tried.end(), "toy.forward{a=2,b=4}") - tried.begin(), 10);
+}
+
+TEST(Tuning, GivesNoTimeToAFamilyThatHasLostButWhereNothingIsKnown) {
+  Bench bench;
+  ToyFamily other("other", {parameter("a", {1, 8}, 1), parameter("b", {1, 2}, 1)});
+  bench.options.clock = [&] { return bench.evaluator.now(); };
+  bench.evaluator.on_evaluate = [](const Candidate& candidate) {
+    return succeeded(toy_time(candidate).measurement.median_ms *
+                     (candidate.family->name() == "other" ? 20 : 1));
+  };
+  for (const bool cold : {false, true}) {
+    bench.options.cold = cold;
+    bench.sink.trials.clear();
+    bench.evaluator.evaluated.clear();
+    tune(bench.problems, {&bench.toy, &other}, bench.evaluator, bench.sink, bench.options, nullptr,
+         bench.stop);
+    const auto others = std::count_if(bench.evaluator.evaluated.begin(), bench.evaluator.evaluated.end(),
+                                      [](const auto& text) { return text.starts_with("other"); });
+    EXPECT_EQ(others, cold ? 4 : 1);
+  }
 }
 
 TEST(Tuning, SearchesEveryTunableFamilyAndRacesThemTogether) {
   Bench bench;
   ToyFamily other("other", {parameter("a", {1, 8}, 1), parameter("b", {1, 2}, 1)});
+  bench.options.finalists = 5;
   bench.options.clock = [&] { return bench.evaluator.now(); };
   bench.evaluator.on_race = bench.evaluator.on_evaluate = [](const Candidate& candidate) {
     return succeeded(toy_time(candidate).measurement.median_ms *
@@ -332,8 +387,24 @@ TEST(Tuning, SearchesEveryTunableFamilyAndRacesThemTogether) {
   EXPECT_EQ(outcome.problems[0].baseline_ms, 3);
   EXPECT_EQ(outcome.problems[0].measured, 28u);
   const auto& race = bench.evaluator.races[0];
-  EXPECT_EQ(std::count(race.begin(), race.end(), "toy.forward{}"), 1);
+  EXPECT_EQ(std::count(race.begin(), race.end(), "toy.forward{a=8,b=2}"), 1);
   EXPECT_EQ(std::count(race.begin(), race.end(), "other.forward{}"), 1);
+}
+
+TEST(Tuning, RacesNoOtherFamilyThatHasLostTheSearchByFar) {
+  Bench bench;
+  ToyFamily other("other", {parameter("a", {1, 8}, 1), parameter("b", {1, 2}, 1)});
+  bench.options.clock = [&] { return bench.evaluator.now(); };
+  bench.options.finalists = 100;
+  bench.evaluator.on_evaluate = [](const Candidate& candidate) {
+    return succeeded(toy_time(candidate).measurement.median_ms *
+                     (candidate.family->name() == "other" ? 20 : 1));
+  };
+  tune(bench.problems, {&bench.toy, &other, &bench.unfused}, bench.evaluator, bench.sink, bench.options,
+       nullptr, bench.stop);
+  const auto& race = bench.evaluator.races.at(0);
+  EXPECT_EQ(race.size(), 25u);
+  EXPECT_EQ(std::count(race.begin(), race.end(), "other.forward{}"), 0);
 }
 
 TEST(Tuning, ReportsThatNoContenderFinishedTheRace) {
