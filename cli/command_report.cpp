@@ -11,6 +11,7 @@
 #include "cli/options.h"
 #include "cli/patience.h"
 #include "cli/problem_source.h"
+#include "cli/shared_options.h"
 #include "reports/report.h"
 
 namespace fcsa::cli {
@@ -41,7 +42,7 @@ void add_report(CLI::App& app, Context&) {
   };
   auto* command = app.add_subcommand("report", "Writes speed and memory tables and plots");
   auto options = std::make_shared<Options>();
-  command->add_option("--db", options->db, "Database [~/.local/share/fcsa/tuning.db]");
+  add_db_option(*command, options->db);
   command->add_option("--out", options->out, "Folder to write")->capture_default_str();
   command->add_option("--peaks", options->peaks,
                       "Peaks of devices that fcsa doesn't know, for the roofline: JSON as in "

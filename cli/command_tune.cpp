@@ -11,6 +11,7 @@
 #include "cli/say.h"
 #include "cli/sessions.h"
 #include "cli/shards.h"
+#include "cli/shared_options.h"
 #include "cli/table.h"
 #include "cli/tuning_progress.h"
 #include "runner/process_evaluator.h"
@@ -76,12 +77,7 @@ std::vector<kernels::Problem> own_part(std::vector<kernels::Problem> problems, c
 
 std::vector<kernels::Configuration> parse_suggestions(const std::vector<std::string>& texts) {
   std::vector<kernels::Configuration> parsed;
-  for (const auto& text : texts) {
-    const auto& family = kernels::family_of_kernel(text);
-    const kernels::Op op = kernels::op_of_kernel(text);
-    parsed.push_back(
-        kernels::configuration_from_text(text, kernels::kernel_name(family, op), family.parameters(op)));
-  }
+  for (const auto& text : texts) parsed.push_back(kernels::parse_kernel(text).configuration);
   return parsed;
 }
 
@@ -307,7 +303,7 @@ void add_tune(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("tune", "Finds the fastest configuration for every problem of a grid");
   auto options = std::make_shared<TuneOptions>();
   options->problems.default_on_cuda = "spread_grid";
-  command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  add_device_option(*command, options->device);
   auto* search = command->add_option_group("Search");
   options->problems.add_to(*search);
   search->add_option("--family", options->family, "Only this kernel family");
@@ -343,12 +339,11 @@ void add_tune(CLI::App& app, Context& context) {
                    "After the search, measure between tuned shapes for the dispatch table, in a fifth of the "
                    "budget: yes, no, or only (of what the database has)")
       ->capture_default_str();
-  command->add_option("--jobs", options->jobs, "Compile processes [one per core]")
-      ->check(CLI::NonNegativeNumber);
+  add_jobs_option(*command, options->jobs);
   command->add_option("--seed", options->seed, "Of the search and of the inputs")->capture_default_str();
-  command->add_option("--db", options->db,
-                      "Database; {rank} in it is the number of the shard [~/.local/share/fcsa/tuning.db]");
-  command->add_option("--cache-dir", options->cache_directory, "Compiled kernels [~/.cache/fcsa]");
+  add_db_option(*command, options->db)
+      ->description("Database; {rank} in it is the number of the shard [~/.local/share/fcsa/tuning.db]");
+  add_cache_dir_option(*command, options->cache_directory);
   command->add_flag("--quiet", options->quiet, "No progress");
   command->add_flag("--json", options->json, "Print the outcome as JSON");
   command->callback([options, &context] {

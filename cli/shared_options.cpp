@@ -1,5 +1,7 @@
 #include "cli/shared_options.h"
 
+#include <limits>
+
 namespace fcsa::cli {
 
 CLI::Option* add_db_option(CLI::App& app, std::string& path) {
@@ -11,7 +13,9 @@ CLI::Option* add_device_option(CLI::App& app, std::string& selector) {
 }
 
 CLI::Option* add_jobs_option(CLI::App& app, int& jobs) {
-  return app.add_option("--jobs", jobs, "Compile processes [one per core]")->check(CLI::NonNegativeNumber);
+  // CLI::NonNegativeNumber writes its upper limit, which is a double's, into the message: 309 digits.
+  return app.add_option("--jobs", jobs, "Compile processes [one per core]")
+      ->check(CLI::Range(0, std::numeric_limits<int>::max(), "NONNEGATIVE"));
 }
 
 CLI::Option* add_cache_dir_option(CLI::App& app, std::string& directory) {

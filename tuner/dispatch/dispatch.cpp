@@ -76,9 +76,8 @@ DispatchClass make_class(const std::vector<ShapeTimes>& shapes, const kernels::T
 LeftOut summary_of(std::vector<double> regrets, std::size_t shapes) {
   LeftOut summary{.priced = regrets.size(), .unpriced = shapes - regrets.size()};
   if (regrets.empty()) return summary;
-  std::sort(regrets.begin(), regrets.end());
-  summary.median_regret = (regrets[regrets.size() / 2] + regrets[(regrets.size() - 1) / 2]) / 2;
-  summary.worst_regret = regrets.back();
+  summary.worst_regret = *std::max_element(regrets.begin(), regrets.end());
+  summary.median_regret = summarize(std::move(regrets)).median;
   return summary;
 }
 

@@ -114,8 +114,8 @@ std::optional<Regret> regret_of(const std::string& choice, const std::vector<Tri
 }
 
 RegretSummary summary_of(std::vector<double> regrets) {
-  std::sort(regrets.begin(), regrets.end());
-  return {(regrets[regrets.size() / 2] + regrets[(regrets.size() - 1) / 2]) / 2, regrets.back()};
+  const double worst = *std::max_element(regrets.begin(), regrets.end());
+  return {summarize(std::move(regrets)).median, worst};
 }
 
 }  // namespace fcsa::tuner

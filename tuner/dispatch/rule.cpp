@@ -12,16 +12,15 @@ namespace {
 constexpr double kFixedCostKeys = 128;
 constexpr double kWeightOfThat = 1e-2;  // a time has weight 1
 
-kernels::Tile tile_of(const std::string& configuration, kernels::Op op) {
-  const auto& family = kernels::family_of_kernel(configuration);
-  return family.tile(kernels::configuration_from_text(configuration, kernels::kernel_name(family, op),
-                                                      family.parameters(op)));
+kernels::Tile tile_of(const std::string& configuration) {
+  const auto kernel = kernels::parse_kernel(configuration);
+  return kernel.family->tile(kernel.configuration);
 }
 
 // Least squares of (modelled / measured - 1); neither number becomes negative.
 kernels::Model fit(const ConfigurationTimes& times, std::span<const kernels::Problem> shapes,
                    int multiprocessors) {
-  kernels::Model model{tile_of(times.configuration, shapes.front().op)};
+  kernels::Model model{tile_of(times.configuration)};
   double rows = 0, products = 0, rows_rows = 0, rows_products = 0, products_products = 0;
   int count = 0;
   for (std::size_t i = 0; i < shapes.size(); ++i) {

@@ -16,11 +16,6 @@ std::vector<const DispatchEntry*> nearest_first(const DispatchClass& dispatch,
   return entries;
 }
 
-kernels::Configuration configuration_of(const std::string& text, kernels::Op op) {
-  const auto& family = kernels::family_of_kernel(text);
-  return kernels::configuration_from_text(text, kernels::kernel_name(family, op), family.parameters(op));
-}
-
 // None where no class of the table has kernels of the same structure.
 const DispatchClass* nearest_class(const DispatchTable& table, const kernels::Problem& problem) {
   const DispatchClass* nearest = nullptr;
@@ -62,7 +57,7 @@ std::vector<kernels::Configuration> known_configurations(const DispatchTable& ta
   const auto* dispatch = nearest_class(table, problem);
   if (dispatch == nullptr) return known;
   for (const auto* entry : nearest_first(*dispatch, problem)) {
-    auto configuration = configuration_of(dispatch->configurations[entry->choice], problem.op);
+    auto configuration = kernels::parse_kernel(dispatch->configurations[entry->choice]).configuration;
     const bool listed = std::find(known.begin(), known.end(), configuration) != known.end();
     if (!listed && known.size() < count) known.push_back(std::move(configuration));
   }
