@@ -46,43 +46,43 @@ std::vector<Parameter> backward_parameters() {
 
 std::vector<Constraint> backward_constraints() {
   using P = const Problem&;
-  using V = const Configuration&;
+  using V = const BackwardConfig&;
   using D = const Target&;
-  const auto of = [](V c) { return backward_config_of(c); };
-  return {
+  std::vector<ConfigRule<BackwardConfig>> rules = {
       {"accumulators and operands above the registers of a warpgroup that owns keys",
-       [of](P p, V c, D) { return of(c).register_estimate(traits_of(p)) <= of(c).consumer_registers(); },
+       [](P p, V c, D) { return c.register_estimate(traits_of(p)) <= c.consumer_registers(); },
        {"warpgroups", "block_m", "k_in_registers", "v_in_registers", "early", "queued", "dq_registers"}},
       {"accumulators above the registers of the warpgroup that computes dQ",
-       [of](P p, V c, D) { return of(c).dq_register_estimate(traits_of(p)) <= of(c).dq_registers; },
+       [](P p, V c, D) { return c.dq_register_estimate(traits_of(p)) <= c.dq_registers; },
        {"dq_columns", "dq_registers"}},
       {"channels of a product for dQ are those of another choice",
-       [of](P p, V c, D) {
-         const int width = of(c).dq_width(traits_of(p)), columns = of(c).dq_columns;
+       [](P p, V c, D) {
+         const int width = c.dq_width(traits_of(p)), columns = c.dq_columns;
          return columns == width || (columns == BackwardConfig{}.dq_columns && (width < 32 || width == 48));
        },
        {"dq_columns"}},
       {"more shared memory than a block may have",
-       [of](P p, V c, D d) {
-         return static_cast<std::size_t>(of(c).smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
+       [](P p, V c, D d) {
+         return static_cast<std::size_t>(c.smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
        },
        {"warpgroups", "block_m", "key_stages", "stages", "score_buffers", "dq_columns", "dq_bulk"}},
       {"a place for the next tile of keys in blocks that have one tile",
-       [of](P, V c, D) { return of(c).schedule != kOneEach || of(c).key_stages == 1; },
+       [](P, V c, D) { return c.schedule != kOneEach || c.key_stages == 1; },
        {"key_stages", "schedule"}},
       {"half of a block's keys are past the end",
-       [of](P p, V c, D) { return of(c).warpgroups == 1 || of(c).block_n() / 2 < p.nk; },
+       [](P p, V c, D) { return c.warpgroups == 1 || c.block_n() / 2 < p.nk; },
        {"warpgroups"},
        RuleKind::worth_here},
       {"half of a tile's queries are past the end",
-       [of](P p, V c, D) { return of(c).block_m <= 64 || of(c).block_m / 2 < p.nq; },
+       [](P p, V c, D) { return c.block_m <= 64 || c.block_m / 2 < p.nq; },
        {"block_m"},
        RuleKind::worth_here},
       {"a group of all heads",
-       [of](P p, V c, D) { return of(c).head_group <= 1 || of(c).head_group < p.batch * p.kv_heads; },
+       [](P p, V c, D) { return c.head_group <= 1 || c.head_group < p.batch * p.kv_heads; },
        {"head_group"},
        RuleKind::worth_here},
   };
+  return constraints_of(fields(), std::move(rules));
 }
 
 std::string backward_unsupported(const Problem& problem) {

@@ -77,144 +77,122 @@ class WgmmaFamily final : public Family {
   std::vector<Constraint> constraints(Op op) const override {
     if (op == Op::backward) return wgmma::backward_constraints();
     using P = const Problem&;
-    using V = const Configuration&;
+    using V = const ForwardConfig&;
     using D = const Target&;
-    return {
+    std::vector<ConfigRule<ForwardConfig>> rules = {
         {"accumulators and operands above the registers of a consumer",
          [](P p, V c, D) {
-           ForwardConfig least = config_of(c);
+           ForwardConfig least = c;
            least.tensor_sums = 0;
            return least.register_estimate(traits_of(p)) <= least.consumer_registers();
          },
          {"warpgroups", "block_n", "overlap", "q_in_registers", "producer_registers", "min_blocks"},
          RuleKind::worth},
         {"accumulators, sums and operands above the registers of a consumer",
-         [](P p, V c, D) {
-           return config_of(c).register_estimate(traits_of(p)) <= config_of(c).consumer_registers();
-         },
+         [](P p, V c, D) { return c.register_estimate(traits_of(p)) <= c.consumer_registers(); },
          {"warpgroups", "block_n", "overlap", "q_in_registers", "producer_registers", "min_blocks",
           "tensor_sums"},
          RuleKind::worth},
         {"P V in slices where it overlaps with the exponentials of the next tile",
-         [](P, V c, D) { return config_of(c).overlap != wgmma::kExponentials || config_of(c).slice == 0; },
+         [](P, V c, D) { return c.overlap != wgmma::kExponentials || c.slice == 0; },
          {"overlap", "slice"}},
         {"a slice of as many keys as a tile, or more",
-         [](P, V c, D) { return config_of(c).slice < config_of(c).block_n; },
+         [](P, V c, D) { return c.slice < c.block_n; },
          {"block_n", "slice"}},
         {"turns of a single warpgroup, or of products in slices",
-         [](P, V c, D) {
-           return !config_of(c).ping_pong || (config_of(c).warpgroups > 1 && config_of(c).slice == 0);
-         },
+         [](P, V c, D) { return !c.ping_pong || (c.warpgroups > 1 && c.slice == 0); },
          {"warpgroups", "slice", "ping_pong"}},
         {"tiles take more shared memory than a block may have",
          [](P p, V c, D d) {
-           return static_cast<std::size_t>(config_of(c).tiles_bytes(traits_of(p))) <= d.smem_per_block_bytes;
+           return static_cast<std::size_t>(c.tiles_bytes(traits_of(p))) <= d.smem_per_block_bytes;
          },
          {"warpgroups", "block_n", "stages", "q_buffers", "bias_stages"}},
         {"more shared memory than a block may have",
          [](P p, V c, D d) {
-           return static_cast<std::size_t>(config_of(c).smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
+           return static_cast<std::size_t>(c.smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
          },
          {"warpgroups", "block_n", "stages", "q_buffers", "key_norms", "tensor_sums", "bias_stages"}},
         {"shared memory of min_blocks blocks above what a multiprocessor has",
          [](P p, V c, D d) {
-           const std::size_t block = config_of(c).smem_bytes(traits_of(p)) + 1024;
-           return config_of(c).min_blocks * block <= d.smem_per_block_bytes + 1024;
+           const std::size_t block = c.smem_bytes(traits_of(p)) + 1024;
+           return c.min_blocks * block <= d.smem_per_block_bytes + 1024;
          },
          {"warpgroups", "block_n", "stages", "q_buffers", "key_norms", "min_blocks", "tensor_sums",
           "bias_stages"},
          RuleKind::worth},
+        {"three or more blocks of a multiprocessor with more than a warpgroup, or with above 64 channels",
+         [](P p, V c, D) { return c.min_blocks <= 2 || (c.warpgroups == 1 && p.head_dim <= 64); },
+         {"warpgroups", "min_blocks"}},
+        {"sixteen heads at the same time where there is no bias that batches share",
+         [](P p, V c, D) { return p.bias != Bias::none || c.head_group != 16; },
+         {"head_group"}},
         {"a second place for a bias where there is none",
-         [](P p, V c, D) { return p.bias != Bias::none || config_of(c).bias_stages == 1; },
-         {"bias_stages"},
-         RuleKind::worth},
+         [](P p, V c, D) { return p.bias != Bias::none || c.bias_stages == 1; },
+         {"bias_stages"}},
         {"with a bias, O stored by TMA, which has no tensor map left, or rows of several heads in a tile",
-         [](P p, V c, D) {
-           return p.bias == Bias::none || (config_of(c).tma_store == 0 && config_of(c).pack_heads == 0);
-         },
+         [](P p, V c, D) { return p.bias == Bias::none || (c.tma_store == 0 && c.pack_heads == 0); },
          {"tma_store", "pack_heads"}},
         {"a second place for Q in blocks that end after a tile of queries or two, or have it in registers",
-         [](P, V c, D) {
-           const ForwardConfig config = config_of(c);
-           return config.q_buffers == 1 || (config.persistent == 1 && config.q_in_registers == 0);
-         },
+         [](P, V c, D) { return c.q_buffers == 1 || (c.persistent == 1 && c.q_in_registers == 0); },
          {"q_in_registers", "q_buffers", "persistent"}},
         {"O in the place of Q without a second place for the next Q",
-         [](P, V c, D) {
-           const ForwardConfig config = config_of(c);
-           return config.tma_store == 0 || config.q_buffers == 2;
-         },
+         [](P, V c, D) { return c.tma_store == 0 || c.q_buffers == 2; },
          {"q_buffers", "tma_store"}},
         {"a way to normalise keys where nothing is normalised",
          [](P p, V c, D) {
-           return ForwardConfig::normalises(traits_of(p)) || config_of(c).key_norms == wgmma::kProducer;
+           return ForwardConfig::normalises(traits_of(p)) || c.key_norms == wgmma::kProducer;
          },
          {"key_norms"},
          RuleKind::worth},
         {"exponentials by a polynomial at 64 channels or more",
-         [](P p, V c, D) { return p.head_dim < 64 || config_of(c).polynomial == 0; },
+         [](P p, V c, D) { return p.head_dim < 64 || c.polynomial == 0; },
          {"polynomial"},
          RuleKind::worth},
         {"more than 40 registers for a producer without factors to compute",
          [](P p, V c, D) {
-           return ForwardConfig::normalises(traits_of(p)) || p.key_mask ||
-                  config_of(c).producer_registers <= 40;
+           return ForwardConfig::normalises(traits_of(p)) || p.key_mask || c.producer_registers <= 40;
          },
          {"producer_registers"},
          RuleKind::worth},
         {"row sums by the tensor cores with V in several panels",
-         [](P p, V c, D) {
-           return config_of(c).tensor_sums == 0 || ForwardConfig::panels(traits_of(p)) == 1;
-         },
+         [](P p, V c, D) { return c.tensor_sums == 0 || ForwardConfig::panels(traits_of(p)) == 1; },
          {"tensor_sums"}},
         {"keys normalised by all blocks together under a key mask",
-         [](P p, V c, D) { return config_of(c).key_norms != wgmma::kTogether || !p.key_mask; },
+         [](P p, V c, D) { return c.key_norms != wgmma::kTogether || !p.key_mask; },
          {"key_norms"}},
         {"keys normalised by all blocks together where not all blocks run at once",
-         [](P, V c, D) { return config_of(c).key_norms != wgmma::kTogether || config_of(c).persistent == 1; },
+         [](P, V c, D) { return c.key_norms != wgmma::kTogether || c.persistent == 1; },
          {"key_norms", "persistent"}},
         {"Q left unscaled where nothing is normalised, or where it is in registers",
          [](P p, V c, D) {
-           const ForwardConfig config = config_of(c);
-           return config.scale_queries == 1 ||
-                  (ForwardConfig::normalises(traits_of(p)) && config.q_in_registers == 0);
+           return c.scale_queries == 1 || (ForwardConfig::normalises(traits_of(p)) && c.q_in_registers == 0);
          },
          {"q_in_registers", "scale_queries"}},
         {"a cluster for a single tile of queries",
          [](P p, V c, D) {
-           const ForwardConfig config = config_of(c);
-           return config.cluster == 1 ||
-                  p.nq * (config.pack_heads ? p.heads / p.kv_heads : 1) > config.block_m();
+           return c.cluster == 1 || p.nq * (c.pack_heads ? p.heads / p.kv_heads : 1) > c.block_m();
          },
          {"warpgroups", "cluster", "pack_heads"},
          RuleKind::worth_here},
         {"keys split within a cluster that shares copies, or into parts larger than the tiles they replace",
          [](P p, V c, D) {
-           const ForwardConfig config = config_of(c);
            const Traits traits = traits_of(p);
-           return config.split == 1 ||
-                  (config.cluster == 1 && config.part_bytes(traits) <= config.tiles_bytes(traits));
+           return c.split == 1 || (c.cluster == 1 && c.part_bytes(traits) <= c.tiles_bytes(traits));
          },
          {"warpgroups", "block_n", "stages", "q_buffers", "cluster", "split", "bias_stages"}},
         {"keys split over blocks that take several tiles of queries, or store O by TMA",
-         [](P, V c, D) {
-           const ForwardConfig config = config_of(c);
-           return config.split == 1 || (config.persistent == 0 && config.tma_store == 0);
-         },
+         [](P, V c, D) { return c.split == 1 || (c.persistent == 0 && c.tma_store == 0); },
          {"persistent", "split", "tma_store"}},
         {"keys split over blocks that take pairs of tiles of queries",
-         [](P p, V c, D) {
-           const ForwardConfig config = config_of(c);
-           return config.split == 1 || !config.pairs(traits_of(p));
-         },
+         [](P p, V c, D) { return c.split == 1 || !c.pairs(traits_of(p)); },
          {"split", "paired"}},
         {"row sums by the tensor cores where keys are split: too few registers (ptxas C7511)",
-         [](P, V c, D) { return config_of(c).split == 1 || config_of(c).tensor_sums == 0; },
+         [](P, V c, D) { return c.split == 1 || c.tensor_sums == 0; },
          {"split", "tensor_sums"},
          RuleKind::worth},
         {"tiles of queries fill the device without splitting keys, or keys are too few",
          [](P p, V c, D d) {
-           ForwardConfig config = config_of(c);
+           ForwardConfig config = c;
            config.paired = 0;
            return config.split == 1 || (config.work_count(traits_of(p), shape_args(p)) < d.multiprocessors &&
                                         ceil_div(p.nk, config.block_n) >= 2LL * config.split);
@@ -225,19 +203,20 @@ class WgmmaFamily final : public Family {
          "share one",
          [](P p, V c, D) {
            const int group = p.heads / p.kv_heads;
-           return config_of(c).pack_heads == 0 || (group > 1 && ForwardConfig::kRows % group == 0);
+           return c.pack_heads == 0 || (group > 1 && ForwardConfig::kRows % group == 0);
          },
          {"pack_heads"},
          RuleKind::worth_here},
         {"a group of all heads",
-         [](P p, V c, D) { return config_of(c).head_group < config_of(c).head_tiles(shape_args(p)); },
+         [](P p, V c, D) { return c.head_group < c.head_tiles(shape_args(p)); },
          {"pack_heads", "head_group"},
          RuleKind::worth_here},
         {"an order of tiles where nothing is causal",
-         [](P p, V c, D) { return p.causal || config_of(c).paired == ForwardConfig{}.paired; },
+         [](P p, V c, D) { return p.causal || c.paired == ForwardConfig{}.paired; },
          {"paired"},
          RuleKind::worth},
     };
+    return constraints_of(forward_fields(), std::move(rules));
   }
 
   // As an H200 likes it best at most lengths, in a search of all structures. The tile of keys is as large as
