@@ -452,7 +452,7 @@ TEST(Worker, MakesRoomForAProblemBesideWhatItKeepsOfOthers) {
   }
   Job job;
   job.candidates.push_back({.binary = {}, .small_checks = {}, .full_check = long_check(3)});
-  job.candidates[0].target.plan.workspace_bytes = std::size_t{20} << 20;
+  job.candidates[0].full_check.plan.workspace_bytes = std::size_t{20} << 20;
   EXPECT_EQ(worker.run(job, [](const JobProgress&) {}).at(0).status, tuner::Status::out_of_memory);
 }
 
