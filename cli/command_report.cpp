@@ -58,7 +58,8 @@ void add_report(CLI::App& app, Context&) {
     reports::ReportOptions report;
     std::optional<tuner::Workload> workload;
     if (!options->problems.empty()) {
-      workload = of_option("--problems", [&] { return tuner::read_workload(workload_path(options->problems)); });
+      workload =
+          of_option("--problems", [&] { return tuner::read_workload(workload_path(options->problems)); });
       report.workload = &*workload;
     }
     if (!options->peaks.empty())

@@ -73,7 +73,8 @@ struct Args {
 // cuTensorMapEncodeTiled is given. Innermost dimension first, whose elements are contiguous; elements have 2
 // bytes (a float is two of them); what lies outside of the tensor reads as zero, and isn't written.
 struct TensorMap {
-  enum Tensor : int { q, k, v, workspace, o, bias = 6 };  // 5: dout (backward_maps.h)
+  // 5 is dout (backward_maps.h).
+  enum Tensor : int { q, k, v, workspace, o, bias = 6 };
   int tensor = q;                  // of Args
   long long first_byte = 0;        // from the start of that tensor
   int rank = 4;                    // 4 or 5
@@ -125,12 +126,14 @@ FCSA_HD constexpr unsigned grid_x_on(const Launch& launch, int multiprocessors) 
 
 // Where a map's tensor starts.
 FCSA_HD inline const void* start_of(const TensorMap& map, const Args& args) {
+  // clang-format off
   const void* tensor = map.tensor == TensorMap::q   ? args.q
                        : map.tensor == TensorMap::k ? args.k
                        : map.tensor == TensorMap::v ? args.v
                        : map.tensor == TensorMap::o ? args.o
                        : map.tensor == TensorMap::bias ? args.bias
                                                        : args.workspace;
+  // clang-format on
   return static_cast<const char*>(tensor) + map.first_byte;
 }
 

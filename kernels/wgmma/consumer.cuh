@@ -53,7 +53,8 @@ struct Consumer {
   const float offset;
   // Of the tile whose P V is to be issued next.
   KeyCursor<T, C> at;
-  [[no_unique_address]] BiasCursor<T, C> bias_at;  // of the tile whose softmax comes next
+  // Of the tile whose softmax comes next.
+  [[no_unique_address]] BiasCursor<T, C> bias_at;
   QueryCursor<C> queries{~0u};  // the current tile of queries
   int first_tile = 0;           // of keys, where these are split: tiles are counted from it
   bool half = false;            // of the first tile of keys is seen

@@ -420,7 +420,8 @@ TEST(Worker, VerifiesABinaryOnceOnEachProblemThatItIsMeasuredOn) {
     Job job;
     job.measure = measure;
     job.measurement.max_samples = 2;
-    job.candidates.push_back({.binary = {binary, {}}, .small_checks = {}, .full_check = {.problem = base_problem()}});
+    job.candidates.push_back(
+        {.binary = {binary, {}}, .small_checks = {}, .full_check = {.problem = base_problem()}});
     job.candidates[0].full_check.problem.nq = nq;
     const auto evaluation = worker.run(job, [](const JobProgress&) {}).at(0);
     return std::pair(evaluation.status, evaluation.accuracy.tolerance > 0);
