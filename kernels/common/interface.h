@@ -126,14 +126,12 @@ FCSA_HD constexpr unsigned grid_x_on(const Launch& launch, int multiprocessors) 
 
 // Where a map's tensor starts.
 FCSA_HD inline const void* start_of(const TensorMap& map, const Args& args) {
-  // clang-format off
-  const void* tensor = map.tensor == TensorMap::q   ? args.q
-                       : map.tensor == TensorMap::k ? args.k
-                       : map.tensor == TensorMap::v ? args.v
-                       : map.tensor == TensorMap::o ? args.o
+  const void* tensor = map.tensor == TensorMap::q      ? args.q
+                       : map.tensor == TensorMap::k    ? args.k
+                       : map.tensor == TensorMap::v    ? args.v
+                       : map.tensor == TensorMap::o    ? args.o
                        : map.tensor == TensorMap::bias ? args.bias
                                                        : args.workspace;
-  // clang-format on
   return static_cast<const char*>(tensor) + map.first_byte;
 }
 

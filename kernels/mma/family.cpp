@@ -192,6 +192,9 @@ class MmaFamily final : public Family {
     config.q_in_registers = problem.head_dim <= 64;
     const bool few_rows = shared_rows(problem) <= 32;
     if (crowded && !few_rows && problem.head_dim > 80 && problem.head_dim < 128) config.block_n = 32;
+    // A mask beside a bias: 64 keys of 192 channels spill on sm_120a.
+    const bool wide = problem.head_dim > 128 && problem.head_dim <= 192 && problem.dtype != DType::f32;
+    if (wide && !few_rows && problem.key_mask && problem.bias != Bias::none) config.block_n = 32;
     if (few_rows) {
       config.warps_m = config.row_tiles = 1;
       config.warps_n = 4;

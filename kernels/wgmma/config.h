@@ -249,10 +249,8 @@ struct ForwardConfig {
     map.tensor = TensorMap::bias;
     map.rank = 4;
     map.swizzle_bytes = bias_row_bytes(t);
-    // clang-format off
-    const int element = bias_element_bytes(t), size[4] = {element / 2 * args.nk, args.nq, args.bias_heads,
-                                                          args.bias_batch};
-    // clang-format on
+    const int element = bias_element_bytes(t),
+              size[4] = {element / 2 * args.nk, args.nq, args.bias_heads, args.bias_batch};
     const Strides& s = args.bias_strides;
     const long long stride[3] = {s.row, args.bias_heads == 1 ? s.row : s.head,
                                  args.bias_batch == 1 ? s.row : s.batch};

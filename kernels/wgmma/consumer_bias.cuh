@@ -23,10 +23,8 @@ FCSA_DEVICE void Consumer<T, C>::copy_bias(int tile) const {
   constexpr int kBytes = ForwardConfig::bias_element_bytes(T);
   const Rows place = rows(queries);
   const int first_key = first_key_of(tile), head = args.bias_heads == 1 ? 0 : place.first_head;
-  // clang-format off
-  const long long start = place.batch % args.bias_batch * args.bias_strides.batch +
-                          head * args.bias_strides.head + first_key;
-  // clang-format on
+  const long long start =
+      place.batch % args.bias_batch * args.bias_strides.batch + head * args.bias_strides.head + first_key;
   const auto element = [&](int query, int key) -> unsigned {
     if (first_key + key >= args.nk) return 0;
     const long long at = start + query * args.bias_strides.row + key;

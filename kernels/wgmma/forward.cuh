@@ -46,7 +46,7 @@ FCSA_DEVICE void init_barriers(const SharedLayout<T, C>& shared) {
 }
 
 // A bias is added with the running maximum, whatever bound is known.
-constexpr Traits computed_as(Traits traits) {
+FCSA_HD constexpr Traits computed_as(Traits traits) {
   if (traits.bias != Bias::none) traits.softmax = Softmax::running_maximum;
   return traits;
 }
