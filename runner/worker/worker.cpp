@@ -8,6 +8,8 @@
 #include <new>
 #include <set>
 
+#include "runner/device/json.h"
+
 namespace fcsa::runner {
 namespace {
 
@@ -20,12 +22,12 @@ bool right(const tuner::Evaluation& evaluation) {
   return evaluation.status == Status::ok;
 }
 
-// Of a binary on a problem.
+// Of a binary, launched in this way, on a problem.
 std::string identity(const CandidateJob& candidate) {
-  const Check& target = candidate.full_check;
-  return fmt::format("{} {} {}, {} tensors, seed {}", candidate.binary.path,
-                     fmt::join(candidate.binary.symbols, " "), kernels::to_text(target.problem),
-                     to_text(target.placement), target.seed);
+  const Check& check = candidate.full_check;
+  return fmt::format("{} {} {}, {} tensors, seed {}, {}", candidate.binary.path,
+                     fmt::join(candidate.binary.symbols, " "), kernels::to_text(check.problem),
+                     to_text(check.placement), check.seed, nlohmann::json(check.plan).dump());
 }
 
 // The largest cache whose contents survive from one launch to the next.
