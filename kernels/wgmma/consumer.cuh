@@ -21,8 +21,8 @@ struct Consumer {
   static constexpr bool kNormalise = ForwardConfig::normalises(T);
   static constexpr bool kScaleQueries = kNormalise && (C.scale_queries || C.q_in_registers);
   static constexpr bool kFactors = C.uses_factors(T);
-  // The scale is multiplied in where the maximum is subtracted, an instruction less for each logit.
   static constexpr bool kBias = T.bias != Bias::none;
+  // The scale is multiplied in where the maximum is subtracted, an instruction less for each logit.
   static constexpr bool kLateScale = !kFixed && !kBias && !kScaleQueries && !C.scales_scores(T);
   static constexpr int kRowBytes = ForwardConfig::panel_row_bytes(T);
   static constexpr int kPanelSteps = ForwardConfig::panel_channels(T) / 16;
@@ -213,14 +213,13 @@ struct Consumer {
   Factors factors;
   FCSA_DEVICE Factors load_factors(int slice, int slot) const;
 
-  // The bias of the tile whose softmax comes next: in shared memory, of a slice and half of its rows, and
-  // read by this warp.
+  // The bias of the tile whose softmax comes next, in shared memory. load_bias: of two keys of a thread.
   FCSA_DEVICE void wait_bias(int tile);
   FCSA_DEVICE void copy_bias(int tile) const;
   FCSA_DEVICE float2 load_bias(int key, int half) const;
   FCSA_DEVICE void release_bias();
 
-  // S of a slice of a tile, whose factors are those loaded last, to logits in base 2, hidden ones -inf.
+  // S of a slice of a tile, whose factors are those loaded last, to logits, hidden ones -inf.
   template <bool edge>
   FCSA_DEVICE void logits(int slice, int tile, int slot);
 

@@ -248,11 +248,13 @@ class Tuning {
   void search_family(PerFamily& per_family, double until_s) {
     auto& search = searches_[current_];
     const Space& all = space_of(*per_family.family, search.problem);
-    const bool late = now_s() >= until_s;  // filtering millions takes half a second
-    const Space space = late ? all : all.worth_trying(search.problem, evaluator_.device().target);
-    search.outcome.space += space.size();
-    search.outcome.pruned += space.total() - space.size();
-    if (late) return;
+    const auto count = [&](const Space& space) {
+      search.outcome.space += space.size();
+      search.outcome.pruned += space.total() - space.size();
+    };
+    if (now_s() >= until_s) return count(all);  // filtering millions takes half a second
+    const Space space = all.worth_trying(search.problem, evaluator_.device().target);
+    count(space);
     const auto strategy =
         make_strategy(options_.strategy, space, strategy_seed(options_, per_family.baseline));
     for (const auto& [position, time_ms] : tried_in(per_family, space)) strategy->tell(position, time_ms);
