@@ -117,7 +117,7 @@ fcsa_status fcsa_open(const fcsa_options* options, fcsa_library** library) {
     *library = nullptr;
     const fcsa_options defaults = FCSA_OPTIONS_INIT;
     const fcsa_options& chosen = options != nullptr ? *options : defaults;
-    fcsa::library::check_size("fcsa_options", chosen.size, sizeof(fcsa_options));
+    fcsa::library::check_size("fcsa_options", chosen.size, sizeof(fcsa_options), sizeof(fcsa_options));
     const fcsa::library::LockedSection section;
     *library = reinterpret_cast<fcsa_library*>(new Library(chosen));
   });

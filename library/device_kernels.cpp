@@ -6,7 +6,10 @@ namespace fcsa::library {
 
 DeviceKernels::DeviceKernels(std::unique_ptr<runner::Launcher> launcher, std::vector<TunedTable> tables,
                              std::shared_ptr<Binaries> binaries)
-    : launcher_(std::move(launcher)), tables_(std::move(tables)), binaries_(std::move(binaries)) {}
+    : launcher_(std::move(launcher)),
+      tables_(std::move(tables)),
+      binaries_(std::move(binaries)),
+      key_masks_(launcher_, binaries_) {}
 
 Selection DeviceKernels::select(const kernels::Problem& problem) const {
   return library::select(problem, info(), tables_);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "library/kernel.h"
+#include "library/key_masks.h"
 #include "library/selection.h"
 
 namespace fcsa::library {
@@ -20,6 +21,7 @@ class DeviceKernels {
 
   runner::Launcher& launcher() const { return *launcher_; }
   const kernels::DeviceInfo& info() const { return launcher_->info(); }
+  KeyMasks& key_masks() { return key_masks_; }
   // Throws Failure when no kernel serves the problem.
   Selection select(const kernels::Problem& problem) const;
   // The same object for problems of the same kind.
@@ -29,6 +31,7 @@ class DeviceKernels {
   const std::shared_ptr<runner::Launcher> launcher_;
   const std::vector<TunedTable> tables_;
   const std::shared_ptr<Binaries> binaries_;
+  KeyMasks key_masks_;
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Kernel>> kernels_;
 };

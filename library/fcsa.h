@@ -119,6 +119,13 @@ typedef struct fcsa_problem {
   int32_t reserved;       /* 0 */
   fcsa_strides dout_strides, dq_strides, dk_strides, dv_strides; /* as those of q; dq, dk, dv: rows apart */
   fcsa_strides dbias_strides;                                    /* as those of the bias; rows apart */
+
+  /* A struct of an older program ends here, which its size says: what follows is then as in
+   * FCSA_PROBLEM_INIT. */
+  int32_t key_lengths; /* 1: tensors.key_lengths says how many keys of each batch are visible; not together
+                          with key_mask. What is chosen, what runs and what it costs is that of the mask that
+                          says the same, which is written into the workspace first: batch x nk bytes */
+  int32_t reserved2;   /* 0 */
 } fcsa_problem;
 
 /* clang-format off */
@@ -154,7 +161,9 @@ typedef struct fcsa_problem {
   0, /* deterministic */                                                        \
   0, /* reserved */                                                             \
   {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, /* strides of dout, dq, dk, dv */ \
-  {0, 0, 0} /* dbias_strides */                                                 \
+  {0, 0, 0}, /* dbias_strides */                                                \
+  0, /* key_lengths */                                                          \
+  0 /* reserved2 */                                                             \
 }
 /* clang-format on */
 
@@ -162,10 +171,11 @@ typedef struct fcsa_problem {
    workspace to 256, the others to their elements. Nothing that is written overlaps with anything else. Start
    from FCSA_TENSORS_INIT; what the problem doesn't have, and a tensor without elements, may be null.
 
-   What nobody sees has no influence, infinities and NaN included: k and v of keys that key_mask hides, and q
-   and dout of rows that see no key for the masks' sake. Of keys that some rows see and others don't (causal,
-   a bias of -inf), the rows that don't see them notice nothing on FCSA_CPU, nor in o by kernels on the CUDA
-   cores (f32); on tensor cores infinities and NaN there spread to the rows of the same tile.
+   What nobody sees has no influence, infinities and NaN included: k and v of keys that key_mask or
+   key_lengths hide, and q and dout of rows that see no key for the masks' sake. Of keys that some rows see
+   and others don't (causal, a bias of -inf), the rows that don't see them notice nothing on FCSA_CPU, nor in
+   o by kernels on the CUDA cores (f32); on tensor cores infinities and NaN there spread to the rows of the
+   same tile.
 
    Biases, scales and eps may be anything finite. Where |lse| is above about 1e5, its rounding to f32 shows in
    the gradients. */
@@ -190,6 +200,10 @@ typedef struct fcsa_tensors {
   void* dv;         /* as v, likewise */
   void* dbias;      /* as the bias, summed over the batches and heads that share it */
   float* dscale;    /* [heads], summed over batches and rows; of one scale for all heads: add them up */
+
+  /* As in fcsa_problem, what follows may be missing. */
+  const int32_t* key_lengths; /* [batch]: key j of batch b is visible where j < key_lengths[b]; below 0 counts
+                                 as 0, above nk as nk. Both passes read it */
 } fcsa_tensors;
 
 /* clang-format off */
@@ -204,7 +218,8 @@ typedef struct fcsa_tensors {
   0, /* workspace_bytes */                       \
   NULL, NULL, NULL, NULL, /* dout, dq, dk, dv */ \
   NULL, /* dbias */                              \
-  NULL /* dscale */                              \
+  NULL, /* dscale */                             \
+  NULL /* key_lengths */                         \
 }
 /* clang-format on */
 

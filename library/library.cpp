@@ -31,8 +31,8 @@ Library::Library(const fcsa_options& options)
       databases_(options.database, *notes_),
       binaries_(std::make_shared<Binaries>(options.cache_directory, notes_)) {}
 
-Plan& Library::plan(const fcsa_problem& problem) {
-  check_size("fcsa_problem", problem.size, sizeof(problem));
+Plan& Library::plan(const fcsa_problem& stated) {
+  const fcsa_problem problem = whole(stated);
   const std::uint64_t context = context_of(problem);
   const auto key = PlanCache::key_of(problem, context);
   if (Plan* known = plans_.find(key)) return *known;

@@ -55,6 +55,12 @@ Plan::Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const 
     workspace_bytes_ +=
         round_up_256(sizeof(float) * static_cast<std::size_t>(problem.batch) * problem.heads * problem.nq);
   }
+  writes_mask_ = request_.reads_lengths && !request_.is_empty();
+  if (writes_mask_) {
+    mask_offset_ = workspace_bytes_;
+    workspace_bytes_ +=
+        round_up_256(static_cast<std::size_t>(request_.args.batch * request_.args.key_mask_stride));
+  }
   unprepared_text_ = text("not prepared");
 }
 
@@ -67,8 +73,12 @@ std::string Plan::text(const char* kernels) const {
       kernels, workspace_bytes_, notes_);
 }
 
+const Kernel::Loaded* Plan::loaded() const {
+  return !writes_mask_ || device_->key_masks().ready() ? kernel_->loaded() : nullptr;
+}
+
 const char* Plan::describe() {
-  const Kernel::Loaded* loaded = kernel_->loaded();
+  const Kernel::Loaded* loaded = this->loaded();
   if (loaded == nullptr) return unprepared_text_.c_str();
   if (const char* known = prepared_.load(std::memory_order_acquire)) return known;
   const LockedSection section;
@@ -82,7 +92,20 @@ const char* Plan::describe() {
 void Plan::prepare() {
   const LockedSection section;
   const Kernel::Loaded& loaded = kernel_->load();
+  if (writes_mask_) device_->key_masks().load();
   device_->launcher().reserve(loaded.is_fallback ? fallback_launches_ : launches_);
+}
+
+const unsigned char* Plan::written_mask(const fcsa_tensors& tensors, const kernels::BackwardArgs& args,
+                                        void* stream) const {
+  unsigned char* const mask = static_cast<unsigned char*>(args.workspace) + mask_offset_;
+  device_->key_masks().write({.lengths = key_lengths_of(tensors),
+                              .mask = mask,
+                              .stride = args.key_mask_stride,
+                              .batch = args.batch,
+                              .nk = args.nk},
+                             stream);
+  return mask;
 }
 
 void Plan::run(kernels::Op op, const fcsa_tensors& tensors, void* stream) {
@@ -90,15 +113,16 @@ void Plan::run(kernels::Op op, const fcsa_tensors& tensors, void* stream) {
   kernels::BackwardArgs args = place(request_, tensors, workspace_bytes_);
   if (hides_lse())
     args.lse = reinterpret_cast<float*>(static_cast<unsigned char*>(args.workspace) + lse_offset_);
-  const Kernel::Loaded* loaded = kernel_->loaded();
+  const Kernel::Loaded* loaded = this->loaded();
   if (loaded == nullptr) {
     if (device_->launcher().capturing(stream))
       throw Failure(
           FCSA_NOT_PREPARED,
           "the plan is not prepared, and can't be while a CUDA graph is captured: call fcsa_prepare first");
     prepare();
-    loaded = kernel_->loaded();
+    loaded = this->loaded();
   }
+  if (writes_mask_) args.key_mask = written_mask(tensors, args, stream);
   device_->launcher().launch(*loaded->module, loaded->is_fallback ? fallback_launches_ : launches_, args,
                              stream);
   count_call(record_slot_);

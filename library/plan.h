@@ -38,6 +38,12 @@ class Plan {
   // Whether the kernels write an lse that the caller has no use for.
   bool hides_lse() const { return request_.problem.op == kernels::Op::forward && !request_.writes_lse; }
 
+  // What runs, once all of it is loaded; null before.
+  const Kernel::Loaded* loaded() const;
+  // The mask of the problem's lengths, written on the stream.
+  const unsigned char* written_mask(const fcsa_tensors& tensors, const kernels::BackwardArgs& args,
+                                    void* stream) const;
+
   std::atomic<int> references_{1};
   const std::shared_ptr<DeviceKernels> device_;
   const Request request_;
@@ -46,7 +52,9 @@ class Plan {
   const std::string notes_;
   const int record_slot_;  // of FCSA_RECORD
   kernels::LaunchPlan launches_, fallback_launches_;
-  std::size_t lse_offset_ = 0;  // in the workspace, when the forward pass writes it there
+  std::size_t lse_offset_ = 0;   // in the workspace, when the forward pass writes it there
+  bool writes_mask_ = false;     // from lengths, into the workspace
+  std::size_t mask_offset_ = 0;  // there
   std::size_t workspace_bytes_ = 0;
   std::string unprepared_text_, prepared_text_;
   std::atomic<const char*> prepared_{nullptr};  // the text, once it is there

@@ -34,7 +34,7 @@ void PlanCache::renew_all() {
 
 PlanCache::Key PlanCache::key_of(const fcsa_problem& problem, std::uint64_t context) {
   static_assert(
-      sizeof(problem) == sizeof(std::size_t) + 28 * sizeof(std::int32_t) + 10 * sizeof(fcsa_strides) + 8,
+      sizeof(problem) == sizeof(std::size_t) + 30 * sizeof(std::int32_t) + 10 * sizeof(fcsa_strides) + 8,
       "it has padding");
   const XXH128_hash_t hash = XXH3_128bits_withSeed(&problem, sizeof(problem), context);
   return {hash.low64, hash.high64};

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <stdexcept>
 #include <utility>
@@ -57,12 +59,19 @@ Layout layout_of(std::int32_t layout) {
   return layout == FCSA_BHND ? Layout::bhnd : Layout::bnhd;
 }
 
+// Of structs that end where they did before fields were added.
+constexpr std::size_t kEarlierProblem = offsetof(fcsa_problem, key_lengths);
+constexpr std::size_t kEarlierTensors = offsetof(fcsa_tensors, key_lengths);
+// Rows of a mask that is written from lengths begin at multiples of this many bytes.
+constexpr int kMaskAlignment = 16;
+
 long long mask_stride(const fcsa_problem& p) {
   if (p.key_mask_batch != 0 && p.key_mask_batch != 1 && p.key_mask_batch != p.batch)
     refuse(fmt::format("key_mask_batch is {}: it must be 1, or as many as batch, which is {}",
                        p.key_mask_batch, p.batch));
   if (p.key_mask_stride < 0 || p.key_mask_stride >= kMostStride)
     refuse(fmt::format("key_mask_stride is {}: it must be from 0 to 2^40 - 1", p.key_mask_stride));
+  if (p.key_lengths == 1) return kernels::ceil_div(p.nk, kMaskAlignment) * kMaskAlignment;
   if (p.key_mask_batch == 1) return 0;
   return p.key_mask_stride != 0 ? p.key_mask_stride : p.nk;
 }
@@ -80,6 +89,9 @@ void check_choices(const fcsa_problem& p) {
   if (!(std::isfinite(p.eps) && p.eps >= 0))
     refuse(fmt::format("eps is {}: it must be finite and not negative", p.eps));
   if (p.reserved != 0) refuse(fmt::format("reserved is {}: leave it at 0", p.reserved));
+  if (p.reserved2 != 0) refuse(fmt::format("reserved2 is {}: leave it at 0", p.reserved2));
+  if (flag("key_lengths", p.key_lengths) && p.key_mask == 1)
+    refuse("key_lengths and key_mask are both 1: one of the two says which keys are visible");
 }
 
 void check_gradients(const fcsa_problem& p) {
@@ -135,6 +147,7 @@ kernels::Problem problem_of(const fcsa_problem& p) {
   if (problem.bias != Bias::none && p.bias_heads == p.heads) problem.bias_heads = 0;
   if (problem.dtype != DType::f32) problem.allow_tf32 = false;
   if (problem.head_scale) problem.scale = kernels::Problem{}.scale;
+  if (p.key_lengths == 1) problem.key_mask = true;
   return problem;
 }
 
@@ -216,7 +229,9 @@ void check_forward_tensors(const Request& request, const fcsa_tensors& t, std::s
   const auto& [nq, nk] = std::pair(request.args.nq, request.args.nk);
   check_rows(request, {{"q", t.q, nq}, {"k", t.k, nk}, {"v", t.v, nk}, {"o", t.o, nq}});
   if (!request.is_empty()) {
-    check_optional({"key_mask", t.key_mask, problem.key_mask, "key_mask"}, 1);
+    check_optional({"key_mask", t.key_mask, problem.key_mask && !request.reads_lengths, "key_mask"}, 1);
+    check_optional({"key_lengths", key_lengths_of(t), request.reads_lengths, "key_lengths"},
+                   sizeof(std::int32_t));
     check_optional({"bias", t.bias, problem.bias != Bias::none, "bias"}, bias_alignment);
     check_optional({"head_scale", t.head_scale, problem.head_scale, "head_scale"}, sizeof(float));
   }
@@ -240,8 +255,8 @@ void check_gradient_tensors(const Request& request, const fcsa_tensors& t, std::
 
 }  // namespace
 
-void check_size(const char* name, std::size_t stated, std::size_t known) {
-  if (stated == known) return;
+void check_size(const char* name, std::size_t stated, std::size_t known, std::size_t earlier) {
+  if (stated == known || stated == earlier) return;
   if (stated == 0) refuse(fmt::format("{}.size is 0: start from its _INIT macro, which sets it", name));
   refuse(fmt::format(
       "{}.size is {}: fcsa {} knows {}; start from its _INIT macro, and compile with the fcsa.h of "
@@ -249,8 +264,20 @@ void check_size(const char* name, std::size_t stated, std::size_t known) {
       name, stated, FCSA_VERSION, known));
 }
 
+fcsa_problem whole(const fcsa_problem& problem) {
+  check_size("fcsa_problem", problem.size, sizeof(problem), kEarlierProblem);
+  if (problem.size == sizeof(problem)) return problem;
+  fcsa_problem all = FCSA_PROBLEM_INIT;
+  std::memcpy(&all, &problem, problem.size);
+  all.size = sizeof(all);
+  return all;
+}
+
+const std::int32_t* key_lengths_of(const fcsa_tensors& tensors) {
+  return tensors.size > kEarlierTensors ? tensors.key_lengths : nullptr;
+}
+
 Request request_of(const fcsa_problem& p) {
-  check_size("fcsa_problem", p.size, sizeof(p));
   check_choices(p);
   check_gradients(p);
   Request request;
@@ -263,11 +290,12 @@ Request request_of(const fcsa_problem& p) {
   request.args = args_of(p, request.problem);
   request.problem.layout = nearest_layout(request.problem, request.args.q_strides);
   request.writes_lse = flag("lse", p.lse);
+  request.reads_lengths = p.key_lengths == 1;
   return request;
 }
 
 kernels::BackwardArgs place(const Request& request, const fcsa_tensors& t, std::size_t workspace_bytes) {
-  check_size("fcsa_tensors", t.size, sizeof(t));
+  check_size("fcsa_tensors", t.size, sizeof(t), kEarlierTensors);
   const kernels::Problem& problem = request.problem;
   const std::size_t bias_alignment =
       problem.bias == Bias::f32 || problem.dtype == DType::f32 ? sizeof(float) : 2;

@@ -37,8 +37,8 @@ class Geometry(NamedTuple):
 
 
 class Canonical(NamedTuple):
-    """q [b, h, i, d], k and v [b, kv_heads, j, d], mask bool [b or 1, j], bias [n, h or 1, i, j], head_scale f32 [h]. n divides
-    b: batch number m reads bias number m % n."""
+    """q [b, h, i, d], k and v [b, kv_heads, j, d], mask bool [b or 1, j] or, for key_lengths, int32 [b], bias [n, h or 1, i, j],
+    head_scale f32 [h]. n divides b: batch number m reads bias number m % n."""
     q: torch.Tensor
     k: torch.Tensor
     v: torch.Tensor
@@ -138,6 +138,27 @@ def check_mask(mask, geometry, device):
                          "keys are attn_bias")
     if mask.device != device:
         raise ValueError(f"mask is on {mask.device} and q on {device}: they must be on the same device")
+
+
+def check_lengths(lengths, mask, geometry, device):
+    """Beside a mask, which may be None."""
+    check_tensor("key_lengths", lengths)
+    if mask is not None:
+        raise ValueError("mask and key_lengths are both given: one of the two says which keys are visible; a mask of lengths is "
+                         "torch.arange(j, device=q.device) < key_lengths[:, None], to be combined with &")
+    if lengths.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"key_lengths is {lengths.dtype}: it must be int32 or int64, how many keys of each batch are visible")
+    if lengths.dim() != 1 or lengths.shape[0] != geometry.batch:
+        raise ValueError(f"key_lengths has shape {shape_text(lengths)}: it must be ({geometry.batch},), a number for each batch")
+    if lengths.device != device:
+        raise ValueError(f"key_lengths is on {lengths.device} and q on {device}: they must be on the same device")
+
+
+def canonical_lengths(lengths, mask, geometry, device):
+    check_lengths(lengths, mask, geometry, device)
+    if lengths.dtype == torch.int64:
+        lengths = lengths.clamp(0, geometry.columns).to(torch.int32)
+    return lengths.contiguous()
 
 
 def divides(part, whole):
@@ -269,11 +290,13 @@ def canonical_scale(scale, geometry, dtype, device):
     return flat.expand(geometry.heads).contiguous() if flat.shape[0] != geometry.heads else flat.contiguous()
 
 
-def canonical(q, k, v, mask, attn_bias, scale, geometry, options, batch_dim):
+def canonical(q, k, v, mask, attn_bias, scale, geometry, options, batch_dim, key_lengths):
     """The arguments in the one form, by PyTorch's own operations, through which gradients and tracers find their way. o
     has more channels than q where `pad` had to add some."""
     if mask is not None:
         check_mask(mask, geometry, q.device)
+    if key_lengths is not None:
+        mask = canonical_lengths(key_lengths, mask, geometry, q.device)
     bias = head_scale = None
     if attn_bias is not None:
         bias = canonical_bias(attn_bias, geometry, batch_dim, q.dtype, q.device)

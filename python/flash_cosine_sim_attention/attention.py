@@ -87,7 +87,7 @@ def _careful_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale, needs
 
 
 def _direct_call(q, k, v, mask, attn_bias, scale, groups, causal, l2norm_qk, batch_dim, logit_bound, deterministic, tf32, grad,
-                 return_lse):
+                 return_lse, key_lengths):
     """(call, return_lse, geometry, batch_dim) when libfcsa takes the tensors as they are, else _NOT_DIRECT. Raises what is
     wrong with them."""
     geometry = arguments.geometry_of(q, k, v)
@@ -97,12 +97,17 @@ def _direct_call(q, k, v, mask, attn_bias, scale, groups, causal, l2norm_qk, bat
     if not all(execute.strides_are_regular(t, execute.axes_of(t)) for t in (q, k, v)):
         return _NOT_DIRECT
     view = None
-    if not all(t is None or type(t) in _PLAIN for t in (mask, attn_bias)) or (isinstance(scale, Tensor) and type(scale) not in _PLAIN):
+    if not all(t is None or type(t) in _PLAIN for t in (mask, attn_bias, key_lengths)) or (isinstance(scale, Tensor) and type(scale) not in _PLAIN):
         return _NOT_DIRECT
     if mask is not None:
         arguments.check_mask(mask, geometry, q.device)
         if mask.shape[1] != 1 and mask.stride(1) != 1:
             return _NOT_DIRECT
+    if key_lengths is not None:
+        arguments.check_lengths(key_lengths, mask, geometry, q.device)
+        if key_lengths.dtype != torch.int32 or not key_lengths.is_contiguous():
+            return _NOT_DIRECT
+        mask = key_lengths
     if attn_bias is not None:
         view = arguments.four_axes(attn_bias, geometry, batch_dim)
         if (view.dtype not in (q.dtype, torch.float32) or view.shape[2:] != (geometry.rows, geometry.columns)
@@ -121,12 +126,12 @@ def _direct_call(q, k, v, mask, attn_bias, scale, groups, causal, l2norm_qk, bat
 
 
 def _attend(q, k, v, mask=None, attn_bias=None, scale=8, groups=1, causal=False, l2norm_qk=True, attn_bias_batch_dim=False,
-            use_triton=False, sequence_parallel=True, *, logit_bound=None, deterministic=None, return_lse=False):
+            use_triton=False, sequence_parallel=True, *, logit_bound=None, deterministic=None, return_lse=False, key_lengths=None):
     if (_is_dynamo_compiling() or type(q) not in _PLAIN or type(k) not in _PLAIN or type(v) not in _PLAIN
             or _dispatch_modes() or _transforms() or _function_modes() or _any_autocast() or _is_tracing()
             or forward_ad._current_level >= 0):
         return _by_form(q, k, v, mask, attn_bias, scale, groups, causal, l2norm_qk, attn_bias_batch_dim, logit_bound,
-                        deterministic, return_lse)
+                        deterministic, return_lse, key_lengths)
     dtype, device = q.dtype, q.device
     tf32 = dtype is torch.float32 and device.type == "cuda" and _allow_tf32()
     try:
@@ -140,7 +145,9 @@ def _attend(q, k, v, mask=None, attn_bias=None, scale=8, groups=1, causal=False,
                None if attn_bias is None else (type(attn_bias), attn_bias.shape, attn_bias.stride(), attn_bias.dtype,
                                                attn_bias.device, attn_bias_batch_dim),
                (type(scale), scale.shape, scale.stride(), scale.dtype, scale.device) if isinstance(scale, Tensor) else scale,
-               groups, causal, l2norm_qk, logit_bound, deterministic, tf32, grad, return_lse)
+               groups, causal, l2norm_qk, logit_bound, deterministic, tf32, grad, return_lse,
+               None if key_lengths is None else (type(key_lengths), key_lengths.shape, key_lengths.stride(), key_lengths.dtype,
+                                                 key_lengths.device))
         call = _direct.get(key)
         aligned = not (q.data_ptr() | k.data_ptr() | v.data_ptr()) & 15
     except (RuntimeError, TypeError, AttributeError):
@@ -149,12 +156,14 @@ def _attend(q, k, v, mask=None, attn_bias=None, scale=8, groups=1, causal=False,
         call, key = _NOT_DIRECT, None
     if call is None:
         call = _direct_call(q, k, v, mask, attn_bias, scale, groups, causal, l2norm_qk, attn_bias_batch_dim, logit_bound,
-                            deterministic, tf32, grad, return_lse)
+                            deterministic, tf32, grad, return_lse, key_lengths)
         _direct.add(key, call)
     if call is _NOT_DIRECT or not aligned:
         return _by_form(q, k, v, mask, attn_bias, scale, groups, causal, l2norm_qk, attn_bias_batch_dim, logit_bound,
-                        deterministic, return_lse)
+                        deterministic, return_lse, key_lengths)
     head_scale = scale if isinstance(scale, Tensor) else None
+    if key_lengths is not None:
+        mask = key_lengths
     if grad:
         return _apply_direct(q, k, v, mask, attn_bias, head_scale, call)
     o, lse = _run_forward(call[0], q, k, v, mask, attn_bias, head_scale)
@@ -176,7 +185,7 @@ def _autocast(device_type, tensors):
 
 
 def _by_form(q, k, v, mask, attn_bias, scale, groups, causal, l2norm_qk, batch_dim, logit_bound, deterministic, return_lse,
-             plainly=False):
+             key_lengths, plainly=False):
     """Every case: the tensors in canonical form, and who runs them. `plainly`: PyTorch's own operations."""
     for name, t in (("q", q), ("k", k), ("v", v)):
         arguments.check_tensor(name, t)
@@ -186,7 +195,7 @@ def _by_form(q, k, v, mask, attn_bias, scale, groups, causal, l2norm_qk, batch_d
     tf32 = q.dtype == torch.float32 and q.device.type == "cuda" and _allow_tf32()
     options = arguments.options_of(geometry, scale, groups, causal, l2norm_qk, logit_bound,
                                    _is_deterministic() if deterministic is None else deterministic, tf32)
-    form = arguments.canonical(q, k, v, mask, attn_bias, scale, geometry, options, batch_dim)
+    form = arguments.canonical(q, k, v, mask, attn_bias, scale, geometry, options, batch_dim, key_lengths)
     o, lse = unfused_attention(*form, options) if plainly else _run(form, options)
     if o.shape[-1] != geometry.channels:
         o = o[..., :geometry.channels]
@@ -196,9 +205,9 @@ def _by_form(q, k, v, mask, attn_bias, scale, groups, causal, l2norm_qk, batch_d
 
 
 def _by_form_plainly(q, k, v, mask=None, attn_bias=None, scale=8, groups=1, causal=False, l2norm_qk=True,
-                     attn_bias_batch_dim=False, *, return_lse=False):
+                     attn_bias_batch_dim=False, *, return_lse=False, key_lengths=None):
     return _by_form(q, k, v, mask, attn_bias, scale, groups, causal, l2norm_qk, attn_bias_batch_dim, None, False, return_lse,
-                    plainly=True)
+                    key_lengths, plainly=True)
 
 
 def _wants_gradients(tensors):
@@ -243,6 +252,7 @@ def flash_cosine_sim_attention(*args, **kwargs):
     logit_bound           a promise that no |logit| is larger, which is faster where it can't be worked out
     deterministic         the same bits from every backward pass. torch.are_deterministic_algorithms_enabled()
     return_lse            (o, lse): also the logarithm of the sum of exponentials, float32 (b, h, i), not differentiable
+    key_lengths           int32 or int64 (b,): key m of batch n is visible where m < key_lengths[n]; in place of mask
 
     Returns one tensor in the shape and dtype of q. A row that sees no key is 0. Up to four arguments by position; a fifth
     is attn_bias (None or a tensor of two or more axes), and those after it are in the order of version 0.1.40 of the package

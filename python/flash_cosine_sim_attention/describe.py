@@ -15,7 +15,8 @@ def describe(*args, **kwargs):
 
 
 def _describe(q, k, v, mask=None, attn_bias=None, scale=8, groups=1, causal=False, l2norm_qk=True, attn_bias_batch_dim=False,
-              use_triton=False, sequence_parallel=True, *, logit_bound=None, deterministic=None, return_lse=False):
+              use_triton=False, sequence_parallel=True, *, logit_bound=None, deterministic=None, return_lse=False,
+              key_lengths=None):
     for name, t in (("q", q), ("k", k), ("v", v)):
         arguments.check_tensor(name, t)
     tensors = (q, k, v, attn_bias, scale)
@@ -28,7 +29,8 @@ def _describe(q, k, v, mask=None, attn_bias=None, scale=8, groups=1, causal=Fals
         tf32 = q.dtype == torch.float32 and q.device.type == "cuda" and attention._allow_tf32()
         fixed = torch.are_deterministic_algorithms_enabled() if deterministic is None else deterministic
         options = arguments.options_of(geometry, scale, groups, causal, l2norm_qk, logit_bound, fixed, tf32)
-        form = arguments.canonical(q, k, v, mask, attn_bias, scale, geometry, options, attn_bias_batch_dim)
+        form = arguments.canonical(q, k, v, mask, attn_bias, scale, geometry, options, attn_bias_batch_dim,
+                                   key_lengths)
         return "\n".join([*_conversions(geometry, (q, k, v), form), *_kernels(form, options, grad, return_lse, wants)])
 
 

@@ -115,11 +115,12 @@ def workspace_for(call, plan):
 
 class Call:
     """A plan for tensors of these shapes, strides and dtypes, and what a launch of it needs to know."""
-    __slots__ = ("plan", "fields", "device", "cuda", "lse_shape", "options", "spare", "keeps", "backward",
+    __slots__ = ("plan", "fields", "device", "cuda", "lse_shape", "options", "by_lengths", "spare", "keeps", "backward",
                  "good_douts")
 
     def __init__(self, q, k, v, mask, bias, head_scale, options, with_lse):
-        """q, k and v as strides_are_regular wants them, of three or four axes; bias of four. All sizes are above 0."""
+        """q, k and v as strides_are_regular wants them, of three or four axes; bias of four; mask of bool, or of int32: key
+        lengths. All sizes are above 0."""
         self.device = q.device
         self.cuda = q.device.index if q.device.type == "cuda" else None
         self.options = options
@@ -131,7 +132,10 @@ class Call:
             l2norm_qk=options.l2norm_qk, groups=options.groups, allow_tf32=options.allow_tf32, scale=options.scale,
             logit_bound=options.logit_bound, q_strides=stated(q), k_strides=stated(k), v_strides=stated(v),
             o_strides=stated(like(q)), head_scale=head_scale is not None)
-        if mask is not None:
+        self.by_lengths = mask is not None and mask.dtype == torch.int32
+        if self.by_lengths:
+            fields.update(key_lengths=1)
+        elif mask is not None:
             one = mask.shape[0] == 1 or mask.stride(0) == 0
             fields.update(key_mask=1, key_mask_batch=1 if one else 0, key_mask_stride=0 if one else mask.stride(0))
         if bias is not None:
@@ -218,10 +222,13 @@ def run_forward(call, q, k, v, mask, bias, head_scale):
             workspace, pointer = call.spare.pop()
         except IndexError:
             workspace, pointer = workspace_for(call, plan)
+    mask_pointer, lengths_pointer = 0 if mask is None else mask.data_ptr(), 0
+    if call.by_lengths:
+        mask_pointer, lengths_pointer = 0, mask_pointer
     tensors = _pack_forward(
-        136, q.data_ptr(), k.data_ptr(), v.data_ptr(), o.data_ptr(), lse_pointer, 0 if mask is None else mask.data_ptr(),
+        144, q.data_ptr(), k.data_ptr(), v.data_ptr(), o.data_ptr(), lse_pointer, mask_pointer,
         0 if bias is None else bias.data_ptr(), 0 if head_scale is None else head_scale.data_ptr(), pointer,
-        plan.workspace_bytes)
+        plan.workspace_bytes, lengths_pointer)
     status = _forward(plan.handle, tensors, stream)
     if status:
         native.raise_for(status)
@@ -256,11 +263,14 @@ def run_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale, wants_bias
     workspace, pointer = None, 0
     if plan.workspace_bytes:
         workspace, pointer = workspace_for(call, plan)
+    mask_pointer, lengths_pointer = 0 if mask is None else mask.data_ptr(), 0
+    if call.by_lengths:
+        mask_pointer, lengths_pointer = 0, mask_pointer
     tensors = _pack_backward(
-        136, q.data_ptr(), k.data_ptr(), v.data_ptr(), o.data_ptr(), lse.data_ptr(), 0 if mask is None else mask.data_ptr(),
+        144, q.data_ptr(), k.data_ptr(), v.data_ptr(), o.data_ptr(), lse.data_ptr(), mask_pointer,
         0 if bias is None else bias.data_ptr(), 0 if head_scale is None else head_scale.data_ptr(), pointer,
         plan.workspace_bytes, dout.data_ptr(), dq.data_ptr(), dk.data_ptr(), dv.data_ptr(),
-        0 if dbias is None else dbias.data_ptr(), 0 if dscale is None else dscale.data_ptr())
+        0 if dbias is None else dbias.data_ptr(), 0 if dscale is None else dscale.data_ptr(), lengths_pointer)
     status = _backward(plan.handle, tensors, stream)
     if status:
         native.raise_for(status)
@@ -284,7 +294,7 @@ def call_for(q, k, v, mask, bias, head_scale, options, with_lse):
 
 
 def _readable_mask(mask):
-    return mask if mask is None or mask.shape[1] == 1 or mask.stride(1) == 1 else mask.contiguous()
+    return mask if mask is None or mask.shape[-1] == 1 or mask.stride(-1) == 1 else mask.contiguous()
 
 
 def forward(q, k, v, mask, bias, head_scale, options, with_lse):

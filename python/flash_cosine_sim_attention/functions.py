@@ -34,7 +34,7 @@ def fold(size, dims, batch, mask, bias, tensors):
     folded = [_folded(_batched(t, dim, size)) for t, dim in zip(tensors, rest)]
     if mask is not None:
         mask = _batched(mask, mask_dim, size)
-        mask = _folded(mask.expand(size, batch, mask.shape[2]))
+        mask = _folded(mask.expand(size, batch, *mask.shape[2:]))
     if bias is not None:
         bias = _batched(bias, bias_dim, size)
         if bias.shape[1] not in (1, batch):

@@ -34,6 +34,7 @@ class Problem(ctypes.Structure):
         + [("key_mask_stride", ctypes.c_int64)]
         + [(name, ctypes.c_int32) for name in ("bias_gradient", "scale_gradient", "deterministic", "reserved")]
         + [(name, Strides) for name in ("dout_strides", "dq_strides", "dk_strides", "dv_strides", "dbias_strides")]
+        + [(name, ctypes.c_int32) for name in ("key_lengths", "reserved2")]
     )
 
     def __init__(self, **fields):
@@ -50,11 +51,11 @@ class Options(ctypes.Structure):
 
 
 # fcsa_tensors, packed into bytes: a third of the time of a ctypes structure, and nothing that threads could share. In
-# order: size, q, k, v, o, lse, key_mask, bias, head_scale, workspace, workspace_bytes, and for the backward pass dout,
-# dq, dk, dv, dbias, dscale.
-TENSORS_BYTES = 17 * 8
-pack_forward = struct.Struct("=11Q48x").pack
-pack_backward = struct.Struct("=17Q").pack
+# order: size, q, k, v, o, lse, key_mask, bias, head_scale, workspace, workspace_bytes, for the backward pass dout, dq, dk,
+# dv, dbias, dscale, and key_lengths.
+TENSORS_BYTES = 18 * 8
+pack_forward = struct.Struct("=11Q48xQ").pack
+pack_backward = struct.Struct("=18Q").pack
 
 
 def _library_path():

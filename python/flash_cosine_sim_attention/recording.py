@@ -93,7 +93,7 @@ def _fields(problem):
         "nq": p.nq, "nk": p.nk, "layout": "bnhd" if by_rows else "bhnd",
         "bias_batch": p.bias_batch if biased and p.bias_batch != p.batch else 0,
         "bias_heads": p.bias_heads if biased and p.bias_heads != p.heads else 0, "causal": bool(p.causal),
-        "key_mask": bool(p.key_mask), "l2norm_qk": bool(p.l2norm_qk), "groups": p.groups, "bias": _BIASES[p.bias],
+        "key_mask": bool(p.key_mask or p.key_lengths), "l2norm_qk": bool(p.l2norm_qk), "groups": p.groups, "bias": _BIASES[p.bias],
         "head_scale": bool(p.head_scale), "bias_gradient": bool(p.bias_gradient), "scale_gradient": bool(p.scale_gradient),
         "deterministic": bool(p.deterministic), "allow_tf32": bool(p.allow_tf32 and p.dtype == native.F32),
         "logit_bound": _float(p.logit_bound) if p.logit_bound > 0 else None, "scale": 8.0 if p.head_scale else _float(p.scale)}

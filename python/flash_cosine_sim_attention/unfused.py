@@ -16,6 +16,8 @@ def causal_mask(rows, columns, device):
 def visible_pairs(mask, causal, rows, columns, device):
     """[batch or 1, 1, rows or 1, columns], or None when everything is visible."""
     seen = causal_mask(rows, columns, device) if causal else None
+    if mask is not None and mask.dtype != torch.bool:  # lengths
+        mask = torch.arange(columns, device=device) < mask[:, None]
     if mask is not None:
         keys = mask[:, None, None, :]
         seen = keys if seen is None else keys & seen
@@ -54,8 +56,8 @@ class _Pairs:
 
 
 def unfused_attention(q, k, v, mask, bias, head_scale, options):
-    """o [b, h, i, d] in q's dtype and lse [b, h, i]. q [b, h, i, d], k and v [b, kv_heads, j, d], mask bool [b or 1, j],
-    bias [n, h or 1, i, j] where n divides b, head_scale [h] or None: then options.scale."""
+    """o [b, h, i, d] in q's dtype and lse [b, h, i]. q [b, h, i, d], k and v [b, kv_heads, j, d], mask bool [b or 1, j] or
+    lengths int32 [b], bias [n, h or 1, i, j] where n divides b, head_scale [h] or None: then options.scale."""
     pairs = _Pairs(q, k, v, mask, bias, head_scale, options)
     return (pairs.weights @ pairs.v).to(q.dtype), pairs.lse
 

@@ -34,6 +34,15 @@ class CpuLauncher final : public Launcher {
     dynamic_cast<const cpu::CpuModule&>(module).launch(*pool_.load(), plan, args);
   }
 
+  void write_mask(const Module* /*module*/, const kernels::KeyLengths& lengths, void* /*stream*/) override {
+    for (int batch = 0; batch < lengths.batch; ++batch) {
+      unsigned char* const row = lengths.mask + batch * lengths.stride;
+      const int visible = lengths.visible(batch);
+      std::fill(row, row + visible, static_cast<unsigned char>(1));
+      std::fill(row + visible, row + lengths.stride, static_cast<unsigned char>(0));
+    }
+  }
+
   void set_threads(int threads) override {
     const int wanted = threads > 0 ? threads : info_.target.multiprocessors;
     const std::lock_guard lock(mutex_);

@@ -42,6 +42,18 @@ class CudaLauncher final : public Launcher {
     dynamic_cast<const cuda::CudaModule&>(module).launch(plan, args, static_cast<CUstream>(stream));
   }
 
+  std::optional<kernels::KernelSource> mask_source() const override {
+    return kernels::KernelSource{kernels::DeviceKind::cuda,
+                                 kernels::flattened_source("kernels/common/key_lengths.cuh"),
+                                 {"fcsa::kernels::write_key_mask"}};
+  }
+
+  void write_mask(const Module* module, const kernels::KeyLengths& lengths, void* stream) override {
+    require_ours();
+    const Context::Active active(*context_);
+    dynamic_cast<const cuda::CudaModule&>(*module).write_mask(lengths, static_cast<CUstream>(stream));
+  }
+
   bool capturing(void* stream) const override {
     require_ours();
     const Context::Active active(*context_);

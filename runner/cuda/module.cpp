@@ -90,6 +90,14 @@ void CudaModule::launch(const kernels::LaunchPlan& plan, const kernels::Backward
   for (int i = 0; i < plan.count; ++i) launch_step(plan.steps[i], usable, encoded.maps, stream);
 }
 
+void CudaModule::write_mask(const kernels::KeyLengths& lengths, CUstream stream) const {
+  const Driver& driver = context_->driver();
+  void* parameters[] = {const_cast<kernels::KeyLengths*>(&lengths)};
+  driver.check(driver.launch_kernel(functions_.at(0), static_cast<unsigned>(lengths.blocks()), 1, 1,
+                                    kernels::kKeyMaskThreads, 1, 1, 0, stream, parameters, nullptr),
+               "cuLaunchKernel of the key mask");
+}
+
 void CudaModule::write_nothing(const kernels::LaunchPlan& plan, const kernels::BackwardArgs& args,
                                CUstream stream) const {
   const Driver& driver = context_->driver();

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/common/key_lengths.h"
 #include "runner/cuda/context.h"
 #include "runner/device/device.h"
 
@@ -19,6 +20,8 @@ class CudaModule final : public Module {
   // Enqueues every step of the plan in order; allocates and waits for nothing. Throws DeviceError.
   // Precondition: the module's context is current.
   void launch(const kernels::LaunchPlan& plan, const kernels::BackwardArgs& args, CUstream stream) const;
+  // The same of a module whose only kernel is kernels/common/key_lengths.cuh.
+  void write_mask(const kernels::KeyLengths& lengths, CUstream stream) const;
 
  private:
   void find_functions(const Binary& binary);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "kernels/common/key_lengths.h"
 #include "runner/device/device.h"
 
 namespace fcsa::runner {
@@ -23,6 +24,10 @@ class Launcher {
   // launcher. CPU: `stream` is not looked at; returns when the kernels have finished.
   virtual void launch(const Module& module, const kernels::LaunchPlan& plan,
                       const kernels::BackwardArgs& args, void* stream) = 0;
+  // What write_mask() is to be given, compiled and loaded; CPU: nothing.
+  virtual std::optional<kernels::KernelSource> mask_source() const { return std::nullopt; }
+  // Writes a key mask from lengths, on the stream as launch() does. `module`: of mask_source(); CPU: null.
+  virtual void write_mask(const Module* module, const kernels::KeyLengths& lengths, void* stream) = 0;
   // CPU: how many threads launches use from the next one on; 0: as many as there are usable cores.
   virtual void set_threads(int /*threads*/) {}
   // Whether launches on the stream become part of a CUDA graph.

@@ -50,7 +50,7 @@ kernels::Problem problem_of(const fcsa_problem& p) {
   problem.nq = p.nq;
   problem.nk = p.nk;
   problem.causal = p.causal != 0;
-  problem.key_mask = p.key_mask != 0;
+  problem.key_mask = p.key_mask != 0 || p.key_lengths != 0;
   problem.layout = p.layout == FCSA_BNHD ? kernels::Layout::bnhd : kernels::Layout::bhnd;
   problem.scale = p.scale;
   problem.l2norm_qk = p.l2norm_qk != 0;
@@ -98,9 +98,20 @@ AttentionCase::AttentionCase(const fcsa_problem& problem, unsigned seed)
   args_.q = q_.data();
   args_.k = k_.data();
   args_.v = v_.data();
-  args_.key_mask = problem.key_mask != 0 ? key_mask_.data() : nullptr;
+  if (problem.key_lengths != 0) take_lengths(seed + 5);
+  args_.key_mask = traits_.key_mask ? key_mask_.data() : nullptr;
   args_.bias = problem.bias != FCSA_NO_BIAS ? bias_.data() : nullptr;
   args_.head_scale = problem.head_scale != 0 ? reinterpret_cast<const float*>(head_scale_.data()) : nullptr;
+}
+
+void AttentionCase::take_lengths(unsigned seed) {
+  std::mt19937 random(seed);
+  const auto nk = static_cast<unsigned>(args_.nk);
+  for (int b = 0; b < args_.batch; ++b) {
+    const int length = b == 0 ? -7 : b == 1 ? args_.nk + 100 : static_cast<int>(random() % (nk + 1));
+    key_lengths_.push_back(length);
+    for (int j = 0; j < args_.nk; ++j) key_mask_.data()[b * args_.key_mask_stride + j] = j < length ? 1 : 0;
+  }
 }
 
 fcsa_tensors AttentionCase::tensors() const {
@@ -110,7 +121,8 @@ fcsa_tensors AttentionCase::tensors() const {
   t.v = args_.v;
   t.o = o_.data();
   t.lse = problem_.lse != 0 ? reinterpret_cast<float*>(lse_.data()) : nullptr;
-  t.key_mask = args_.key_mask;
+  t.key_mask = problem_.key_lengths != 0 ? nullptr : args_.key_mask;
+  t.key_lengths = problem_.key_lengths != 0 ? key_lengths_.data() : nullptr;
   t.bias = args_.bias;
   t.head_scale = args_.head_scale;
   return t;

@@ -1,6 +1,9 @@
 // A problem of fcsa.h with tensors in host memory, and its answer in double precision.
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "kernels/problem.h"
 #include "tests/library/tensors.h"
 
@@ -28,6 +31,8 @@ class AttentionCase {
   const Memory& o() const { return o_; }
   const Memory& lse() const { return lse_; }
   const Memory& key_mask() const { return key_mask_; }
+  // Of a problem with key_lengths: below 0 in the first batch, above nk in the second.
+  const std::vector<std::int32_t>& key_lengths() const { return key_lengths_; }
   const Memory& bias() const { return bias_; }
   const Memory& head_scale() const { return head_scale_; }
 
@@ -37,10 +42,13 @@ class AttentionCase {
   bool gaps_are_intact() const;
 
  private:
+  void take_lengths(unsigned seed);
+
   fcsa_problem problem_;
   kernels::Traits traits_;
   kernels::Args args_;
   Memory q_, k_, v_, o_, lse_, key_mask_, bias_, head_scale_;
+  std::vector<std::int32_t> key_lengths_;
 };
 
 // What the roundings of the dtype may cost in the forward pass.

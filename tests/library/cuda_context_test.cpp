@@ -124,6 +124,42 @@ TEST_F(CudaContextTest, GetsTheCallersPointersAndStreamForTheBackwardPass) {
   }
 }
 
+TEST_F(CudaContextTest, GetsAMaskFromLengthsOnTheCallersStreamAheadOfTheKernels) {
+  for (const int op : {FCSA_FORWARD, FCSA_BACKWARD}) {
+    fake_cuda::forget_launches();
+    fcsa_problem p = problem();
+    p.op = op;
+    p.batch = 3, p.nk = 500, p.key_lengths = 1;
+    const auto made = plan(library_, p);
+    fake_cuda::capture(stream(9));
+    fcsa_tensors t = backward_tensors(made.get());
+    t.key_lengths = static_cast<const std::int32_t*>(address(20));
+    const auto pass = op == FCSA_FORWARD ? fcsa_forward : fcsa_backward;
+    EXPECT_EQ(pass(made.get(), &t, stream(9)), FCSA_NOT_PREPARED);
+    ASSERT_EQ(pass(made.get(), &t, stream(7)), FCSA_OK) << fcsa_last_error();
+    ASSERT_GE(fake_cuda::launches().size(), 2U);
+    const auto& first = fake_cuda::launches().front();
+    ASSERT_TRUE(first.writes_mask);
+    EXPECT_EQ(first.stream, stream(7));
+    EXPECT_EQ(first.lengths.lengths, address(20));
+    EXPECT_EQ(first.lengths.batch, 3);
+    EXPECT_EQ(first.lengths.nk, 500);
+    EXPECT_EQ(first.lengths.stride, 512);
+    const unsigned char* const end = static_cast<unsigned char*>(t.workspace) + t.workspace_bytes;
+    EXPECT_GE(first.lengths.mask, t.workspace);
+    EXPECT_LE(first.lengths.mask + 3 * 512, end);
+    for (std::size_t i = 1; i < fake_cuda::launches().size(); ++i) {
+      EXPECT_FALSE(fake_cuda::launches()[i].writes_mask);
+      EXPECT_EQ(fake_cuda::launches()[i].args.key_mask, first.lengths.mask);
+      EXPECT_EQ(fake_cuda::launches()[i].args.key_mask_stride, 512);
+    }
+    fake_cuda::end_captures();
+    fake_cuda::capture(stream(7));
+    EXPECT_EQ(pass(made.get(), &t, stream(7)), FCSA_OK) << fcsa_last_error();
+    fake_cuda::end_captures();
+  }
+}
+
 TEST_F(CudaContextTest, HasOneMoreLaunchWhereTheGradientOfTheScaleIsWanted) {
   const int before = fake_cuda::modules_loaded();
   fcsa_problem p = backward_problem();

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <cstring>
+#include <deque>
 #include <mutex>
 #include <set>
 #include <string>
@@ -15,7 +16,14 @@ struct Context {
   unsigned long long id;
 };
 
+// Of a module, which is the context that it was loaded into.
+struct Function {
+  CUcontext context;
+  bool writes_mask;
+};
+
 std::mutex mutex;
+std::deque<Function> functions;
 Context contexts[] = {{0, 1}, {0, 2}, {1, 3}};
 unsigned long long newest_id = 3;
 std::set<CUstream> captured;
@@ -191,8 +199,10 @@ CUresult cuModuleLoadData(CUmodule* module, const void*) {
 CUresult cuModuleUnload(CUmodule) {
   return CUDA_SUCCESS;
 }
-CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char*) {
-  *function = reinterpret_cast<CUfunction>(module);
+CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name) {
+  const std::lock_guard lock(mutex);
+  functions.push_back({reinterpret_cast<CUcontext>(module), std::strstr(name, "write_key_mask") != nullptr});
+  *function = reinterpret_cast<CUfunction>(&functions.back());
   return CUDA_SUCCESS;
 }
 CUresult cuFuncGetAttribute(int* value, CUfunction_attribute, CUfunction) {
@@ -211,9 +221,13 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap*, CUtensorMapDataType, cuuint32_t, v
 CUresult cuLaunchKernel(CUfunction function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
                         unsigned, CUstream stream, void** parameters, void**) {
   const std::lock_guard lock(mutex);
-  if (handle(top()) != reinterpret_cast<CUcontext>(function)) return CUDA_ERROR_INVALID_CONTEXT;
-  fake_cuda::Launch launch{handle(top()), stream, {}};
-  std::memcpy(static_cast<void*>(&launch.args), parameters[0], sizeof(launch.args));
+  const auto& launched_one = *reinterpret_cast<const Function*>(function);
+  if (handle(top()) != launched_one.context) return CUDA_ERROR_INVALID_CONTEXT;
+  fake_cuda::Launch launch{handle(top()), stream, {}, launched_one.writes_mask};
+  if (launch.writes_mask)
+    std::memcpy(static_cast<void*>(&launch.lengths), parameters[0], sizeof(launch.lengths));
+  else
+    std::memcpy(static_cast<void*>(&launch.args), parameters[0], sizeof(launch.args));
   launched.push_back(launch);
   return CUDA_SUCCESS;
 }

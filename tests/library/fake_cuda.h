@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/common/backward.h"
+#include "kernels/common/key_lengths.h"
 
 namespace fake_cuda {
 
@@ -25,6 +26,8 @@ struct Launch {
   CUcontext context;
   CUstream stream;
   fcsa::kernels::BackwardArgs args;  // of forward kernels too: what they take is a part of it
+  bool writes_mask = false;          // from these in place of args
+  fcsa::kernels::KeyLengths lengths = {};
 };
 const std::vector<Launch>& launches();
 void forget_launches();

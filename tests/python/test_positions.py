@@ -72,7 +72,7 @@ def test_the_signature_names_every_argument():
     parameters = inspect.signature(flash_cosine_sim_attention).parameters
     assert list(parameters)[:4] == ["q", "k", "v", "mask"]
     assert {"attn_bias", "scale", "groups", "causal", "l2norm_qk", "attn_bias_batch_dim", "use_triton", "sequence_parallel",
-            "logit_bound", "deterministic", "return_lse"} == set(list(parameters)[4:])
+            "logit_bound", "deterministic", "return_lse", "key_lengths"} == set(list(parameters)[4:])
     assert parameters["scale"].default == 8
 
 
