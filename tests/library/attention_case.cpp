@@ -114,6 +114,17 @@ void AttentionCase::take_lengths(unsigned seed) {
   }
 }
 
+void AttentionCase::put_nan_into_hidden_keys() const {
+  const Shape shape = shape_of_keys(problem_, problem_.k_strides);
+  for (const auto& row : shape.all_rows()) {
+    if (row.row < key_lengths_[static_cast<std::size_t>(row.batch)]) continue;
+    for (const Memory* tensor : {&k_, &v_})
+      for (int c = 0; c < shape.channels; ++c)
+        kernels::store_element(traits_.dtype, tensor->data(), shape.start(row) + c,
+                               std::numeric_limits<float>::quiet_NaN());
+  }
+}
+
 fcsa_tensors AttentionCase::tensors() const {
   fcsa_tensors t = FCSA_TENSORS_INIT;
   t.q = args_.q;

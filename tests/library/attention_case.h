@@ -33,6 +33,8 @@ class AttentionCase {
   const Memory& key_mask() const { return key_mask_; }
   // Of a problem with key_lengths: below 0 in the first batch, above nk in the second.
   const std::vector<std::int32_t>& key_lengths() const { return key_lengths_; }
+  // What padded batches may hold behind them.
+  void put_nan_into_hidden_keys() const;
   const Memory& bias() const { return bias_; }
   const Memory& head_scale() const { return head_scale_; }
 

@@ -49,6 +49,15 @@ TEST_F(BackwardGpuTest, IsRightForFeaturesAndLayoutsTogether) {
   }
 }
 
+TEST_F(BackwardGpuTest, HidesWhatIsBehindKeyLengths) {
+  for (const int dtype : {FCSA_F32, FCSA_BF16, FCSA_F16}) {
+    fcsa_problem p = problem(dtype);
+    p.batch = 5;
+    p.key_lengths = 1;
+    EXPECT_EQ(mistake_of(p), "") << dtype;
+  }
+}
+
 TEST_F(BackwardGpuTest, ReplaysFromAGraphWithTheSameBits) {
   for (const int dtype : {FCSA_F32, FCSA_BF16}) {
     fcsa_problem p = problem(dtype);

@@ -36,6 +36,16 @@ TEST_F(LibraryGpuTest, IsRightForFeaturesAndLayoutsTogether) {
   EXPECT_LE(error_of(p), tolerance(FCSA_F16));
 }
 
+TEST_F(LibraryGpuTest, HidesWhatIsBehindKeyLengths) {
+  for (const int dtype : {FCSA_F32, FCSA_BF16, FCSA_F16})
+    for (const int rows : {57, 300, 1100}) {
+      fcsa_problem p = problem(dtype, rows);
+      p.batch = 5;
+      p.key_lengths = 1;
+      EXPECT_LE(error_of(p), tolerance(dtype)) << dtype << ", " << rows << " rows";
+    }
+}
+
 // At a length whose blocks wait for each other: they must get on although others are on the device.
 TEST_F(LibraryGpuTest, RunsOnStreamsOfSeveralThreadsAtATime) {
   const fcsa_problem p = problem(FCSA_BF16, 1100);

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <utility>
 #include <vector>
 
@@ -20,18 +19,6 @@ fcsa_problem with_lengths(fcsa_problem problem) {
   problem.nk = 57;  // no multiple of what rows of a mask are rounded to
   problem.key_lengths = 1;
   return problem;
-}
-
-// What padded batches may hold.
-void put_nan_into_hidden_keys(const AttentionCase& attention) {
-  const fcsa_problem& p = attention.problem();
-  for (const Memory* tensor : {&attention.k(), &attention.v()})
-    for (const auto& row : shape_of_keys(p, p.k_strides).all_rows()) {
-      if (row.row < attention.key_lengths()[static_cast<std::size_t>(row.batch)]) continue;
-      for (int c = 0; c < p.head_dim; ++c)
-        kernels::store_element(dtype_of(p), tensor->data(), shape_of_keys(p, p.k_strides).start(row) + c,
-                               std::numeric_limits<float>::quiet_NaN());
-    }
 }
 
 using Run = decltype(fcsa_forward);
@@ -56,7 +43,7 @@ TEST_F(KeyLengthsTest, HideWhatIsBehindThemWhateverIsThere) {
   for (const int dtype : {FCSA_F32, FCSA_BF16, FCSA_F16}) {
     const fcsa_problem problem = with_lengths(forward_problem(dtype, 2, 40, 32));
     const AttentionCase attention(problem);
-    put_nan_into_hidden_keys(attention);
+    attention.put_nan_into_hidden_keys();
     const auto plan = LibraryTest::plan(library_, problem);
     run(fcsa_forward, plan.get(), attention.tensors());
     EXPECT_LE(attention.worst_error(), tolerance(dtype));
@@ -68,7 +55,7 @@ TEST_F(KeyLengthsTest, HideTheSameInTheBackwardPass) {
     fcsa_problem problem = with_lengths(backward_problem(FCSA_F32, 2, 40, 32));
     problem.causal = causal;
     const GradientCase gradients(problem);
-    put_nan_into_hidden_keys(gradients.attention());
+    gradients.attention().put_nan_into_hidden_keys();
     const auto plan = LibraryTest::plan(library_, problem);
     run(fcsa_backward, plan.get(), gradients.tensors());
     EXPECT_EQ(gradients.mistake(), "");

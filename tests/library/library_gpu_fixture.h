@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <iterator>
 #include <limits>
@@ -88,6 +89,13 @@ class LibraryGpuTest : public LibraryTest {
     return data;
   }
 
+  const std::int32_t* upload_lengths(OnDevice& placed, const AttentionCase& attention) const {
+    const auto& lengths = attention.key_lengths();
+    const Memory bytes(sizeof(std::int32_t) * lengths.size(), 0);
+    std::memcpy(bytes.data(), lengths.data(), bytes.bytes());
+    return static_cast<const std::int32_t*>(upload(placed, bytes));
+  }
+
   OnDevice place(const AttentionCase& attention, const fcsa_plan* plan) const {
     OnDevice placed;
     const auto add = [&](const Memory& from) { return upload(placed, from); };
@@ -99,6 +107,7 @@ class LibraryGpuTest : public LibraryTest {
     t.o = add(attention.o());
     if (host.lse != nullptr) t.lse = static_cast<float*>(add(attention.lse()));
     if (host.key_mask != nullptr) t.key_mask = static_cast<const std::uint8_t*>(add(attention.key_mask()));
+    if (host.key_lengths != nullptr) t.key_lengths = upload_lengths(placed, attention);
     if (host.bias != nullptr) t.bias = add(attention.bias());
     if (host.head_scale != nullptr) t.head_scale = static_cast<const float*>(add(attention.head_scale()));
     t.workspace_bytes = fcsa_workspace_bytes(plan);
@@ -147,6 +156,7 @@ class LibraryGpuTest : public LibraryTest {
 
   double error_of(const fcsa_problem& problem) {
     const AttentionCase attention(problem);
+    if (problem.key_lengths != 0) attention.put_nan_into_hidden_keys();
     const auto made = plan(library_, problem);
     const OnDevice placed = place(attention, made.get());
     EXPECT_EQ(fcsa_forward(made.get(), &placed.tensors, nullptr), FCSA_OK) << fcsa_last_error();
@@ -161,6 +171,7 @@ class LibraryGpuTest : public LibraryTest {
   }
   std::string mistake_of(const fcsa_problem& problem) {
     const GradientCase gradients(problem);
+    if (problem.key_lengths != 0) gradients.attention().put_nan_into_hidden_keys();
     const auto made = plan(library_, problem);
     const OnDevice placed = place(gradients, made.get());
     EXPECT_EQ(fcsa_backward(made.get(), &placed.tensors, nullptr), FCSA_OK) << fcsa_last_error();
