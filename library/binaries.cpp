@@ -21,7 +21,7 @@ Binaries::Compiled Binaries::compile(const kernels::KernelSource& source, const 
   const std::string version = compiler.version();
   const std::string key = runner::source_hash(source, target, {version, runner::compile_options(target)});
   if (auto found = cache(source.kind).find(key)) return {std::move(found->binary), version};
-  const auto result = compiler.compile(source, target);
+  const auto result = compiled(compiler, source, target);
   if (!result.ok) {
     if (result.out_of_memory)
       throw Failure(FCSA_OUT_OF_MEMORY,
@@ -32,19 +32,42 @@ Binaries::Compiled Binaries::compile(const kernels::KernelSource& source, const 
   return {keep(key, source.kind, result).binary, version};
 }
 
+runner::CompileResult Binaries::compiled(runner::Compiler& compiler, const kernels::KernelSource& source,
+                                         const kernels::Target& target) {
+  {
+    const std::lock_guard lock(mutex_);
+    refuse_if_it_hangs(source.kind);
+  }
+  try {
+    return compiler.compile(source, target);
+  } catch (const runner::CompilerHangs& error) {
+    const std::lock_guard lock(mutex_);
+    hangs_.try_emplace(source.kind, error.what());
+    throw Failure(FCSA_NO_COMPILER, error.what());
+  }
+}
+
+// Precondition: locked.
+void Binaries::refuse_if_it_hangs(kernels::DeviceKind kind) const {
+  if (const auto known = hangs_.find(kind); known != hangs_.end())
+    throw Failure(FCSA_NO_COMPILER, known->second);
+}
+
 runner::Compiler& Binaries::compiler_for(kernels::DeviceKind kind) {
   const std::lock_guard lock(mutex_);
   auto& compiler = kind == kernels::DeviceKind::cuda ? nvrtc_ : system_;
-  if (kind == kernels::DeviceKind::cpu && hangs_) throw Failure(FCSA_NO_COMPILER, *hangs_);
+  if (!compiler) refuse_if_it_hangs(kind);
   try {
-    if (!compiler)
-      compiler =
-          kind == kernels::DeviceKind::cuda ? runner::make_nvrtc_compiler() : runner::make_system_compiler();
+    if (!compiler) {
+      const auto deadline = runner::kernel_deadline();
+      compiler = kind == kernels::DeviceKind::cuda ? runner::make_nvrtc_compiler(deadline)
+                                                   : runner::make_system_compiler(deadline);
+    }
   } catch (const runner::HostFailure&) {
     throw;
   } catch (const runner::CompilerHangs& error) {
-    hangs_ = error.what();
-    throw Failure(FCSA_NO_COMPILER, *hangs_);
+    hangs_.try_emplace(kind, error.what());
+    throw Failure(FCSA_NO_COMPILER, error.what());
   } catch (const std::runtime_error& error) {
     throw Failure(FCSA_NO_COMPILER, error.what());
   }

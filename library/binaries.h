@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -32,6 +33,9 @@ class Binaries {
 
  private:
   runner::Compiler& compiler_for(kernels::DeviceKind kind);
+  void refuse_if_it_hangs(kernels::DeviceKind kind) const;
+  runner::CompileResult compiled(runner::Compiler& compiler, const kernels::KernelSource& source,
+                                 const kernels::Target& target);
   const runner::BinaryCache& cache(kernels::DeviceKind kind);
   const runner::BinaryCache& temporary_cache(const std::string& why);
   runner::CachedBinary keep(const std::string& key, kernels::DeviceKind kind,
@@ -41,7 +45,8 @@ class Binaries {
   const std::shared_ptr<Notes> notes_;
   std::mutex mutex_;  // of what follows
   std::unique_ptr<runner::Compiler> nvrtc_, system_;
-  std::optional<std::string> hangs_;  // what there is to say of a compiler that isn't asked again
+  // What there is to say of a compiler that isn't asked again.
+  std::map<kernels::DeviceKind, std::string> hangs_;
   std::unique_ptr<runner::TemporaryDirectory> temporary_;
   std::unique_ptr<const runner::BinaryCache> cache_, second_cache_;
   std::set<std::string> done_without_;

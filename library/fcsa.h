@@ -54,7 +54,7 @@ typedef enum fcsa_status {
   FCSA_INVALID_ARGUMENT = 1, /* a null or misaligned pointer, a size or a stride that can't be right */
   FCSA_UNSUPPORTED = 2,      /* right, but no kernel serves it on this device */
   FCSA_NO_DEVICE = 3,        /* no CUDA driver, or no CUDA context current in the calling thread */
-  FCSA_NO_COMPILER = 4,      /* NVRTC or a C++ compiler is missing */
+  FCSA_NO_COMPILER = 4,      /* NVRTC or a C++ compiler is missing, or hangs */
   FCSA_NOT_PREPARED = 5,     /* a CUDA graph is being captured: call fcsa_prepare first */
   FCSA_COMPILE_FAILED = 6,   /* the compiler refused the kernels */
   FCSA_DEVICE_FAILED = 7,    /* the CUDA driver refused a call, or the kernels could not be loaded */

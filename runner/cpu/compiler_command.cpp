@@ -4,8 +4,6 @@
 #include <unistd.h>
 
 #include <cctype>
-#include <charconv>
-#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
@@ -106,19 +104,6 @@ std::vector<std::string> find_compiler() {
   }
   throw std::runtime_error(fmt::format(
       "no C++ compiler: looked for $FCSA_CXX, $CXX, c++, g++ and clang++ in PATH: {}", kHowToGetACompiler));
-}
-
-std::chrono::milliseconds compiler_deadline() {
-  constexpr double kUsual = 20, kMost = 86400;
-  double seconds = kUsual;
-  if (const char* chosen = std::getenv("FCSA_COMPILER_DEADLINE"); chosen != nullptr && *chosen != '\0') {
-    const std::string_view text = chosen;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-    if (error != std::errc() || end != text.data() + text.size() || !(seconds > 0) || seconds > kMost)
-      throw std::runtime_error(fmt::format(
-          "FCSA_COMPILER_DEADLINE is '{}': set it to seconds, above 0 and up to {}", text, kMost));
-  }
-  return std::chrono::milliseconds(static_cast<long long>(std::ceil(seconds * 1000)));
 }
 
 }  // namespace fcsa::runner::cpu

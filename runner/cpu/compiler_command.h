@@ -1,7 +1,6 @@
 // Which C++ compiler is run.
 #pragma once
 
-#include <chrono>
 #include <string>
 #include <vector>
 
@@ -17,9 +16,5 @@ std::vector<std::string> command_from(const std::string& text);
 // $FCSA_CXX, else the first of $CXX, c++, g++ and clang++ that is there. Throws std::runtime_error that says
 // where it looked and what to do.
 std::vector<std::string> find_compiler();
-
-// How long a compiler may take to say its version, and to compile an empty function: 20 s, or the seconds of
-// $FCSA_COMPILER_DEADLINE. Throws std::runtime_error when that isn't a number above 0.
-std::chrono::milliseconds compiler_deadline();
 
 }  // namespace fcsa::runner::cpu

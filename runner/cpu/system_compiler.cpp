@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <system_error>
@@ -52,10 +53,9 @@ std::string compiled_file(const fs::path& path) {
 
 // Of a compiler that doesn't come back. `what` it hasn't done.
 std::string no_answer(const std::string& what, std::chrono::milliseconds deadline) {
-  return fmt::format(
-      "{} in {:g} s: it hangs (does it wait for a license, a lock or a network?); {}; "
-      "FCSA_COMPILER_DEADLINE=SECONDS gives a slow one more time",
-      what, static_cast<double>(deadline.count()) / 1000, cpu::kHowToGetACompiler);
+  return fmt::format("{} in {:g} s: it hangs (does it wait for a license, a lock or a network?); {}; {}",
+                     what, static_cast<double>(deadline.count()) / 1000, cpu::kHowToGetACompiler,
+                     kHowToWaitLonger);
 }
 
 std::string first_line(const std::string& text) {
@@ -64,34 +64,39 @@ std::string first_line(const std::string& text) {
 
 class SystemCompiler final : public Compiler {
  public:
-  explicit SystemCompiler(std::vector<std::string> command)
-      : command_(std::move(command)), version_(version_of(command_)) {}
+  SystemCompiler(std::vector<std::string> command, std::chrono::milliseconds deadline)
+      : command_(std::move(command)), version_(version_of(command_)), deadline_(deadline) {}
 
   std::string version() const override { return version_; }
 
   void check(const kernels::Target& target) override {
-    const auto result = compile_within({kernels::DeviceKind::cpu, "extern \"C\" void nothing() {}\n", {}},
-                                       target, cpu::compiler_deadline());
-    if (!result.ok)
+    const auto deadline = compiler_deadline();
+    const auto result =
+        compile_within({kernels::DeviceKind::cpu, "extern \"C\" void nothing() {}\n", {}}, target, deadline);
+    if (!result)
+      throw HostFailure(no_answer(command_.front() + " has not compiled an empty function", deadline));
+    if (!result->ok)
       throw HostFailure(fmt::format("{} can't compile an empty function: {}; {}", command_.front(),
-                                    result.message, cpu::kHowToGetACompiler));
+                                    result->message, cpu::kHowToGetACompiler));
   }
 
   CompileResult compile(const kernels::KernelSource& source, const kernels::Target& target) override {
-    return compile_within(source, target, {});
+    auto result = compile_within(source, target, deadline_);
+    if (!result) throw CompilerHangs(no_answer(command_.front() + " has not compiled a kernel", deadline_));
+    return std::move(*result);
   }
 
  private:
-  // 0: without a deadline.
-  CompileResult compile_within(const kernels::KernelSource& source, const kernels::Target& target,
-                               std::chrono::milliseconds deadline) {
+  // Nothing: not within the deadline. 0: without one.
+  std::optional<CompileResult> compile_within(const kernels::KernelSource& source,
+                                              const kernels::Target& target,
+                                              std::chrono::milliseconds deadline) {
     const TemporaryDirectory directory;
     write_file(directory.path() / kSourceName, source.text);
     cpu::Command command = command_for(directory.path(), target);
     command.deadline = deadline;
     cpu::CommandResult run = run_patiently(command);
-    if (run.timed_out)
-      throw HostFailure(no_answer(command_.front() + " has not compiled an empty function", deadline));
+    if (run.timed_out) return std::nullopt;
     CompileResult result;
     result.log = run.output;
     if (run.status != 0) {
@@ -144,7 +149,7 @@ class SystemCompiler final : public Compiler {
   }
 
   static std::string version_of(const std::vector<std::string>& command) {
-    const std::chrono::milliseconds deadline = cpu::compiler_deadline();
+    const std::chrono::milliseconds deadline = compiler_deadline();
     const auto ask = [&](const char* question) {
       cpu::Command query{command, {}, {"LC_ALL=C"}, deadline};
       query.arguments.emplace_back(question);
@@ -171,12 +176,13 @@ class SystemCompiler final : public Compiler {
 
   std::vector<std::string> command_;
   std::string version_;
+  std::chrono::milliseconds deadline_;  // of a kernel
 };
 
 }  // namespace
 
-std::unique_ptr<Compiler> make_system_compiler() {
-  return std::make_unique<SystemCompiler>(cpu::find_compiler());
+std::unique_ptr<Compiler> make_system_compiler(std::chrono::milliseconds deadline) {
+  return std::make_unique<SystemCompiler>(cpu::find_compiler(), deadline);
 }
 
 }  // namespace fcsa::runner

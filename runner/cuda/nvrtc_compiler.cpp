@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <chrono>
+#include <memory>
 #include <stdexcept>
 #include <utility>
 
@@ -7,6 +9,7 @@
 #include "runner/cuda/ptxas_log.h"
 #include "runner/device/compiler.h"
 #include "runner/device/host_failure.h"
+#include "runner/process/abandon.h"
 
 namespace fcsa::runner {
 namespace {
@@ -72,28 +75,46 @@ bool says_no_file(const std::string& log) {
 
 class NvrtcCompiler final : public Compiler {
  public:
-  explicit NvrtcCompiler(NvrtcLibrary nvrtc) : nvrtc_(std::move(nvrtc)) {}
+  NvrtcCompiler(NvrtcLibrary nvrtc, std::chrono::milliseconds deadline)
+      : nvrtc_(std::make_shared<const NvrtcLibrary>(std::move(nvrtc))), deadline_(deadline) {}
 
-  std::string version() const override { return nvrtc_.version().text(); }
+  std::string version() const override { return nvrtc_->version().text(); }
 
+  // NVRTC can't be told to stop.
   CompileResult compile(const kernels::KernelSource& source, const kernels::Target& target) override {
-    const Program program(nvrtc_, source.text);
+    if (deadline_.count() == 0) return compile_by(*nvrtc_, source, target);
+    const auto result = std::make_shared<CompileResult>();
+    const auto work = [result, nvrtc = nvrtc_, source, target] {
+      *result = compile_by(*nvrtc, source, target);
+    };
+    if (ends_within(deadline_, work)) return std::move(*result);
+    constexpr const char* kHangs =
+        "{} ({}) has not compiled a kernel in {:g} s: it hangs, or the machine is overloaded; it isn't asked "
+        "again in this process; set FCSA_NVRTC to another libnvrtc.so; {}";
+    throw CompilerHangs(fmt::format(kHangs, version(), nvrtc_->path(),
+                                    static_cast<double>(deadline_.count()) / 1000, kHowToWaitLonger));
+  }
+
+ private:
+  static CompileResult compile_by(const NvrtcLibrary& nvrtc, const kernels::KernelSource& source,
+                                  const kernels::Target& target) {
+    const Program program(nvrtc, source.text);
     for (const auto& entry : source.entries) {
-      program.check(nvrtc_.add_name_expression(program.get(), entry.c_str()), "nvrtcAddNameExpression");
+      program.check(nvrtc.add_name_expression(program.get(), entry.c_str()), "nvrtcAddNameExpression");
     }
     const std::vector<std::string> texts = compile_options(target);
     std::vector<const char*> pointers;
     pointers.reserve(texts.size());
     for (const auto& text : texts) pointers.push_back(text.c_str());
     const nvrtcResult status =
-        nvrtc_.compile_program(program.get(), static_cast<int>(pointers.size()), pointers.data());
+        nvrtc.compile_program(program.get(), static_cast<int>(pointers.size()), pointers.data());
     CompileResult result;
     result.log = program.log();
     auto findings = cuda::parse_ptxas_log(result.log);
     result.resources = findings.resources;
     result.warnings = std::move(findings.warnings);
     if (status != NVRTC_SUCCESS) {
-      result.message = failure_message(status, result.log, target);
+      result.message = failure_message(nvrtc, status, result.log, target);
       result.out_of_memory = status == NVRTC_ERROR_OUT_OF_MEMORY || says_no_memory(result.log);
       // A library of NVRTC's own is missing, or its temporary files can't be written.
       if (!result.out_of_memory &&
@@ -101,7 +122,7 @@ class NvrtcCompiler final : public Compiler {
         throw HostFailure(
             fmt::format("{} can't do its work here: {}; install all of it (pip install "
                         "nvidia-cuda-nvrtc), free space, or set TMPDIR to a folder with room",
-                        version(), result.message));
+                        nvrtc.version().text(), result.message));
       return result;
     }
     for (const auto& entry : source.entries) result.symbols.push_back(program.lowered_name(entry));
@@ -110,24 +131,24 @@ class NvrtcCompiler final : public Compiler {
     return result;
   }
 
- private:
-  std::string failure_message(nvrtcResult status, const std::string& log,
-                              const kernels::Target& target) const {
+  static std::string failure_message(const NvrtcLibrary& nvrtc, nvrtcResult status, const std::string& log,
+                                     const kernels::Target& target) {
     const std::string line = first_error_line(log);
     if (status == NVRTC_ERROR_INVALID_OPTION) {
-      return fmt::format("{} can't compile for {} ({})", version(), target.arch,
-                         line.empty() ? nvrtc_.get_error_string(status) : line);
+      return fmt::format("{} can't compile for {} ({})", nvrtc.version().text(), target.arch,
+                         line.empty() ? nvrtc.get_error_string(status) : line);
     }
-    return line.empty() ? nvrtc_.get_error_string(status) : line;
+    return line.empty() ? nvrtc.get_error_string(status) : line;
   }
 
-  NvrtcLibrary nvrtc_;
+  std::shared_ptr<const NvrtcLibrary> nvrtc_;
+  std::chrono::milliseconds deadline_;
 };
 
 }  // namespace
 
-std::unique_ptr<Compiler> make_nvrtc_compiler() {
-  return std::make_unique<NvrtcCompiler>(NvrtcLibrary::find(cuda::default_nvrtc_search()));
+std::unique_ptr<Compiler> make_nvrtc_compiler(std::chrono::milliseconds deadline) {
+  return std::make_unique<NvrtcCompiler>(NvrtcLibrary::find(cuda::default_nvrtc_search()), deadline);
 }
 
 }  // namespace fcsa::runner

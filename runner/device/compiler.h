@@ -1,6 +1,7 @@
 // Source to binary. Runs in compile processes only (the parent never loads NVRTC).
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -41,17 +42,29 @@ std::vector<std::string> compile_options(const kernels::Target& target);
 // Of a compiler's output: the first line that reports an error, else the first that isn't empty, else empty.
 std::string first_error_line(std::string_view log);
 
-// It was asked for its version, and has not answered in time: asking again would take as long.
+// How long a compiler may take to say its version, and to compile an empty function: 20 s, or the seconds of
+// $FCSA_COMPILER_DEADLINE. Throws std::runtime_error when that isn't a number above 0.
+std::chrono::milliseconds compiler_deadline();
+// How long a kernel may take: six times as long.
+std::chrono::milliseconds kernel_deadline();
+
+inline constexpr const char* kHowToWaitLonger =
+    "FCSA_COMPILER_DEADLINE=SECONDS gives a slow one more time (20 to say its version, six times as long for "
+    "a kernel)";
+
+// The compiler was asked for its version, or for a kernel, and has not answered in time: asking again would
+// take as long.
 class CompilerHangs : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
 // Throw std::runtime_error that says what is missing, where it was looked for and how to get it;
-// CompilerHangs.
-std::unique_ptr<Compiler>
-make_nvrtc_compiler();  // runner/cuda/nvrtc_compiler.cpp; FCSA_NVRTC overrides the search
-std::unique_ptr<Compiler>
-make_system_compiler();  // runner/cpu/system_compiler.cpp; FCSA_CXX, CXX, c++, g++, clang++
+// CompilerHangs. With a deadline compile() throws CompilerHangs too; 0: it takes as long as it takes, in a
+// process that somebody watches.
+// runner/cuda/nvrtc_compiler.cpp; FCSA_NVRTC overrides the search. What hangs goes on in a thread of its own.
+std::unique_ptr<Compiler> make_nvrtc_compiler(std::chrono::milliseconds deadline = {});
+// runner/cpu/system_compiler.cpp; FCSA_CXX, CXX, c++, g++, clang++. What hangs is killed.
+std::unique_ptr<Compiler> make_system_compiler(std::chrono::milliseconds deadline = {});
 
 }  // namespace fcsa::runner

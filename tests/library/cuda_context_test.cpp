@@ -1,6 +1,8 @@
 // libfcsa and the caller's CUDA context and stream, with a driver that runs nothing.
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <optional>
 #include <thread>
 
@@ -158,6 +160,25 @@ TEST_F(CudaContextTest, GetsAMaskFromLengthsOnTheCallersStreamAheadOfTheKernels)
     EXPECT_EQ(pass(made.get(), &t, stream(7)), FCSA_OK) << fcsa_last_error();
     fake_cuda::end_captures();
   }
+}
+
+TEST_F(CudaContextTest, IsNotWaitedForByACompilerThatHangs) {
+  const testing::ScopedEnvironment nvrtc("FCSA_NVRTC", FCSA_HANGING_NVRTC),
+      deadline("FCSA_COMPILER_DEADLINE", "0.1"), cache("XDG_CACHE_HOME", home() / "none");
+  const auto library = open("");
+  const auto made = plan(library, problem());
+  EXPECT_EQ(fcsa_prepare(made.get()), FCSA_NO_COMPILER);
+  for (const char* part : {"NVRTC 13.0 (" FCSA_HANGING_NVRTC, "has not compiled a kernel in 0.6 s",
+                           "FCSA_COMPILER_DEADLINE=SECONDS"})
+    EXPECT_TRUE(contains(fcsa_last_error(), part)) << fcsa_last_error();
+  // Which isn't asked again.
+  EXPECT_EQ(fcsa_prepare(made.get()), FCSA_NO_COMPILER);
+  void* const nvrtc_library = dlopen(FCSA_HANGING_NVRTC, RTLD_NOW | RTLD_NOLOAD);
+  ASSERT_NE(nvrtc_library, nullptr);
+  const void* const compilations = dlsym(nvrtc_library, "hanging_nvrtc_compilations");
+  ASSERT_NE(compilations, nullptr);
+  EXPECT_EQ(*static_cast<const std::atomic<int>*>(compilations), 1);
+  dlclose(nvrtc_library);
 }
 
 TEST_F(CudaContextTest, HasOneMoreLaunchWhereTheGradientOfTheScaleIsWanted) {

@@ -131,6 +131,31 @@ TEST_F(HostsTest, AskACompilerThatHangsOnce) {
   EXPECT_EQ(runner::text_of(asked), "x\n");
 }
 
+// Of a compiler that says its version and compiles nothing.
+TEST_F(HostsTest, WaitForAKernelForALimitedTimeAndThenRunWhatIsBuiltIn) {
+  const auto asked = home() / "asked";
+  const testing::ScopedEnvironment deadline("FCSA_COMPILER_DEADLINE", "0.1"),
+      compiler("FCSA_CXX", runner::write_script(home() / "hangs",
+                                                "case \"$1\" in -*version) echo fake 1.0; exit 0;; esac\n"
+                                                "echo x >> " +
+                                                    asked.string() + "; sleep 100"));
+  const auto library = open("");
+  for (const int head_dim : {32, 64}) {
+    AttentionCase attention(forward_problem(FCSA_F32, 2, 24, head_dim));
+    const auto plan = LibraryTest::plan(library, attention.problem());
+    ASSERT_EQ(forward(plan.get(), attention), FCSA_OK) << fcsa_last_error();
+    EXPECT_LE(attention.worst_error(), tolerance(FCSA_F32));
+    EXPECT_TRUE(contains(fcsa_describe(plan.get()), "hangs has not compiled a kernel in 0.6 s"))
+        << fcsa_describe(plan.get());
+  }
+  const auto nothing_built_in = LibraryTest::plan(library, problem_to_compile());
+  EXPECT_EQ(fcsa_prepare(nothing_built_in.get()), FCSA_NO_COMPILER);
+  EXPECT_TRUE(contains(fcsa_last_error(), "FCSA_COMPILER_DEADLINE=SECONDS")) << fcsa_last_error();
+  EXPECT_EQ(runner::text_of(asked), "x\n");
+  ASSERT_EQ(said().size(), 1U);
+  EXPECT_TRUE(contains(said()[0], "has not compiled a kernel")) << said()[0];
+}
+
 class ForkTest : public LibraryWithoutCompilerTest {};
 
 TEST_F(ForkTest, TheChildComputesWhileOthersWereInsideACall) {

@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 
@@ -142,6 +144,25 @@ TEST(SystemCompiler, OneThatHangsIsNamedSoonWithWhatToDo) {
     message = error.what();
   }
   EXPECT_NE(message.find("c++ has not compiled an empty function in 0.3 s"), std::string::npos) << message;
+}
+
+TEST(SystemCompiler, OneThatHangsOverAKernelIsKilledAtItsDeadline) {
+  const TemporaryDirectory folder;
+  const auto pid = folder.path() / "pid";
+  const ScopedEnvironment environment(
+      "FCSA_CXX", fake_compiler(folder.path() / "c++", "echo $$ > " + pid.string() + "; exec sleep 100"));
+  const auto compiler = make_system_compiler(std::chrono::milliseconds(300));
+  std::string message;
+  try {
+    compiler->compile(cpu_source(""), host_target());
+  } catch (const CompilerHangs& error) {
+    message = error.what();
+  }
+  EXPECT_NE(message.find("/c++ has not compiled a kernel in 0.3 s"), std::string::npos) << message;
+  EXPECT_NE(message.find("FCSA_COMPILER_DEADLINE"), std::string::npos) << message;
+  int started = 0;
+  ASSERT_TRUE(std::ifstream(pid) >> started);
+  EXPECT_EQ(::kill(started, 0), -1) << "it still runs";
 }
 
 TEST(SystemCompiler, ADeadlineThatIsNoTimeIsRefused) {
