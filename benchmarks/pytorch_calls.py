@@ -22,10 +22,11 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
+
+from processes import Contender, provenance, serve
 
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
 
@@ -100,33 +101,9 @@ def cell(attend, dtype, tf32, causal, n, seconds):
     return row
 
 
-def serve(side, folder):
-    """Measures the cells that come in, a line of JSON each."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed is no answer
+def answers_of(side, folder):
     attend = import_side(side, folder)
-    print(json.dumps("ready"), file=answers, flush=True)
-    for line in sys.stdin:
-        print(json.dumps(cell(attend, **json.loads(line))), file=answers, flush=True)
-
-
-class Side:
-    """A package in a process of its own."""
-
-    def __init__(self, name, original):
-        command = [sys.executable, os.path.abspath(__file__), "--side", name, "--original", original or ""]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        return json.loads(line) if line else {"error": "the process ended"}
-
-    def measure(self, **asked):
-        try:
-            self.process.stdin.write(json.dumps(asked) + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
-        return self.answer()
+    return lambda **asked: cell(attend, **asked)
 
 
 def asked_cells(side, seconds):
@@ -155,7 +132,8 @@ def warm(options):
 
 def both_sides(options):
     """A row for every cell, in turn, until the time is up."""
-    sides = {name: Side(name, options.original) for name in (("fcsa", "original") if options.original else ("fcsa",))}
+    names = ("fcsa", "original") if options.original else ("fcsa",)
+    sides = {name: Contender(os.path.abspath(__file__), "--side", name, "--original", options.original or "") for name in names}
     for side in sides.values():
         side.answer()
     rows, originals, began = [], {}, time.monotonic()
@@ -163,14 +141,13 @@ def both_sides(options):
     for asked in asked_cells("fcsa", options.seconds):
         if time.monotonic() - began > options.limit:
             break
-        row, same = sides["fcsa"].measure(**asked), (asked["dtype"], asked["causal"], asked["n"])
+        row, same = sides["fcsa"].ask(**asked), (asked["dtype"], asked["causal"], asked["n"])
         if "original" in sides and same not in originals:
-            originals[same] = sides["original"].measure(**theirs[same])
+            originals[same] = sides["original"].ask(**theirs[same])
         rows.append(merged({**asked, **row}, originals.get(same, {})))
         print(json.dumps(rows[-1]), flush=True)
     for side in sides.values():
-        side.process.kill()
-        side.process.wait()
+        side.end()
     return rows
 
 
@@ -334,11 +311,6 @@ def first_calls():
     return rows
 
 
-def processor_name():
-    with open("/proc/cpuinfo") as file:
-        return next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out")
@@ -352,26 +324,17 @@ def main():
     parser.add_argument("--limit", type=float, default=1e9, help="of the part cells: no cell is begun after so many seconds")
     options = parser.parse_args()
     if options.side:
-        serve(options.side, options.original)
+        serve(lambda: answers_of(options.side, options.original))
         return
     if options.part == "warm":
         warm(options)
         return
     import torch
-    gpu = torch.cuda.is_available()
-    provenance = {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": " ".join(["python3", *sys.argv]),
-                  "torch": torch.__version__, "device": torch.cuda.get_device_name() if gpu else processor_name()}
-    if gpu:
-        driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True, text=True)
-        provenance.update(driver=driver.stdout.strip(), toolkit=f"CUDA {torch.version.cuda}", host=processor_name())
+    gpu, facts = torch.cuda.is_available(), provenance()
     parts = {"overhead": lambda: overhead("cpu") + (overhead("cuda") if gpu else []), "first": first_calls,
              "cpu": lambda: training_steps([int(n) for n in options.lengths.split(",")], options.rounds),
              "calls": lambda: against_kernels(options), "cells": lambda: both_sides(options)}
-    if options.part == "cpu":
-        provenance.update(threads=torch.get_num_threads(), load_average_before=os.getloadavg()[0])
-    result = {"provenance": provenance, "rows": parts[options.part]()}
-    if options.part == "cpu":
-        provenance.update(load_average_after=os.getloadavg()[0])
+    result = {"provenance": facts, "rows": parts[options.part]()}
     if options.out:
         with open(options.out, "w") as file:
             json.dump(result, file, indent=1)
