@@ -3,21 +3,32 @@
 and beside the original package (flash-cosine-sim-attention 0.2.2, Triton), which has the same import name and so runs in a
 process of its own.
 
+    python3 benchmarks/pytorch_calls.py --part warm --original FOLDER           optional: compiles by many processes at once
     python3 benchmarks/pytorch_calls.py --part cells --original FOLDER --out result.json
-    python3 benchmarks/pytorch_calls.py --part overhead --out result.json       or first, calls, cpu
+    python3 benchmarks/pytorch_calls.py --part calls --program fcsa --out result.json
+    python3 benchmarks/pytorch_calls.py --part overhead --out result.json       or first, cpu
 
-cpu: a training step on the CPU beside torch's attention with normalisation, call by call in turn, in wall and in CPU time (of
-all threads: what else runs on the machine lengthens the first alone).
+cells: both packages, (4, 8, n, 64), cell by cell in turn: while one is timed the other waits.
+
+calls: back to back, eager and compiled, beside what they launch, in a CUDA graph, and with --program beside the kernels that
+`fcsa bench` times.
+
+cpu: a training step on the CPU beside torch's attention with normalisation, call by call in turn, in wall and in CPU time of
+all threads. What else runs on the machine lengthens the first, and with several threads, which wait for each other by
+spinning, torch's second; with --threads 1 the second can be trusted.
 
 --original: the wheel of the original, unpacked (pip download --no-deps flash-cosine-sim-attention==0.2.2; unzip). Its CUDA
 extension is not needed. FCSA_LIBRARY names libfcsa.so where the package is not installed."""
 import argparse
+import itertools
 import json
 import os
-import platform
+import statistics
 import subprocess
 import sys
 import time
+
+from processes import Contender, provenance, serve
 
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
 
@@ -92,39 +103,57 @@ def cell(attend, dtype, tf32, causal, n, seconds):
     return row
 
 
-def cells(side, folder, seconds, kinds):
-    """A line of JSON for every cell."""
+def answers_of(side, folder):
     attend = import_side(side, folder)
-    for kind in kinds:
-        for n in LENGTHS:
-            print(json.dumps({"side": side, **cell(attend, *kind, n, seconds)}), flush=True)
+    return lambda **asked: cell(attend, **asked)
+
+
+def asked_cells(side, seconds):
+    """The products of the original are Triton's, which are TF32 whatever torch says."""
+    return [dict(dtype=dtype, tf32=tf32, causal=causal, n=n, seconds=seconds) for dtype, tf32, causal in KINDS for n in LENGTHS
+            if side == "fcsa" or dtype != "float32" or tf32]
+
+
+def warm(options):
+    """Compiles what the parts cells and calls run, each kind by a process."""
+    command = [sys.executable, os.path.abspath(__file__)]
+    others = [subprocess.Popen([*command, "--part", "calls", "--seconds", "0"], stdout=subprocess.DEVNULL)]
+    for side in ("fcsa", "original") if options.original else ("fcsa",):
+        of_kind = {}
+        for asked in asked_cells(side, 0):
+            of_kind.setdefault((asked["dtype"], asked["tf32"], asked["causal"]), []).append(json.dumps(asked))
+        for lines in of_kind.values():
+            process = subprocess.Popen([*command, "--side", side, "--original", options.original or ""], stdin=subprocess.PIPE,
+                                       stdout=subprocess.DEVNULL, text=True)
+            process.stdin.write("\n".join(lines))
+            process.stdin.close()
+            others.append(process)
+    for process in others:
+        process.wait()
 
 
 def both_sides(options):
-    """A row for every cell, with both sides, each in a process; before that, all kernels are compiled, by a process a kind."""
-    found = {"fcsa": {}, "original": {}}
-    for side in ("fcsa", "original"):
-        if side == "original" and not options.original:
-            continue
-        # The products of the original are Triton's, which are TF32 whatever torch says.
-        kinds = [i for i, kind in enumerate(KINDS) if side == "fcsa" or kind[0] != "float32" or kind[1]]
-        command = [sys.executable, os.path.abspath(__file__), "--out", "", "--side", side, "--original", options.original or ""]
-        warm = [subprocess.Popen([*command, "--kinds", str(i), "--seconds", "0"], stdout=subprocess.DEVNULL) for i in kinds]
-        for process in warm:
-            process.wait()
-        timed = subprocess.Popen([*command, "--kinds", ",".join(map(str, kinds)), "--seconds", str(options.seconds)],
-                                 stdout=subprocess.PIPE, text=True)
-        for line in timed.stdout:
-            print(line, end="", flush=True)
-            row = json.loads(line)
-            found[side][row["dtype"], row["tf32"], row["causal"], row["n"]] = row
-        timed.wait()
-    return [merged(row, found["original"]) for row in found["fcsa"].values()]
+    """A row for every cell, in turn, until the time is up."""
+    names = ("fcsa", "original") if options.original else ("fcsa",)
+    sides = {name: Contender(os.path.abspath(__file__), "--side", name, "--original", options.original or "") for name in names}
+    for side in sides.values():
+        side.answer()
+    rows, originals, began = [], {}, time.monotonic()
+    theirs = {(asked["dtype"], asked["causal"], asked["n"]): asked for asked in asked_cells("original", options.seconds)}
+    for asked in asked_cells("fcsa", options.seconds):
+        if time.monotonic() - began > options.limit:
+            break
+        row, same = sides["fcsa"].ask(**asked), (asked["dtype"], asked["causal"], asked["n"])
+        if "original" in sides and same not in originals:
+            originals[same] = sides["original"].ask(**theirs[same])
+        rows.append(merged({**asked, **row}, originals.get(same, {})))
+        print(json.dumps(rows[-1]), flush=True)
+    for side in sides.values():
+        side.end()
+    return rows
 
 
-def merged(row, originals):
-    dtype, causal, n = row["dtype"], row["causal"], row["n"]
-    other = originals.get((dtype, dtype == "float32", causal, n), {})
+def merged(row, other):
     result = {key: row[key] for key in ("dtype", "tf32", "causal", "n")}
     for which in ("forward", "backward"):
         ours, theirs = row.get(f"{which}_ms"), other.get(f"{which}_ms")
@@ -133,26 +162,67 @@ def merged(row, originals):
     return {**result, "error": errors} if errors else result
 
 
-def against_kernels(seconds):
+def graph_of_backward_ms(fn, inputs, dout, seconds):
+    """The same of the backward pass alone: autograd runs it on the stream of the forward pass, which has to be the captured one."""
+    import torch
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        out = fn(*inputs)
+        torch.autograd.grad(out, inputs, dout, retain_graph=True)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        for _ in range(10):
+            torch.autograd.grad(out, inputs, dout, retain_graph=True)
+    return on_gpu_ms(graph.replay, seconds) / 10
+
+
+def bench_ms(program, lengths):
+    """{(forward or backward, n): milliseconds of the kernels} by `fcsa bench`."""
+    command = [program, "bench", "--device", "cuda", "--op", "fwd,bwd", "--dtype", "bf16", "--head-dim", "64", "--batch", "4",
+               "--heads", "8", "--seq", ",".join(map(str, lengths)), "--causal", "yes", "--benchmark_filter=tuned|baseline",
+               "--benchmark_min_time=0.05", "--json"]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"fcsa bench: {error}\n{getattr(error, 'stderr', '')}", file=sys.stderr)
+        return {}
+    found = {}
+    for row in json.loads(ran.stdout)["benchmarks"]:
+        parts = row["name"].split("/")
+        key = parts[0], int(next(part for part in parts if part.startswith("nq"))[2:])
+        if "real_time" in row and ("tuned" in parts or key not in found):  # without tuned data the baseline is what runs
+            found[key] = row["real_time"] * {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}[row["time_unit"]]
+    return found
+
+
+def against_kernels(options):
     """Calls back to back beside what they launch, in a CUDA graph: eager and compiled."""
     import torch
+    import torch._functorch.config
     torch._functorch.config.donated_buffer = False  # backward passes are repeated
     attend = import_side("fcsa", None)
-    rows = []
-    compiled = torch.compile(lambda q, k, v: attend(q, k, v, causal=True), fullgraph=True)
-    for n in (2048, 4096, 8192):
-        q, k, v = (torch.randn(4, 8, n, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+    rows, seconds, lengths = [], options.seconds, (2048, 4096, 8192)
+    eager = lambda q, k, v: attend(q, k, v, causal=True)  # noqa: E731
+    compiled = torch.compile(eager, fullgraph=True)
+    for n in lengths:
+        q, k, v = inputs = [torch.randn(4, 8, n, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
         dout = torch.randn_like(q)
-        for name, fn in (("eager", lambda q, k, v: attend(q, k, v, causal=True)), ("compiled", compiled)):
+        for name, fn in (("eager", eager), ("compiled", compiled)):
             row = dict(n=n, how=name)
             with torch.no_grad():
                 row["forward_ms"] = on_gpu_ms(lambda: fn(q, k, v), seconds)
-                if name == "eager":
-                    row["forward_kernel_ms"] = graph_ms(lambda: fn(q, k, v), seconds)
+                row["forward_launched_ms"] = graph_ms(lambda: fn(q, k, v), seconds)
             out = fn(q, k, v)
-            row["backward_ms"] = on_gpu_ms(lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True), seconds)
+            row["backward_ms"] = on_gpu_ms(lambda: torch.autograd.grad(out, inputs, dout, retain_graph=True), seconds)
+            row["backward_launched_ms"] = graph_of_backward_ms(fn, inputs, dout, seconds)
             rows.append(row)
             print(json.dumps(row), flush=True)
+    kernels = bench_ms(options.program, lengths) if options.program else {}
+    for row, which in itertools.product(rows, ("forward", "backward")):
+        if bench := kernels.get((which, row["n"])):
+            row.update({f"{which}_bench_ms": bench, f"{which}_over_bench": row[f"{which}_ms"] / bench})
     return rows
 
 
@@ -199,7 +269,6 @@ def overhead(device):
 
 def training_steps(lengths, rounds):
     """Forward and backward pass of (1, 4, n, 64) on the CPU, the two sides in turn: medians of milliseconds."""
-    import statistics
     import torch
     import torch.nn.functional as F
     attend = import_side("fcsa", None)
@@ -207,25 +276,32 @@ def training_steps(lengths, rounds):
              "torch": lambda q, k, v, causal: F.scaled_dot_product_attention(F.normalize(q, dim=-1), F.normalize(k, dim=-1), v,
                                                                              is_causal=causal, scale=8.0)}
     rows = []
-    for dtype in ("float32", "bfloat16"):
-        for causal in (False, True):
-            for n in lengths:
-                q, k, v = (torch.randn(1, 4, n, 64, dtype=getattr(torch, dtype), requires_grad=True) for _ in range(3))
-                dout = torch.randn_like(q)
-                times = {(side, clock): [] for side in sides for clock in ("wall", "cpu")}
-                for turn in range(rounds + 1):
-                    for side, fn in sides.items():
-                        began, used = time.perf_counter(), time.process_time()
-                        torch.autograd.grad(fn(q, k, v, causal), (q, k, v), dout)
-                        if turn:
-                            times[side, "wall"].append((time.perf_counter() - began) * 1e3)
-                            times[side, "cpu"].append((time.process_time() - used) * 1e3)
-                middle = {key: statistics.median(value) for key, value in times.items()}
-                rows.append(dict(dtype=dtype, causal=causal, n=n, fcsa_ms=middle["fcsa", "wall"], torch_ms=middle["torch", "wall"],
-                                 ratio=middle["torch", "wall"] / middle["fcsa", "wall"], fcsa_cpu_ms=middle["fcsa", "cpu"],
-                                 torch_cpu_ms=middle["torch", "cpu"], cpu_ratio=middle["torch", "cpu"] / middle["fcsa", "cpu"]))
-                print(json.dumps(rows[-1]), flush=True)
+    for dtype, causal, n in itertools.product(("float32", "bfloat16"), (False, True), lengths):
+        q, k, v = inputs = [torch.randn(1, 4, n, 64, dtype=getattr(torch, dtype), requires_grad=True) for _ in range(3)]
+        dout = torch.randn_like(q)
+        calls = {side: lambda fn=fn: torch.autograd.grad(fn(q, k, v, causal), inputs, dout) for side, fn in sides.items()}
+        for got, wanted in zip(*(call() for call in calls.values())):
+            apart = ((got - wanted).norm() / wanted.norm()).item()
+            if not apart < {"float32": 1e-4, "bfloat16": 3e-2}[dtype]:
+                sys.exit(f"{dtype} causal={causal} n={n}: gradients are {apart} apart")
+        middle = in_turn(calls, rounds)
+        rows.append(dict(dtype=dtype, causal=causal, n=n, fcsa_ms=middle["fcsa", "wall"], torch_ms=middle["torch", "wall"],
+                         ratio=middle["torch", "wall"] / middle["fcsa", "wall"], fcsa_cpu_ms=middle["fcsa", "cpu"],
+                         torch_cpu_ms=middle["torch", "cpu"], cpu_ratio=middle["torch", "cpu"] / middle["fcsa", "cpu"]))
+        print(json.dumps(rows[-1]), flush=True)
     return rows
+
+
+def in_turn(calls, rounds):
+    """{(side, clock): median of milliseconds}."""
+    times = {(side, clock): [] for side in calls for clock in ("wall", "cpu")}
+    for _ in range(rounds):
+        for side, call in calls.items():
+            began, used = time.perf_counter(), time.process_time()
+            call()
+            times[side, "wall"].append((time.perf_counter() - began) * 1e3)
+            times[side, "cpu"].append((time.process_time() - used) * 1e3)
+    return {key: statistics.median(value) for key, value in times.items()}
 
 
 def first_calls():
@@ -243,42 +319,36 @@ def first_calls():
     return rows
 
 
-def processor_name():
-    with open("/proc/cpuinfo") as file:
-        return next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--out")
     parser.add_argument("--original")
     parser.add_argument("--seconds", type=float, default=0.02)
     parser.add_argument("--lengths", default="1024,2048,4096", help="of the part cpu")
     parser.add_argument("--rounds", type=int, default=7, help="of the part cpu")
-    parser.add_argument("--part", choices=("overhead", "first", "calls", "cells", "cpu"), default="cells")
+    parser.add_argument("--threads", type=int, help="of the part cpu; as many as PyTorch takes")
+    parser.add_argument("--part", choices=("warm", "overhead", "first", "calls", "cells", "cpu"), default="cells")
     parser.add_argument("--side", choices=("fcsa", "original"), help=argparse.SUPPRESS)
-    parser.add_argument("--kinds", help=argparse.SUPPRESS)
+    parser.add_argument("--program", help="of the part calls: fcsa, to compare with `fcsa bench`")
+    parser.add_argument("--limit", type=float, default=1e9, help="of the part cells: no cell is begun after so many seconds")
     options = parser.parse_args()
     if options.side:
-        cells(options.side, options.original, options.seconds, [KINDS[int(i)] for i in options.kinds.split(",")])
+        serve(lambda: answers_of(options.side, options.original))
+        return
+    if options.part == "warm":
+        warm(options)
         return
     import torch
-    gpu = torch.cuda.is_available()
-    provenance = {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": " ".join(["python3", *sys.argv]),
-                  "torch": torch.__version__, "device": torch.cuda.get_device_name() if gpu else processor_name()}
-    if gpu:
-        driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True, text=True)
-        provenance.update(driver=driver.stdout.strip(), toolkit=f"CUDA {torch.version.cuda}", host=processor_name())
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    gpu, facts = torch.cuda.is_available(), provenance()
     parts = {"overhead": lambda: overhead("cpu") + (overhead("cuda") if gpu else []), "first": first_calls,
              "cpu": lambda: training_steps([int(n) for n in options.lengths.split(",")], options.rounds),
-             "calls": lambda: against_kernels(options.seconds), "cells": lambda: both_sides(options)}
-    if options.part == "cpu":
-        provenance.update(threads=torch.get_num_threads(), load_average_before=os.getloadavg()[0])
-    result = {"provenance": provenance, "rows": parts[options.part]()}
-    if options.part == "cpu":
-        provenance.update(load_average_after=os.getloadavg()[0])
-    with open(options.out, "w") as file:
-        json.dump(result, file, indent=1)
+             "calls": lambda: against_kernels(options), "cells": lambda: both_sides(options)}
+    result = {"provenance": facts, "rows": parts[options.part]()}
+    if options.out:
+        with open(options.out, "w") as file:
+            json.dump(result, file, indent=1)
 
 
 if __name__ == "__main__":

@@ -86,9 +86,9 @@ def headlines(index, depth):
 def overview(index):
     lines = ["# Results", "",
              "Made by `scripts/results.py` from [`benchmarks/results/`](../benchmarks/results/README.md), where every "
-             "number of README and of these pages is from; CI fails when they don't match. Every output was compared with "
-             "fp64 before it was timed. Contenders of a table were timed interleaved in one process. A source is the hash "
-             "of a kernel's text and options, as the database of its tuning run has it: what was measured with another "
+             "number of README and of these pages is from; CI fails when they don't match. Every kernel's output was compared "
+             "with fp64 before it was timed, what training steps and models give with each other. Contenders of a table were "
+             "timed in turn. A source is the hash of a kernel's text and options, as the database of its tuning run has it: what was measured with another "
              "source than that of your build says nothing about your build, and `fcsa report` says which is which.", "",
              *headlines(index, 1), "",
              "*Attention* is the kernel on q and k that are normalised already, over the best peer on the same. *Whole* is "

@@ -45,7 +45,7 @@ class File:
             self.kind = "forward"
         elif "peer" in first:
             self.kind = "backward"
-        elif "fcsa_ms" in first:
+        elif "fcsa_tflops" in first:
             self.kind = "one peer"
 
     def database(self):

@@ -5,7 +5,7 @@
     model = AutoModelForCausalLM.from_pretrained(..., attn_implementation=register())
 
 Models with gains and rotations (Qwen3, Gemma 3, OLMo 2) normalise by themselves: attention takes their queries and keys as they
-are, and so it does those of models that don't normalise (Llama). Needs transformers 5.24 or later."""
+are, and so it does those of models that don't normalise (Llama). Needs transformers 5.17 or later."""
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import bidirectional_mask_function, causal_mask_function, sdpa_mask
