@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <set>
 #include <stdexcept>
@@ -30,6 +31,15 @@ int Configuration::at(std::string_view parameter) const {
   for (const auto& [name, value] : values)
     if (name == parameter) return value;
   throw std::out_of_range(fmt::format("{} has no parameter '{}'", kernel, parameter));
+}
+
+bool listed(const Configuration& configuration, const std::vector<Parameter>& parameters) {
+  return std::equal(configuration.values.begin(), configuration.values.end(), parameters.begin(),
+                    parameters.end(), [](const auto& named, const Parameter& parameter) {
+                      const auto& values = parameter.values;
+                      return named.first == parameter.name &&
+                             std::find(values.begin(), values.end(), named.second) != values.end();
+                    });
 }
 
 std::string kernel_of(std::string_view configuration) {

@@ -26,6 +26,9 @@ struct Configuration {
   bool operator==(const Configuration&) const = default;
 };
 
+// Whether it has these parameters, in this order, each with one of its listed values: what a search may try.
+bool listed(const Configuration& configuration, const std::vector<Parameter>& parameters);
+
 // "simt.forward{warps=8}" -> "simt.forward"
 std::string kernel_of(std::string_view configuration);
 

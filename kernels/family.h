@@ -24,7 +24,8 @@ enum class RuleKind { must, worth, worth_here };
 struct Constraint {
   std::string reason;  // what is violated where it doesn't hold: "more shared memory than a block may have"
   std::function<bool(const Problem&, const Configuration&, const Target&)> holds;
-  // Parameters that it looks at: the product of the others is not walked through where it fails. Empty: all.
+  // Parameters that it looks at: a search asks it of all their combinations, so few of them keep spaces
+  // cheap. Empty: all.
   std::vector<std::string> reads = {};
   RuleKind kind = RuleKind::must;
 };

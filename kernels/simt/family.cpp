@@ -60,40 +60,43 @@ class SimtFamily final : public Family {
         {"more shared memory than a block may have",
          [](P p, V c, D d) {
            return static_cast<std::size_t>(c.smem_bytes(traits_of(p))) <= d.smem_per_block_bytes;
-         }},
+         },
+         {"warps", "lanes_m", "thread_m", "thread_n", "stages"}},
         {"shared memory of min_blocks blocks above what a multiprocessor has",
          [](P p, V c, D d) {
            const std::size_t block = c.smem_bytes(traits_of(p)) + 1024;
            return c.min_blocks * block <= d.smem_per_block_bytes + 1024;
          },
-         {},
+         {"warps", "lanes_m", "thread_m", "thread_n", "stages", "min_blocks"},
          RuleKind::worth},
         {"accumulators above the registers that min_blocks leaves a thread",
          [](P p, V c, D) {
            const int registers = 65536 / (c.min_blocks * c.threads());
            return c.register_estimate(traits_of(p)) <= (registers < 255 ? registers : 255);
          },
-         {},
+         {"warps", "lanes_m", "thread_m", "thread_n", "min_blocks"},
          RuleKind::worth},
         {"one warp is for rows so long that more do not fit",
          [](P p, V c, D) { return c.warps > 1 || p.head_dim > 240; },
-         {},
+         {"warps"},
          RuleKind::worth},
         {"tile of fewer than 16 or more than 256 rows",
-         [](P, V c, D) { return c.block_m() >= 16 && c.block_m() <= 256; }},
-        {"tile of more than 128 keys", [](P, V c, D) { return c.block_n() <= 128; }},
+         [](P, V c, D) { return c.block_m() >= 16 && c.block_m() <= 256; },
+         {"warps", "lanes_m", "thread_m"}},
+        {"tile of more than 128 keys", [](P, V c, D) { return c.block_n() <= 128; }, {"lanes_m", "thread_n"}},
         {"tile order matters only when causal",
          [](P p, V c, D) { return p.causal || c.longest_first == ForwardConfig{}.longest_first; },
-         {},
+         {"longest_first"},
          RuleKind::worth},
         {"nothing to normalise",
          [](P p, V c, D) {
            return ForwardConfig::normalises(traits_of(p)) || c.norm_prepass == ForwardConfig{}.norm_prepass;
          },
-         {},
+         {"norm_prepass"},
          RuleKind::worth},
         {"asynchronous stages need sm_80",
-         [](P, V c, D d) { return d.compute_capability >= 80 || c.stages == 1; }},
+         [](P, V c, D d) { return d.compute_capability >= 80 || c.stages == 1; },
+         {"stages"}},
     };
     return constraints_of(forward_fields(), std::move(rules));
   }

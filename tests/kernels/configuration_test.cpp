@@ -29,6 +29,13 @@ TEST(Configuration, ValuesOutsideTheSpaceStayReadable) {
   EXPECT_EQ(parse("toy.forward{keys=100}").at("keys"), 100);
 }
 
+TEST(Configuration, IsListedWhereASearchMayTryEveryValue) {
+  EXPECT_TRUE(listed(parse("toy.forward{rows=32,keys=64}"), kParameters));
+  EXPECT_FALSE(listed(parse("toy.forward{keys=100}"), kParameters));
+  EXPECT_FALSE(listed({"toy.forward", {{"rows", 16}, {"keys", 8}}}, kParameters));
+  EXPECT_FALSE(listed({"toy.forward", {{"rows", 16}, {"flag", 0}, {"keys", 8}}}, kParameters));
+}
+
 TEST(Configuration, MalformedTextIsRefused) {
   for (const char* text :
        {"other.forward{}", "toy.forward{rows}", "toy.forward{rows=}", "toy.forward{rows=1x}",

@@ -41,14 +41,6 @@ RecordedSpace space_of(const std::string& name, const Recorded& recorded) {
   return space;
 }
 
-bool listed(const kernels::Configuration& configuration, const std::vector<kernels::Parameter>& parameters) {
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const auto& values = parameters[i].values;
-    if (std::find(values.begin(), values.end(), configuration.values[i].second) == values.end()) return false;
-  }
-  return true;
-}
-
 }  // namespace
 
 std::vector<RecordedSpace> spaces_from_database(const std::filesystem::path& file) {
@@ -59,7 +51,7 @@ std::vector<RecordedSpace> spaces_from_database(const std::filesystem::path& fil
     const Trial& trial = stored.trial;
     const Candidate candidate = candidate_of(trial.problem, trial.configuration);
     // What an older version tried may be outside of what is listed now.
-    if (!listed(candidate.configuration, candidate.family->parameters(trial.problem.op))) continue;
+    if (!kernels::listed(candidate.configuration, candidate.family->parameters(trial.problem.op))) continue;
     auto& recorded =
         found[{stored.session.device.name, kernels::to_text(trial.problem), candidate.family->name()}];
     recorded.family = candidate.family;

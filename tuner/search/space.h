@@ -2,18 +2,18 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "kernels/family.h"
+#include "tuner/search/diagram.h"
 
 namespace fcsa::tuner {
 
-// By the rules of kinds must and worth, which say the same of all problems of the class. Enumerated once,
-// when made; each valid configuration then costs 8 bytes. A position counts the valid configurations in
-// lexicographic order of the parameter values.
+// By the rules of kinds must and worth, which say the same of all problems of the class. Nothing is listed:
+// the rules are put together to a diagram, of which millions of configurations take a few megabytes. A
+// position counts the valid configurations in lexicographic order of the parameter values.
 class Space {
  public:
   // Throws std::invalid_argument when the product of the parameters is above kLargestProduct.
@@ -23,29 +23,27 @@ class Space {
   Space(std::string kernel, std::vector<kernels::Parameter> parameters,
         const std::vector<kernels::Configuration>& valid);
 
-  // Without what isn't worth trying for this problem of the class, by the rules of kind worth_here: filtered,
-  // not enumerated again.
+  // Without what isn't worth trying for this problem of the class, by the rules of kind worth_here: the
+  // others are not asked again.
   Space worth_trying(const kernels::Problem& problem, const kernels::Target& target) const;
 
   static constexpr std::uint64_t kLargestProduct = 1'000'000'000'000;
 
   const kernels::Family& family() const { return *family_; }  // precondition: made of one
   const std::vector<kernels::Parameter>& parameters() const { return parameters_; }
-  std::size_t size() const { return codes_.size(); }
+  std::size_t size() const { return diagram_.size(); }
   kernels::Configuration at(std::size_t position) const;  // throws std::out_of_range
   std::optional<std::size_t> find(const kernels::Configuration& configuration) const;
   bool contains(const kernels::Configuration& configuration) const { return find(configuration).has_value(); }
   // The one with most parameters at their default, of several the first. Precondition: not empty.
   std::size_t simplest() const;
-  std::vector<kernels::Configuration> valid() const;  // all of them: a copy, use size() and at() in loops
-  std::size_t total() const { return total_; }        // before pruning
-  // Number of configurations removed by each constraint, the first to fail in the order of the parameters it
-  // reads.
-  const std::map<std::string, std::size_t>& pruned_by() const { return pruned_by_; }
-  // For each parameter the index of its value in Parameter::values.
-  std::vector<int> digits(std::size_t position) const;
+  std::vector<kernels::Configuration> valid() const;      // all of them: a copy, use size() and at() in loops
+  std::size_t total() const { return total_; }            // before pruning
+  std::size_t nodes() const { return diagram_.nodes(); }  // of the diagram
+  // For each parameter the index of its value in Parameter::values. Throws std::out_of_range.
+  Digits digits(std::size_t position) const;
   // The position with these digits; nullopt when that isn't valid. Precondition: each is an index of a value.
-  std::optional<std::size_t> find_digits(const std::vector<int>& digits) const;
+  std::optional<std::size_t> find_digits(const Digits& digits) const { return diagram_.find(digits); }
   // Valid configurations that differ in one parameter by one step of its list, or, when `any_step`, in one
   // parameter by any amount. None for a configuration with a value outside the lists.
   std::vector<kernels::Configuration> neighbours(const kernels::Configuration& configuration,
@@ -53,20 +51,15 @@ class Space {
   std::vector<std::size_t> neighbours(std::size_t position, bool any_step) const;
 
  private:
-  struct Enumeration;
-  void enumerate(Enumeration& state, std::size_t depth, std::uint64_t code);
-  std::optional<std::uint64_t> encode(const kernels::Configuration& configuration) const;
-  kernels::Configuration decode(std::uint64_t code) const;
-  std::optional<std::size_t> position_of(std::uint64_t code) const;
-  std::vector<std::size_t> neighbours_of_code(std::uint64_t code, bool any_step) const;
+  std::optional<Digits> encode(const kernels::Configuration& configuration) const;
+  kernels::Configuration decode(const Digits& digits) const;
+  std::vector<std::size_t> neighbours_of(Digits digits, bool any_step) const;
 
   const kernels::Family* family_ = nullptr;
   std::string kernel_;
   std::vector<kernels::Parameter> parameters_;
-  std::vector<std::uint64_t> weights_;  // of each parameter in a code
-  std::vector<std::uint64_t> codes_;    // of the valid configurations, ascending
   std::size_t total_ = 0;
-  std::map<std::string, std::size_t> pruned_by_;
+  Diagram diagram_;
 };
 
 }  // namespace fcsa::tuner

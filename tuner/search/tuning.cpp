@@ -198,14 +198,11 @@ class Tuning {
     return candidates;
   }
 
-  bool worth_trying(const Candidate& candidate) {
+  // What its space would say, without making one.
+  bool worth_trying(const Candidate& candidate) const {
     const auto& [problem, family, configuration] = candidate;
-    if (!space_of(*family, problem).contains(configuration)) return false;
-    const auto rules = family->constraints(problem.op);
-    return std::all_of(rules.begin(), rules.end(), [&](const kernels::Constraint& rule) {
-      return rule.kind != kernels::RuleKind::worth_here ||
-             rule.holds(candidate.problem, candidate.configuration, evaluator_.device().target);
-    });
+    return kernels::listed(configuration, family->parameters(problem.op)) &&
+           kernels::invalid_reason(*family, problem, configuration, evaluator_.device().target).empty();
   }
 
   // Families share the time. Those that have lost get none, unless all that is known of them is their
@@ -247,14 +244,11 @@ class Tuning {
 
   void search_family(PerFamily& per_family, double until_s) {
     auto& search = searches_[current_];
-    const Space& all = space_of(*per_family.family, search.problem);
-    const auto count = [&](const Space& space) {
-      search.outcome.space += space.size();
-      search.outcome.pruned += space.total() - space.size();
-    };
-    if (now_s() >= until_s) return count(all);  // filtering millions takes half a second
-    const Space space = all.worth_trying(search.problem, evaluator_.device().target);
-    count(space);
+    const Space space =
+        space_of(*per_family.family, search.problem).worth_trying(search.problem, evaluator_.device().target);
+    search.outcome.space += space.size();
+    search.outcome.pruned += space.total() - space.size();
+    if (now_s() >= until_s) return;
     const auto strategy =
         make_strategy(options_.strategy, space, strategy_seed(options_, per_family.baseline));
     for (const auto& [position, time_ms] : tried_in(per_family, space)) strategy->tell(position, time_ms);
@@ -297,8 +291,8 @@ class Tuning {
     return tried;
   }
 
-  // One for all problems of a class, which differ in what is worth trying only: enumerating ten million takes
-  // a second.
+  // One for all problems of a class, which differ in what is worth trying only: its rules are asked of
+  // tens of thousands of combinations of values.
   const Space& space_of(const kernels::Family& family, const kernels::Problem& problem) {
     const auto key = std::pair(&family, kernels::class_text(problem));
     return spaces_.try_emplace(key, family, problem, evaluator_.device().target).first->second;

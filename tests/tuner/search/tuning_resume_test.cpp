@@ -134,16 +134,6 @@ TEST(TuningRun, GivesTimeThatOneProblemDoesNotNeedToTheOthers) {
   EXPECT_GT(outcome.problems[1].measured, 15u);
 }
 
-TEST(TuningRun, EnumeratesTheConfigurationsOfAClassOnce) {
-  Bench bench;
-  bench.problems = {problem_of_length(512), problem_of_length(1024), problem_of_length(2048)};
-  int checked = 0;
-  bench.toy.rules = {{"none", [&](const auto&, const auto&, const auto&) { return ++checked > 0; }}};
-  const auto outcome = bench.run();
-  EXPECT_EQ(checked, 24);
-  EXPECT_EQ(outcome.problems[2].space, 24u);
-}
-
 TEST(TuningRun, DividesTheBudgetOverProblems) {
   Bench bench;
   bench.problems = {problem_of_length(512), problem_of_length(1024)};

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 
 #include "tests/tuner/search/tuning_bench.h"
@@ -65,18 +66,40 @@ TEST(Tuning, SearchesEveryShapeOfAClassInWhatIsWorthTryingThere) {
   }
 }
 
-TEST(Tuning, EnumeratesTheSpaceOfAClassOnce) {
+// Of the shapes that follow, about what won before them alone.
+TEST(Tuning, AsksTheRulesOfAClassOnceForEveryCombinationOfValues) {
   Bench bench;
   bench.problems = {problem_of_length(4096), problem_of_length(1024), problem_of_length(64)};
-  int asked = 0;
+  std::map<int, int> asked;  // by length
   bench.toy.rules = {{"never",
-                      [&](const kernels::Problem&, const kernels::Configuration&, const kernels::Target&) {
-                        ++asked;
+                      [&](const kernels::Problem& p, const kernels::Configuration&, const kernels::Target&) {
+                        ++asked[p.nk];
                         return true;
                       },
                       {"a", "b"}}};
-  bench.run();
-  EXPECT_EQ(asked, 24);
+  const auto outcome = bench.run();
+  EXPECT_EQ(asked[4096], 24);
+  EXPECT_LE(asked[1024] + asked[64], 12);
+  EXPECT_EQ(outcome.problems[2].space, 24u);
+}
+
+TEST(Tuning, TriesNothingKnownThatItsSpaceLeavesOut) {
+  Bench bench;
+  bench.options.strategy = "random";
+  bench.options.max_evaluations = 2;
+  bench.toy.rules = {
+      {"not eight",
+       [](const auto&, const kernels::Configuration& c, const auto&) { return c.at("a") != 8; },
+       {"a"},
+       kernels::RuleKind::worth}};
+  for (const char* known : {"toy.forward{a=8}", "toy.forward{a=7}"}) {
+    bench.options.first = {bench.toy.configuration(known)};
+    bench.run();
+  }
+  for (const auto& text : bench.evaluator.evaluated) {
+    EXPECT_FALSE(text.starts_with("toy.forward{a=8"));
+    EXPECT_FALSE(text.starts_with("toy.forward{a=7"));
+  }
 }
 
 TEST(Tuning, RecordsEveryTrialWithItsProvenance) {
