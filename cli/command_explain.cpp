@@ -105,9 +105,12 @@ void explain(const ExplainOptions& options, bool filtered, Context& context) {
     regret.epsilon = options.epsilon / 100;
     if (regret.record.empty()) regret.record = std::filesystem::path(file).replace_extension(".regret.db");
     const auto kind = regret.device == "cpu" ? kernels::DeviceKind::cpu : kernels::DeviceKind::cuda;
-    if (filtered)
+    if (!options.problems.file.empty()) {
+      regret.problems = options.problems.problems(kind);
+    } else if (filtered) {
       for (const auto& problem : options.problems.problems(kind))
         regret.classes.insert(kernels::class_text(problem));
+    }
     if (!measure_regret(regret, trials, options.json, *context.stop)) context.exit_status = 1;
     return;
   }
@@ -140,8 +143,10 @@ void add_regret_options(CLI::App& command, RegretOptions& regret) {
   command
       .add_option(
           "--regret", regret.shapes,
-          "Measure so many random shapes instead, within the range of what was tuned: what the choice "
-          "loses against the other chosen configurations and the best of the neighbours")
+          "Measure so many shapes instead, random ones within the range of what was tuned, or with "
+          "--problems "
+          "the first of that file that were not tuned: what the choice loses against the other chosen "
+          "configurations and the best of the neighbours")
       ->check(CLI::PositiveNumber);
   command.add_option("--seed", regret.seed, "Of --regret: of the shapes and of the inputs")
       ->capture_default_str();

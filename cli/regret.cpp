@@ -157,7 +157,8 @@ void print_results(const std::vector<Result>& results, const kernels::DeviceInfo
     print(table_of(results), false);
     fmt::print("\n{} shapes never tuned, seed {}, on {}: ", results.size(), options.seed, device.name);
     if (!regrets.empty())
-      fmt::print("regret median {:.2f}%, worst {:.2f}%; ", 100 * summary.median, 100 * summary.worst);
+      fmt::print("regret median {:.2f}%, mean {:.2f}%, worst {:.2f}%; ", 100 * summary.median,
+                 100 * summary.mean, 100 * summary.worst);
     fmt::print("{} choices failed; trials in {}\n", failed, options.record.string());
     return;
   }
@@ -168,6 +169,7 @@ void print_results(const std::vector<Result>& results, const kernels::DeviceInfo
       {"device", device.name},
       {"seed", options.seed},
       {"median_regret", share(summary.median)},
+      {"mean_regret", share(summary.mean)},
       {"worst_regret", share(summary.worst)},
       {"failed", failed},
       {"record", options.record.string()},
@@ -182,9 +184,14 @@ bool measure_regret(const RegretOptions& options, const std::vector<tuner::Store
   runner::ProcessEvaluator evaluator(evaluator_options(options, tuned));
   const auto& device = evaluator.device();
   const auto table = tuner::dispatch_table_for(tuned, device, options.epsilon);
-  auto shapes = tuner::draw_untuned_shapes(
-      tuned, table, device,
-      {.classes = options.classes, .count = static_cast<std::size_t>(options.shapes), .seed = options.seed});
+  const auto count = static_cast<std::size_t>(options.shapes);
+  auto shapes =
+      options.problems.empty()
+          ? tuner::draw_untuned_shapes(tuned, table, device,
+                                       {.classes = options.classes, .count = count, .seed = options.seed})
+          : tuner::untuned_shapes_of(tuned, table, device, options.problems, count);
+  if (shapes.empty())
+    throw std::runtime_error("--regret: every one of these problems was tuned: name others in --problems");
   tuner::Store store(options.record, tuner::Store::Mode::read_write, patience());
   store.begin_session(new_session(device, command_line(), options.seed));
   Measuring measuring(options, evaluator, store, stop);

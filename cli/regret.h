@@ -18,16 +18,18 @@ struct RegretOptions {
   int evaluations = 0;  // of a search of each shape, per family; 0: none
   std::string device;   // selector
   double epsilon = 0.02;
-  std::set<std::string> classes = {};  // class texts; empty: all that were tuned on the device
-  std::filesystem::path record;        // database for the trials
+  std::set<std::string> classes = {};           // class texts; empty: all that were tuned on the device
+  std::vector<kernels::Problem> problems = {};  // shapes to measure instead of random ones
+  std::filesystem::path record;                 // database for the trials
   int jobs = 0;
   std::string cache_directory = {};
 };
 
-// Draws shapes within the range of each class in turn, and races what the table of `tuned` chooses there with
-// the class's other configurations, the best of the nearest tuned shapes, and what a search finds. Prints a
-// row for every shape, the median and the worst. False when a choice failed, or it was stopped. Throws
-// std::runtime_error when the device was not tuned for any of the classes.
+// Draws shapes within the range of each class in turn, or takes those of `problems` that were not tuned, and
+// races what the table of `tuned` chooses there with the class's other configurations, the best of the
+// nearest tuned shapes, and what a search finds. Prints a row for every shape, the median, the mean and the
+// worst. False when a choice failed, or it was stopped. Throws std::runtime_error when the device was not
+// tuned for any of the classes, or all of `problems` were tuned.
 bool measure_regret(const RegretOptions& options, const std::vector<tuner::StoredTrial>& tuned, bool json,
                     const std::atomic<bool>& stop);
 

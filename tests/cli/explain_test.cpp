@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -105,6 +106,24 @@ TEST(Explain, MeasuresTheRegretOnShapesThatWereNeverTuned) {
   EXPECT_TRUE(std::all_of(recorded.begin(), recorded.end(),
                           [](const auto& stored) { return stored.trial.phase == tuner::Phase::probe; }));
   EXPECT_GE(recorded.size(), 2u);
+
+  const std::string header = R"({"format": "fcsa workload", "version": 1})";
+  const std::string known = R"({"dtype": "f32", "head_dim": 32, "batch": 1, "heads": 2, "nq": 32, "nk": 32})";
+  const std::string other = R"({"dtype": "f32", "head_dim": 32, "batch": 1, "heads": 2, "nq": 48, "nk": 48})";
+  std::ofstream(folder / "mixed.jsonl") << header << '\n' << known << '\n' << other << '\n';
+  std::ofstream(folder / "known.jsonl") << header << '\n' << known << '\n';
+  const auto regret_of_file = [&](const char* name) {
+    return run_fcsa({"explain", "--db", db, "--device", "cpu", "--regret", "9", "--problems",
+                     std::string(folder / name), "--json"},
+                    environment);
+  };
+  const auto mixed = regret_of_file("mixed.jsonl");
+  ASSERT_EQ(mixed.status, 0) << mixed.err;
+  ASSERT_EQ(json::parse(mixed.out)["shapes"].size(), 1u);
+  const auto nothing_left = regret_of_file("known.jsonl");
+  EXPECT_EQ(nothing_left.status, 1);
+  EXPECT_NE(nothing_left.err.find("every one of these problems was tuned"), std::string::npos)
+      << nothing_left.err;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <stdexcept>
 
 #include "tuner/dispatch/random_shapes.h"
@@ -95,6 +96,30 @@ std::vector<UntunedShape> draw_untuned_shapes(const std::vector<StoredTrial>& tr
   return shapes;
 }
 
+std::vector<UntunedShape> untuned_shapes_of(const std::vector<StoredTrial>& trials,
+                                            const DispatchTable& table, const kernels::DeviceInfo& device,
+                                            const std::vector<kernels::Problem>& problems,
+                                            std::size_t count) {
+  const auto classes = classes_of(trials, table, {});
+  std::vector<UntunedShape> shapes;
+  for (const auto& problem : problems) {
+    if (shapes.size() == count) break;
+    const auto measured = std::find_if(classes.begin(), classes.end(), [&](const MeasuredClass& one) {
+      return one.dispatch->class_text == kernels::class_text(problem);
+    });
+    const bool tuned =
+        measured != classes.end() &&
+        std::find(measured->problems.begin(), measured->problems.end(), problem) != measured->problems.end();
+    if (tuned) continue;
+    UntunedShape shape{problem, choose(table, problem, device), {}};
+    shape.contenders = measured == classes.end()
+                           ? std::vector<std::string>{shape.choice.configuration}
+                           : contenders_for(shape, *measured, device.target.multiprocessors);
+    shapes.push_back(std::move(shape));
+  }
+  return shapes;
+}
+
 std::optional<Regret> regret_of(const std::string& choice, const std::vector<Trial>& race) {
   const Trial *chosen = nullptr, *best = nullptr;
   const auto median_ms = [](const Trial* trial) { return trial->evaluation.measurement.median_ms; };
@@ -115,7 +140,9 @@ std::optional<Regret> regret_of(const std::string& choice, const std::vector<Tri
 
 RegretSummary summary_of(std::vector<double> regrets) {
   const double worst = *std::max_element(regrets.begin(), regrets.end());
-  return {summarize(std::move(regrets)).median, worst};
+  const double sum = std::accumulate(regrets.begin(), regrets.end(), 0.0);
+  const double mean = sum / static_cast<double>(regrets.size());
+  return {summarize(std::move(regrets)).median, mean, worst};
 }
 
 }  // namespace fcsa::tuner

@@ -31,6 +31,12 @@ std::vector<UntunedShape> draw_untuned_shapes(const std::vector<StoredTrial>& tr
                                               const DispatchTable& table, const kernels::DeviceInfo& device,
                                               const UntunedShapes& wanted);
 
+// Those of `problems` that were not tuned, in their order, at most `count`. One whose class was not tuned has
+// the choice as its only contender.
+std::vector<UntunedShape> untuned_shapes_of(const std::vector<StoredTrial>& trials,
+                                            const DispatchTable& table, const kernels::DeviceInfo& device,
+                                            const std::vector<kernels::Problem>& problems, std::size_t count);
+
 // Of one race.
 struct Regret {
   double chosen_ms = 0, best_ms = 0;
@@ -43,7 +49,7 @@ struct Regret {
 std::optional<Regret> regret_of(const std::string& choice, const std::vector<Trial>& race);
 
 struct RegretSummary {
-  double median = 0, worst = 0;
+  double median = 0, mean = 0, worst = 0;
 };
 // Precondition: not empty.
 RegretSummary summary_of(std::vector<double> regrets);

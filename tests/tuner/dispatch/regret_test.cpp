@@ -74,6 +74,22 @@ TEST(UntunedShapes, AreOfTheClassesAskedForInTurn) {
   EXPECT_THROW(drawn(history, {.classes = {"forward f32 d96 scale=8"}, .count = 1}), std::invalid_argument);
 }
 
+TEST(UntunedShapes, OfAListAreThoseThatWereNotTunedInItsOrder) {
+  const auto history = tuned();
+  auto causal = square_problem(700);
+  causal.causal = true;  // a class that nobody tuned
+  const std::vector<kernels::Problem> list = {square_problem(3000), square_problem(512), causal,
+                                              square_problem(600), square_problem(601)};
+  const auto shapes = untuned_shapes_of(history.trials, history.table(), history.device, list, 3);
+  ASSERT_EQ(shapes.size(), 3u);
+  EXPECT_EQ(shapes[0].problem, list[0]);
+  EXPECT_EQ(shapes[1].problem, list[2]);
+  EXPECT_EQ(shapes[2].problem, list[3]);
+  EXPECT_EQ(shapes[0].choice.configuration, kA);
+  EXPECT_GT(shapes[0].contenders.size(), 1u);
+  EXPECT_EQ(shapes[1].contenders, std::vector<std::string>{shapes[1].choice.configuration});
+}
+
 Trial trial_of(const std::string& configuration, double low, double median, double high) {
   Trial trial;
   trial.configuration = configuration;
@@ -105,7 +121,8 @@ TEST(Regret, LeavesOutContendersThatFailedAndHasNoPriceForAChoiceThatDid) {
   EXPECT_FALSE(regret_of(kB, {trial_of(kA, 1.0, 1.1, 1.2), failed}));
 }
 
-TEST(Regret, IsSummedUpByMedianAndWorst) {
+TEST(Regret, IsSummedUpByMedianMeanAndWorst) {
+  EXPECT_DOUBLE_EQ(summary_of({0.4, 0.0, 0.2}).mean, 0.2);
   EXPECT_EQ(summary_of({0.3, 0.0, 0.1}).median, 0.1);
   EXPECT_EQ(summary_of({0.3, 0.0, 0.1, 0.2}).median, 0.15000000000000002);
   EXPECT_EQ(summary_of({0.3, 0.0, 0.1}).worst, 0.3);
