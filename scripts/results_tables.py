@@ -68,7 +68,7 @@ def provenance_line(file):
     parts += [f"cuDNN {facts['cudnn']}"] if "cudnn" in facts else []
     compilers = facts.get("toolkit") or facts.get("compiler") or []
     parts += [compilers] if isinstance(compilers, str) else compilers
-    parts += [f"{facts['threads']} threads"] if "threads" in facts else []
+    parts += [f"{facts['threads']} thread" + "s" * (facts["threads"] != 1)] if "threads" in facts else []
     parts += [facts.get("note")]
     line = ", ".join(filter(None, parts)) + "."
     return line + (f"\n\n    {facts['command']}" if "command" in facts else "")
