@@ -204,7 +204,7 @@ class Answers:
         torch.cuda.reset_peak_memory_stats()
         step()
         torch.cuda.synchronize()
-        return {"peak_bytes": torch.cuda.max_memory_allocated()}
+        return {"peak_gib": torch.cuda.max_memory_allocated() / 2**30}
 
     def time(self, which, n, seconds):
         step, (mark, between) = self.steps[which, n], clock(self.device)
@@ -293,7 +293,8 @@ class Race:
     def row(self, key, which, n, found):
         mine, others = found[key], [each["ms"] for other, each in found.items() if other.attention != "fcsa" and "ms" in each]
         return {"model": self.model, "pass": which, "batch": n if self.model in SWIN else 1, "length": "" if self.model in SWIN else n,
-                "attention": key.attention, "compiled": key.compiled, "ms": mine.get("ms", ""), "peak_bytes": mine.get("peak_bytes", ""),
+                "attention": key.attention, "compiled": key.compiled, "ms": mine.get("ms", ""),
+                "peak_gib": mine.get("peak_gib", ""),
                 "best_other_over_this": min(others) / mine["ms"] if others and "ms" in mine else "",
                 "difference": mine.get("difference", ""), "error": mine.get("error", "")}
 

@@ -49,6 +49,13 @@ struct KernelSource {
   std::vector<std::string> entries;  // CUDA: name expressions. CPU: names of extern "C" functions
 };
 
+// Of a backward pass: the kernel (Launch::kernel) that computes dK and dV, and the one that computes dQ,
+// where no other one reads what it leaves but for the gradients of bias and scale. -1: there is none like
+// that.
+struct GradientKernels {
+  int keys = -1, queries = -1;
+};
+
 class Family {
  public:
   virtual ~Family() = default;
@@ -69,6 +76,8 @@ class Family {
   // Grid, threads, shared memory and workspace for these sizes (pointers in args are not looked at).
   virtual LaunchPlan plan(const Traits& traits, const Configuration& configuration,
                           const BackwardArgs& args) const = 0;
+  // What can be left out where dK and dV, or dQ, aren't wanted. Precondition: of a backward pass.
+  virtual GradientKernels gradient_kernels(const Configuration&) const { return {}; }
   // Verification puts lengths around its edges, and dispatch predicts times by it.
   virtual Tile tile(const Configuration& configuration) const = 0;
   // By default the flattened template and its instantiation for traits and configuration. Overridden by test

@@ -69,6 +69,7 @@ enum { FCSA_FORWARD = 1, FCSA_BACKWARD = 2 }; /* op */
 enum { FCSA_CPU = 1, FCSA_CUDA = 2 };         /* device */
 enum { FCSA_F32 = 1, FCSA_BF16 = 2, FCSA_F16 = 3 };
 enum { FCSA_BHND = 0, FCSA_BNHD = 1 };                             /* layout: batch, heads, rows, channels */
+enum { FCSA_DQ = 1, FCSA_DK = 2, FCSA_DV = 4 };                    /* omitted_gradients */
 enum { FCSA_NO_BIAS = 0, FCSA_BIAS_F32 = 1, FCSA_BIAS_DTYPE = 2 }; /* bias: none, in f32, in dtype */
 
 /* Distances in elements between neighbours along an axis; channels are always contiguous. */
@@ -125,7 +126,10 @@ typedef struct fcsa_problem {
   int32_t key_lengths; /* 1: tensors.key_lengths says how many keys of each batch are visible; not together
                           with key_mask. What is chosen, what runs and what it costs is that of the mask that
                           says the same, which is written into the workspace first: batch x nk bytes */
-  int32_t reserved2;   /* 0 */
+  int32_t
+      omitted_gradients; /* FCSA_BACKWARD only: FCSA_DQ, FCSA_DK, FCSA_DV or several of them added up, whose
+                            pointers are then null. What is computed for them alone is left out, which is up
+                            to half of the work; where a kernel can't, it writes them into the workspace */
 } fcsa_problem;
 
 /* clang-format off */
@@ -163,7 +167,7 @@ typedef struct fcsa_problem {
   {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, /* strides of dout, dq, dk, dv */ \
   {0, 0, 0}, /* dbias_strides */                                                \
   0, /* key_lengths */                                                          \
-  0 /* reserved2 */                                                             \
+  0 /* omitted_gradients */                                                     \
 }
 /* clang-format on */
 
@@ -285,9 +289,9 @@ FCSA_API fcsa_status fcsa_prepare(fcsa_plan* plan);
    graph. CPU: returns when it is done; `stream` is not looked at. */
 FCSA_API fcsa_status fcsa_forward(fcsa_plan* plan, const fcsa_tensors* tensors, void* stream);
 /* Of a plan with op FCSA_BACKWARD: reads what fcsa_forward reads, dout, and the o and lse that it wrote;
-   writes dq, dk, dv, and dbias and dscale where the problem says so. A row of q that sees no key, a row of k
-   that no query sees, and groups of q and k whose norm is under eps have gradients of 0. Stream, allocation
-   and capture: as for fcsa_forward. */
+   writes dq, dk and dv but for those that the problem omits, and dbias and dscale where it says so. A row of
+   q that sees no key, a row of k that no query sees, and groups of q and k whose norm is under eps have
+   gradients of 0. Stream, allocation and capture: as for fcsa_forward. */
 FCSA_API fcsa_status fcsa_backward(fcsa_plan* plan, const fcsa_tensors* tensors, void* stream);
 
 #ifdef __cplusplus

@@ -49,6 +49,7 @@ Plan::Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const 
     bytes = std::max(bytes, fallback_launches_.workspace_bytes);
   }
   workspace_bytes_ = round_up_256(static_cast<std::size_t>(bytes));
+  if (request_.problem.op == kernels::Op::backward) omit_gradients();
   if (hides_lse()) {
     const auto& problem = request_.problem;
     lse_offset_ = workspace_bytes_;
@@ -62,6 +63,20 @@ Plan::Plan(std::shared_ptr<DeviceKernels> device, const Request& request, const 
         round_up_256(static_cast<std::size_t>(request_.args.batch * request_.args.key_mask_stride));
   }
   unprepared_text_ = text("not prepared");
+}
+
+void Plan::omit_gradients() {
+  const auto omit = [&](kernels::LaunchPlan& launches, const kernels::GradientKernels& kernels) {
+    launches = without_omitted(launches, kernels, request_);
+    return scratch_for(launches, kernels, request_, workspace_bytes_);
+  };
+  scratch_ = omit(launches_, selection_.family->gradient_kernels(selection_.configuration));
+  std::size_t bytes = scratch_.bytes;
+  if (kernel_->fallback()) {
+    fallback_scratch_ = omit(fallback_launches_, kernel_->fallback()->gradient_kernels());
+    bytes = std::max(bytes, fallback_scratch_.bytes);
+  }
+  workspace_bytes_ = bytes;
 }
 
 std::string Plan::text(const char* kernels) const {
@@ -122,6 +137,7 @@ void Plan::run(kernels::Op op, const fcsa_tensors& tensors, void* stream) {
     prepare();
     loaded = this->loaded();
   }
+  (loaded->is_fallback ? fallback_scratch_ : scratch_).place(args);
   if (writes_mask_) args.key_mask = written_mask(tensors, args, stream);
   device_->launcher().launch(*loaded->module, loaded->is_fallback ? fallback_launches_ : launches_, args,
                              stream);

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "library/device_kernels.h"
+#include "library/omitted_gradients.h"
 #include "library/request.h"
 
 namespace fcsa::library {
@@ -35,6 +36,8 @@ class Plan {
  private:
   ~Plan() = default;
   std::string text(const char* kernels) const;
+  // Leaves out of the launches what is done for omitted gradients alone, and finds room for the others.
+  void omit_gradients();
   // Whether the kernels write an lse that the caller has no use for.
   bool hides_lse() const { return request_.problem.op == kernels::Op::forward && !request_.writes_lse; }
 
@@ -52,9 +55,10 @@ class Plan {
   const std::string notes_;
   const int record_slot_;  // of FCSA_RECORD
   kernels::LaunchPlan launches_, fallback_launches_;
-  std::size_t lse_offset_ = 0;   // in the workspace, when the forward pass writes it there
-  bool writes_mask_ = false;     // from lengths, into the workspace
-  std::size_t mask_offset_ = 0;  // there
+  GradientScratch scratch_, fallback_scratch_;  // of a backward pass
+  std::size_t lse_offset_ = 0;                  // in the workspace, when the forward pass writes it there
+  bool writes_mask_ = false;                    // from lengths, into the workspace
+  std::size_t mask_offset_ = 0;                 // there
   std::size_t workspace_bytes_ = 0;
   std::string unprepared_text_, prepared_text_;
   std::atomic<const char*> prepared_{nullptr};  // the text, once it is there

@@ -62,6 +62,7 @@ Layout layout_of(std::int32_t layout) {
 // Of structs that end where they did before fields were added.
 constexpr std::size_t kEarlierProblem = offsetof(fcsa_problem, key_lengths);
 constexpr std::size_t kEarlierTensors = offsetof(fcsa_tensors, key_lengths);
+constexpr std::int32_t kAllGradients = FCSA_DQ | FCSA_DK | FCSA_DV;
 // Rows of a mask that is written from lengths begin at multiples of this many bytes.
 constexpr int kMaskAlignment = 16;
 
@@ -89,7 +90,6 @@ void check_choices(const fcsa_problem& p) {
   if (!(std::isfinite(p.eps) && p.eps >= 0))
     refuse(fmt::format("eps is {}: it must be finite and not negative", p.eps));
   if (p.reserved != 0) refuse(fmt::format("reserved is {}: leave it at 0", p.reserved));
-  if (p.reserved2 != 0) refuse(fmt::format("reserved2 is {}: leave it at 0", p.reserved2));
   if (flag("key_lengths", p.key_lengths) && p.key_mask == 1)
     refuse("key_lengths and key_mask are both 1: one of the two says which keys are visible");
 }
@@ -103,7 +103,12 @@ void check_gradients(const fcsa_problem& p) {
                                                                  {"dk_strides", &p.dk_strides},
                                                                  {"dv_strides", &p.dv_strides},
                                                                  {"dbias_strides", &p.dbias_strides}};
+  if (p.omitted_gradients < 0 || p.omitted_gradients > kAllGradients)
+    refuse(fmt::format("omitted_gradients is {}: add up FCSA_DQ, FCSA_DK and FCSA_DV, or leave it at 0",
+                       p.omitted_gradients));
   if (p.op == FCSA_BACKWARD) {
+    if (p.omitted_gradients == kAllGradients && p.bias_gradient == 0 && p.scale_gradient == 0)
+      refuse("omitted_gradients leaves nothing to compute: set bias_gradient or scale_gradient, or want one");
     if (p.bias_gradient == 1 && p.bias == FCSA_NO_BIAS)
       refuse("bias_gradient is 1, and there is no bias: set bias, or leave it at 0");
     return;
@@ -111,6 +116,7 @@ void check_gradients(const fcsa_problem& p) {
   const auto wrong = [](const char* field) {
     refuse(fmt::format("{} is set, and op is FCSA_FORWARD: it is for FCSA_BACKWARD", field));
   };
+  if (p.omitted_gradients != 0) wrong("omitted_gradients");
   for (const auto& [field, is_set] : wanted)
     if (is_set) wrong(field);
   for (const auto& [field, given] : strides)
@@ -169,9 +175,13 @@ void set_strides(const fcsa_problem& p, DType dtype, kernels::BackwardArgs& args
   args.bias_strides = bias_strides(pairs("bias", p.bias_strides, args.bias_strides));
   if (p.op == FCSA_FORWARD) return;
   args.dout_strides = input_strides(queries("dout", p.dout_strides, args.dout_strides), dtype);
-  args.dq_strides = output_strides(queries("dq", p.dq_strides, args.dq_strides), dtype);
-  args.dk_strides = output_strides(keys("dk", p.dk_strides, args.dk_strides), dtype);
-  args.dv_strides = output_strides(keys("dv", p.dv_strides, args.dv_strides), dtype);
+  // One that is omitted is dense, where it is written at all.
+  const auto given = [&](std::int32_t gradient, const fcsa_strides& strides) {
+    return (p.omitted_gradients & gradient) != 0 ? fcsa_strides{} : strides;
+  };
+  args.dq_strides = output_strides(queries("dq", given(FCSA_DQ, p.dq_strides), args.dq_strides), dtype);
+  args.dk_strides = output_strides(keys("dk", given(FCSA_DK, p.dk_strides), args.dk_strides), dtype);
+  args.dv_strides = output_strides(keys("dv", given(FCSA_DV, p.dv_strides), args.dv_strides), dtype);
   args.dbias_strides = bias_gradient_strides(pairs("dbias", p.dbias_strides, args.dbias_strides));
 }
 
@@ -224,6 +234,15 @@ void check_rows(const Request& request, std::initializer_list<Rows> tensors) {
     if (request.args.batch > 0 && rows > 0) check_pointer(name, pointer, 16);
 }
 
+void check_gradient(const Request& request, const Rows& gradient, bool omitted) {
+  if (!omitted) return check_rows(request, {gradient});
+  if (gradient.pointer != nullptr)
+    refuse(
+        fmt::format("{} is given, but the plan was made for a problem that omits it: change "
+                    "omitted_gradients in fcsa_problem, or leave the pointer null",
+                    gradient.name));
+}
+
 void check_forward_tensors(const Request& request, const fcsa_tensors& t, std::size_t bias_alignment) {
   const kernels::Problem& problem = request.problem;
   const auto& [nq, nk] = std::pair(request.args.nq, request.args.nk);
@@ -247,7 +266,10 @@ void check_forward_tensors(const Request& request, const fcsa_tensors& t, std::s
 void check_gradient_tensors(const Request& request, const fcsa_tensors& t, std::size_t bias_alignment) {
   const kernels::Problem& problem = request.problem;
   const auto& [nq, nk] = std::pair(request.args.nq, request.args.nk);
-  check_rows(request, {{"dout", t.dout, nq}, {"dq", t.dq, nq}, {"dk", t.dk, nk}, {"dv", t.dv, nk}});
+  check_rows(request, {{"dout", t.dout, nq}});
+  check_gradient(request, {"dq", t.dq, nq}, request.omits_dq);
+  check_gradient(request, {"dk", t.dk, nk}, request.omits_dk);
+  check_gradient(request, {"dv", t.dv, nk}, request.omits_dv);
   if (nq > 0 && nk > 0)
     check_optional({"dbias", t.dbias, problem.bias_gradient, "bias_gradient"}, bias_alignment);
   check_optional({"dscale", t.dscale, problem.scale_gradient, "scale_gradient"}, sizeof(float));
@@ -291,6 +313,9 @@ Request request_of(const fcsa_problem& p) {
   request.problem.layout = nearest_layout(request.problem, request.args.q_strides);
   request.writes_lse = flag("lse", p.lse);
   request.reads_lengths = p.key_lengths == 1;
+  request.omits_dq = (p.omitted_gradients & FCSA_DQ) != 0;
+  request.omits_dk = (p.omitted_gradients & FCSA_DK) != 0;
+  request.omits_dv = (p.omitted_gradients & FCSA_DV) != 0;
   return request;
 }
 

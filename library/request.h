@@ -15,6 +15,7 @@ struct Request {
   kernels::Problem problem;
   kernels::BackwardArgs args;  // every pointer null
   bool writes_lse = false;     // forward: for the caller
+  bool omits_dq = false, omits_dk = false, omits_dv = false;
   bool reads_lengths = false;  // key_lengths: the mask of the problem is to be written from them
 
   // Nothing to compute, and little to write.
@@ -35,7 +36,8 @@ fcsa_problem whole(const fcsa_problem& problem);
 Request request_of(const fcsa_problem& problem);
 
 // The request's arguments with the caller's pointers, those of gradients where it is about them; a forward
-// pass that writes no lse has none, nor one that reads lengths a mask. Throws Failure that names the pointer.
+// pass that writes no lse has none, nor one that reads lengths a mask, nor has what is omitted a gradient.
+// Throws Failure that names the pointer.
 kernels::BackwardArgs place(const Request& request, const fcsa_tensors& tensors, std::size_t workspace_bytes);
 // Null: there are none.
 const std::int32_t* key_lengths_of(const fcsa_tensors& tensors);

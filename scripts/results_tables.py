@@ -36,7 +36,9 @@ class File:
             self.read_json(json.loads(path.read_text()))
 
     def read_json(self, content):
-        self.provenance = content.get("provenance") or content.get("context") or {}
+        facts = {key: value for key, value in content.items() if isinstance(value, str)}
+        facts["note"] = facts.pop("what", facts.get("note", ""))
+        self.provenance = content.get("provenance") or content.get("context") or facts
         self.rows = content.get("rows") or content.get("benchmarks") or []
         first = self.rows[0] if self.rows else {}
         if "benchmarks" in content:
@@ -66,8 +68,8 @@ def provenance_line(file):
     parts += [f"cuDNN {facts['cudnn']}"] if "cudnn" in facts else []
     compilers = facts.get("toolkit") or facts.get("compiler") or []
     parts += [compilers] if isinstance(compilers, str) else compilers
-    parts += [f"{facts['threads']} threads"] if "threads" in facts else []
-    parts += [facts["note"]] if "note" in facts else []
+    parts += [f"{facts['threads']} thread" + "s" * (facts["threads"] != 1)] if "threads" in facts else []
+    parts += [facts.get("note")]
     line = ", ".join(filter(None, parts)) + "."
     return line + (f"\n\n    {facts['command']}" if "command" in facts else "")
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/cpu/backward_config.h"
+#include "kernels/cpu/backward_space.h"
 #include "kernels/cpu/config.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/problem.h"
@@ -23,6 +24,8 @@ struct Builtin {
   LaunchPlan plan(const BackwardArgs& args) const {
     return std::visit([&](const auto& c) { return c.plan(traits, args); }, config);
   }
+  // Precondition: of a backward pass.
+  GradientKernels gradient_kernels() const { return cpu::gradient_kernels(std::get<BackwardConfig>(config)); }
 };
 
 // Serves every dtype and the head dimensions 16, 32, 64, 80, 96 and 128, but no bias and no groups: kernels

@@ -77,6 +77,10 @@ class CpuFamily final : public Family {
     return config_of(configuration).plan(traits, args);
   }
 
+  GradientKernels gradient_kernels(const Configuration& configuration) const override {
+    return cpu::gradient_kernels(cpu::backward_config_of(configuration));
+  }
+
   Tile tile(const Configuration& configuration) const override {
     if (is_backward(configuration)) return tile_of(cpu::backward_config_of(configuration));
     return tile_of(config_of(configuration));

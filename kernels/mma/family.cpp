@@ -241,6 +241,10 @@ class MmaFamily final : public Family {
     return config_of(configuration).plan(traits, args);
   }
 
+  GradientKernels gradient_kernels(const Configuration& configuration) const override {
+    return {.keys = mma::backward_config_of(configuration).dq == mma::kAtomics ? -1 : 1, .queries = 2};
+  }
+
   Tile tile(const Configuration& configuration) const override {
     if (is_backward(configuration)) {
       const mma::BackwardConfig config = mma::backward_config_of(configuration);

@@ -138,6 +138,10 @@ class SimtFamily final : public Family {
     return config_of(configuration).plan(traits, args);
   }
 
+  GradientKernels gradient_kernels(const Configuration& configuration) const override {
+    return {.keys = backward_config_of(configuration).dq_atomics != 0 ? -1 : 1, .queries = 2};
+  }
+
   Tile tile(const Configuration& configuration) const override {
     if (is_backward(configuration)) {
       const BackwardConfig config = backward_config_of(configuration);

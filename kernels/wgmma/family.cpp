@@ -271,6 +271,9 @@ class WgmmaFamily final : public Family {
     return config_of(configuration).plan(traits, args);
   }
 
+  // One kernel computes all; dQ is rounded by one of its own.
+  GradientKernels gradient_kernels(const Configuration&) const override { return {.keys = -1, .queries = 2}; }
+
   Tile tile(const Configuration& configuration) const override {
     if (is_backward(configuration)) {
       const wgmma::BackwardConfig config = wgmma::backward_config_of(configuration);

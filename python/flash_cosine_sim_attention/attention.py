@@ -62,7 +62,8 @@ class Direct(Function):
             return _careful_backward(ctx.call, dout, q, k, v, o, lse, mask, bias, head_scale, needs)
         if (dout.stride() not in call.good_douts and not call.accepts(dout)) or dout.data_ptr() & 15:
             dout = execute.dense(dout)
-        dq, dk, dv, dbias, dscale = execute.run_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale, needs[4], needs[5])
+        dq, dk, dv, dbias, dscale = execute.run_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale,
+                                                         execute.omitted_of(needs[0], needs[1], needs[2]), needs[4], needs[5])
         return dq, dk, dv, None, dbias, dscale, None
 
 
@@ -80,9 +81,11 @@ def _careful_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale, needs
     if geometry.single:
         k, v = k.unsqueeze(1), v.unsqueeze(1)
     view = arguments.four_axes(bias, geometry, batch_dim) if bias is not None else None
-    dq, dk, dv, dbias, dscale = functions.gradients_for(dout)(dout, q, k, v, o, lse, mask, view, head_scale, options, needs[4],
-                                                              needs[5])
-    dq, dk, dv = (g.reshape(shape) for g, shape in zip((dq, dk, dv), shapes))
+    omitted = execute.omitted_of(*needs[:3])
+    *gradients, dbias, dscale = functions.gradients_for(dout)(dout, q, k, v, o, lse, mask, view, head_scale, options, omitted,
+                                                              needs[4], needs[5])
+    gradients = execute.leave_out(gradients, omitted)
+    dq, dk, dv = (None if g is None else g.reshape(shape) for g, shape in zip(gradients, shapes))
     return dq, dk, dv, None, dbias.reshape(bias.shape) if needs[4] else None, dscale if needs[5] else None, None
 
 

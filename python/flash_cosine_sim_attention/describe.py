@@ -22,6 +22,7 @@ def _describe(q, k, v, mask=None, attn_bias=None, scale=8, groups=1, causal=Fals
     tensors = (q, k, v, attn_bias, scale)
     grad = torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in tensors)
     wants = [isinstance(t, Tensor) and t.requires_grad for t in (attn_bias, scale)]
+    wants.insert(0, execute.omitted_of(q.requires_grad, k.requires_grad, v.requires_grad))
     with torch.no_grad():
         if q.device.type in ("cpu", "cuda"):
             q, k, v = attention._autocast(q.device.type, (q, k, v))

@@ -11,6 +11,7 @@ from . import native, recording, unfused
 _DTYPES = {torch.float32: native.F32, torch.bfloat16: native.BF16, torch.float16: native.F16}
 _SPARE_BYTES = 1 << 20  # workspaces up to here are kept for the next call on the CPU
 _ALIGNMENT = 256
+_ALL = native.DQ | native.DK | native.DV
 
 _forward = native.LIBRARY.fcsa_forward
 _backward = native.LIBRARY.fcsa_backward
@@ -154,15 +155,16 @@ class Call:
             self.good_douts.add(dout.stride())
         return True
 
-    def backward_plan(self, dout, q, k, v, wants_bias, wants_scale):
+    def backward_plan(self, dout, q, k, v, omitted, wants_bias, wants_scale):
         """The plan of the gradients, made when it is first asked for. That of the bias is dense."""
-        key = (dout.stride(), wants_bias, wants_scale)
+        key = (dout.stride(), omitted, wants_bias, wants_scale)
         plan = self.backward.get(key)
         if plan is None:
             gradients = [stated(like(t)) for t in (q, k, v)]
             fields = dict(self.fields, op=native.BACKWARD, lse=1, deterministic=self.options.deterministic,
                           scale_gradient=wants_scale, dout_strides=stated(dout), dq_strides=gradients[0],
-                          dk_strides=gradients[1], dv_strides=gradients[2], bias_gradient=wants_bias)
+                          dk_strides=gradients[1], dv_strides=gradients[2], bias_gradient=wants_bias,
+                          omitted_gradients=omitted)
             plan = make_plan(self.device, fields)
             if len(self.backward) >= 64:
                 self.backward.clear()
@@ -194,11 +196,22 @@ def unserved_forward(plan, q, k, v, mask, bias, head_scale, options):
     return like(q).copy_(o.reshape(q.shape)), lse.reshape(q.shape[:-1]).contiguous()
 
 
-def unserved_backward(plan, dout, q, k, v, mask, bias, head_scale, options, wants_bias, wants_scale):
+def omitted_of(wants_q, wants_k, wants_v):
+    """What libfcsa leaves out."""
+    return (0 if wants_q else native.DQ) | (0 if wants_k else native.DK) | (0 if wants_v else native.DV)
+
+
+def leave_out(gradients, omitted):
+    """dq, dk and dv, but None for those."""
+    return tuple(None if omitted & bit else g for g, bit in zip(gradients, (native.DQ, native.DK, native.DV)))
+
+
+def unserved_backward(plan, dout, q, k, v, mask, bias, head_scale, options, omitted, wants_bias, wants_scale):
     note_unserved(plan)
     *gradients, dbias, dscale = unfused.unfused_gradients(*_four_axes(dout, q, k, v), mask, bias, head_scale, options,
                                                           wants_bias, wants_scale)
-    return (*(like(t).copy_(g.reshape(t.shape)) for t, g in zip((q, k, v), gradients)), dbias, dscale)
+    gradients = leave_out(gradients, omitted)
+    return (*(None if g is None else like(t).copy_(g.reshape(t.shape)) for t, g in zip((q, k, v), gradients)), dbias, dscale)
 
 
 def run_forward(call, q, k, v, mask, bias, head_scale):
@@ -239,22 +252,27 @@ def run_forward(call, q, k, v, mask, bias, head_scale):
     return o, lse
 
 
-def run_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale, wants_bias, wants_scale):
-    """dq, dk, dv, dbias and dscale, the last two where they are wanted. dout as kernels read it."""
+def run_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale, omitted, wants_bias, wants_scale):
+    """dq, dk, dv, dbias and dscale, None where they aren't wanted. dout as kernels read it."""
+    if omitted == _ALL and not wants_bias and not wants_scale:
+        return None, None, None, None, None
     if call.cuda is not None and _several_gpus() and torch.cuda.current_device() != call.cuda:
         with torch.cuda.device(call.cuda):
-            return run_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale, wants_bias, wants_scale)
-    dq, dk, dv = _empty_like(q), _empty_like(k), _empty_like(v)
+            return run_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale, omitted, wants_bias, wants_scale)
+    dq = None if omitted & native.DQ else _empty_like(q)
+    dk = None if omitted & native.DK else _empty_like(k)
+    dv = None if omitted & native.DV else _empty_like(v)
     dbias = dscale = None
     if wants_bias:
         dbias = _empty(bias.shape, dtype=bias.dtype, device=call.device)
     if wants_scale:
         dscale = _empty(head_scale.shape, dtype=torch.float32, device=call.device)
-    plan = call.backward.get((dout.stride(), wants_bias, wants_scale))
+    plan = call.backward.get((dout.stride(), omitted, wants_bias, wants_scale))
     if plan is None:
-        plan = call.backward_plan(dout, q, k, v, wants_bias, wants_scale)
+        plan = call.backward_plan(dout, q, k, v, omitted, wants_bias, wants_scale)
     if plan.status:
-        return unserved_backward(plan, dout, q, k, v, mask, bias, head_scale, call.options, wants_bias, wants_scale)
+        return unserved_backward(plan, dout, q, k, v, mask, bias, head_scale, call.options, omitted, wants_bias,
+                                 wants_scale)
     stream = None
     if call.cuda is not None:
         stream = _raw_stream(call.cuda)
@@ -269,7 +287,8 @@ def run_backward(call, dout, q, k, v, o, lse, mask, bias, head_scale, wants_bias
     tensors = _pack_backward(
         144, q.data_ptr(), k.data_ptr(), v.data_ptr(), o.data_ptr(), lse.data_ptr(), mask_pointer,
         0 if bias is None else bias.data_ptr(), 0 if head_scale is None else head_scale.data_ptr(), pointer,
-        plan.workspace_bytes, dout.data_ptr(), dq.data_ptr(), dk.data_ptr(), dv.data_ptr(),
+        plan.workspace_bytes, dout.data_ptr(), 0 if dq is None else dq.data_ptr(), 0 if dk is None else dk.data_ptr(),
+        0 if dv is None else dv.data_ptr(),
         0 if dbias is None else dbias.data_ptr(), 0 if dscale is None else dscale.data_ptr(), lengths_pointer)
     status = _backward(plan.handle, tensors, stream)
     if status:
@@ -309,10 +328,10 @@ def forward(q, k, v, mask, bias, head_scale, options, with_lse):
     return run_forward(call, q, k, v, mask, bias, head_scale)
 
 
-def backward(dout, q, k, v, o, lse, mask, bias, head_scale, options, wants_bias, wants_scale):
-    """dq, dk and dv as `like` has them, dbias dense, dscale; the last two None where they aren't wanted."""
+def backward(dout, q, k, v, o, lse, mask, bias, head_scale, options, omitted, wants_bias, wants_scale):
+    """dq, dk and dv as `like` has them, dbias dense, dscale; None where they aren't wanted."""
     if q.numel() == 0 or k.numel() == 0:
-        return (*(like(t).zero_() for t in (q, k, v)), torch.zeros(bias.shape, dtype=bias.dtype, device=q.device) if wants_bias
+        return (*leave_out((like(t).zero_() for t in (q, k, v)), omitted), torch.zeros(bias.shape, dtype=bias.dtype, device=q.device) if wants_bias
                 else None, torch.zeros_like(head_scale) if wants_scale else None)
     dout, q, k, v = readable(dout), readable(q), readable(k), readable(v)
     mask, bias = _readable_mask(mask), readable_bias(bias)
@@ -320,4 +339,4 @@ def backward(dout, q, k, v, o, lse, mask, bias, head_scale, options, wants_bias,
     expected = like(q)
     if o.stride() != expected.stride() or o.data_ptr() % 16:
         o = expected.copy_(o)
-    return run_backward(call, dout, q, k, v, o, lse.contiguous(), mask, bias, head_scale, wants_bias, wants_scale)
+    return run_backward(call, dout, q, k, v, o, lse.contiguous(), mask, bias, head_scale, omitted, wants_bias, wants_scale)

@@ -62,9 +62,9 @@ def gradients_for(dout):
         return AttentionBackward.apply
 
     def by_operator(*arguments):
-        *tensors, options, wants_bias, wants_scale = arguments
+        *tensors, options, omitted, wants_bias, wants_scale = arguments
         from .operators import attention_backward
-        return attention_backward(*tensors, *options, wants_bias, wants_scale)
+        return attention_backward(*tensors, *options, omitted, wants_bias, wants_scale)
     return by_operator
 
 
@@ -83,20 +83,22 @@ def fold_attention(function, size, dims, q, k, v, mask, bias, head_scale, *rest)
 
 
 def fold_backward(function, size, dims, dout, q, k, v, o, lse, mask, bias, head_scale, *rest):
-    """vmap of (dout, q, k, v, o, lse, mask, bias, head_scale, ..., wants_bias, wants_scale) -> gradients."""
-    wants_bias, wants_scale = rest[-2:]
+    """vmap of (dout, q, k, v, o, lse, mask, bias, head_scale, ..., omitted, wants_bias, wants_scale) -> gradients."""
+    omitted, wants_bias, wants_scale = rest[-3:]
     if wants_scale or dims[8] is not None:
         return one_by_one(function, size, dims, (dout, q, k, v, o, lse, mask, bias, head_scale, *rest))
     bias_batch, batch = None if bias is None else _batch(bias, dims[7]), _batch(q, dims[1])
     mask, bias, tensors = fold(size, (dims[6], dims[7], *dims[:6]), batch, mask, bias, (dout, q, k, v, o, lse))
     *gradients, dbias, dscale = function(*tensors, mask, bias, head_scale, *rest)
-    gradients = [_unfolded(t, size) for t in gradients]
+    unfolded = [None if g is None else _unfolded(g, size) for g in execute.leave_out(gradients, omitted)]
+    gradients = [g if u is None else u for g, u in zip(gradients, unfolded)]
+    axes = tuple(None if u is None else 0 for u in unfolded)
     if not wants_bias:
-        return (*gradients, dbias, dscale), (0, 0, 0, None, None)
+        return (*gradients, dbias, dscale), (*axes, None, None)
     dbias = _unfolded(dbias, size)
     if bias_batch != batch:
         dbias = dbias.unflatten(1, (-1, bias_batch)).sum(1)
-    return (*gradients, dbias, dscale), (0, 0, 0, 0, None)
+    return (*gradients, dbias, dscale), (*axes, 0, None)
 
 
 class Attention(Function):
@@ -116,9 +118,10 @@ class Attention(Function):
     def backward(ctx, dout, _):
         q, k, v, mask, bias, head_scale, o, lse = ctx.saved_tensors
         wants_bias, wants_scale = ctx.needs_input_grad[4], ctx.needs_input_grad[5]
+        omitted = execute.omitted_of(*ctx.needs_input_grad[:3])
         run = gradients_for(dout)
-        dq, dk, dv, dbias, dscale = run(dout, q, k, v, o, lse, mask, bias, head_scale, ctx.options, wants_bias, wants_scale)
-        return dq, dk, dv, None, dbias if wants_bias else None, dscale if wants_scale else None, None
+        *gradients, dbias, dscale = run(dout, q, k, v, o, lse, mask, bias, head_scale, ctx.options, omitted, wants_bias, wants_scale)
+        return *execute.leave_out(gradients, omitted), None, dbias if wants_bias else None, dscale if wants_scale else None, None
 
     @staticmethod
     def jvp(ctx, *tangents):
@@ -130,14 +133,13 @@ class Attention(Function):
 
 
 class AttentionBackward(Function):
-    """The gradients: (dout, q, k, v, o, lse, mask, bias, head_scale, options, wants_bias, wants_scale) -> dq, dk, dv, dbias,
-    dscale; the last two without elements where they aren't wanted."""
+    """The gradients: (dout, q, k, v, o, lse, mask, bias, head_scale, options, omitted, wants_bias, wants_scale) -> dq, dk, dv,
+    dbias, dscale; without elements where they aren't wanted."""
 
     @staticmethod
-    def forward(dout, q, k, v, o, lse, mask, bias, head_scale, options, wants_bias, wants_scale):
-        *gradients, dbias, dscale = execute.backward(dout, q, k, v, o, lse, mask, bias, head_scale, options, wants_bias,
-                                                     wants_scale)
-        return (*gradients, q.new_empty(0) if dbias is None else dbias, q.new_empty(0) if dscale is None else dscale)
+    def forward(dout, q, k, v, o, lse, mask, bias, head_scale, options, omitted, wants_bias, wants_scale):
+        gradients = execute.backward(dout, q, k, v, o, lse, mask, bias, head_scale, options, omitted, wants_bias, wants_scale)
+        return tuple(q.new_empty(0) if g is None else g for g in gradients)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

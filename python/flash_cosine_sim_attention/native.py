@@ -14,6 +14,7 @@ FORWARD, BACKWARD = 1, 2
 CPU, CUDA = 1, 2
 F32, BF16, F16 = 1, 2, 3
 NO_BIAS, BIAS_F32, BIAS_DTYPE = 0, 1, 2
+DQ, DK, DV = 1, 2, 4
 
 INVALID_ARGUMENT, UNSUPPORTED, NO_COMPILER, OUT_OF_MEMORY = 1, 2, 4, 8
 
@@ -34,7 +35,7 @@ class Problem(ctypes.Structure):
         + [("key_mask_stride", ctypes.c_int64)]
         + [(name, ctypes.c_int32) for name in ("bias_gradient", "scale_gradient", "deterministic", "reserved")]
         + [(name, Strides) for name in ("dout_strides", "dq_strides", "dk_strides", "dv_strides", "dbias_strides")]
-        + [(name, ctypes.c_int32) for name in ("key_lengths", "reserved2")]
+        + [(name, ctypes.c_int32) for name in ("key_lengths", "omitted_gradients")]
     )
 
     def __init__(self, **fields):

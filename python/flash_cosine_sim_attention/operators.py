@@ -31,20 +31,20 @@ def _(q, k, v, mask, bias, head_scale, scale, groups, causal, l2norm_qk, logit_b
 @torch.library.custom_op(operator_name("attention_backward"), mutates_args=())
 def attention_backward(dout: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor, mask: Optional[Tensor],
                        bias: Optional[Tensor], head_scale: Optional[Tensor], scale: float, groups: int, causal: bool,
-                       l2norm_qk: bool, logit_bound: float, deterministic: bool, allow_tf32: bool, wants_bias: bool,
-                       wants_scale: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+                       l2norm_qk: bool, logit_bound: float, deterministic: bool, allow_tf32: bool, omitted: int,
+                       wants_bias: bool, wants_scale: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     options = _options(scale, groups, causal, l2norm_qk, logit_bound, deterministic, allow_tf32)
-    *gradients, dbias, dscale = execute.backward(dout, q, k, v, o, lse, mask, bias, head_scale, options, wants_bias,
-                                                 wants_scale)
-    return (*gradients, q.new_empty((0,)) if dbias is None else dbias, q.new_empty((0,)) if dscale is None else dscale)
+    gradients = execute.backward(dout, q, k, v, o, lse, mask, bias, head_scale, options, omitted, wants_bias, wants_scale)
+    return tuple(q.new_empty((0,)) if g is None else g for g in gradients)
 
 
 @attention_backward.register_fake
 def _(dout, q, k, v, o, lse, mask, bias, head_scale, scale, groups, causal, l2norm_qk, logit_bound, deterministic, allow_tf32,
-      wants_bias, wants_scale):
+      omitted, wants_bias, wants_scale):
     dbias = bias.new_empty(bias.shape) if wants_bias else q.new_empty((0,))
     dscale = head_scale.new_empty(head_scale.shape) if wants_scale else q.new_empty((0,))
-    return execute.like(q), execute.like(k), execute.like(v), dbias, dscale
+    gradients = execute.leave_out((execute.like(t) for t in (q, k, v)), omitted)
+    return (*(q.new_empty((0,)) if g is None else g for g in gradients), dbias, dscale)
 
 
 def _setup_context(ctx, inputs, output):
@@ -58,9 +58,10 @@ def _backward(ctx, dout, _):
         raise RuntimeError("fcsa::attention was called without with_lse, which its gradients need")
     q, k, v, o, lse, mask, bias, head_scale = ctx.saved_tensors
     wants_bias, wants_scale = ctx.needs_input_grad[4], ctx.needs_input_grad[5]
-    dq, dk, dv, dbias, dscale = attention_backward(dout, q, k, v, o, lse, mask, bias, head_scale, *ctx.options, wants_bias,
-                                                   wants_scale)
-    return (dq, dk, dv, None, dbias if wants_bias else None, dscale if wants_scale else None) + (None,) * 8
+    omitted = execute.omitted_of(*ctx.needs_input_grad[:3])
+    *gradients, dbias, dscale = attention_backward(dout, q, k, v, o, lse, mask, bias, head_scale, *ctx.options, omitted,
+                                                   wants_bias, wants_scale)
+    return (*execute.leave_out(gradients, omitted), None, dbias if wants_bias else None, dscale if wants_scale else None) + (None,) * 8
 
 
 def _no_second(ctx, *gradients):

@@ -58,6 +58,18 @@ TEST_F(BackwardGpuTest, HidesWhatIsBehindKeyLengths) {
   }
 }
 
+TEST_F(BackwardGpuTest, IsRightWithoutTheGradientsThatAreOmitted) {
+  for (const int dtype : {FCSA_F32, FCSA_BF16, FCSA_F16})
+    for (const int deterministic : {0, 1})
+      for (int omitted = 1; omitted < 7; ++omitted) {
+        fcsa_problem p = problem(dtype);
+        p.kv_heads = 2;
+        p.deterministic = deterministic;
+        p.omitted_gradients = omitted;
+        EXPECT_EQ(mistake_of(p), "") << dtype << " without " << omitted;
+      }
+}
+
 TEST_F(BackwardGpuTest, ReplaysFromAGraphWithTheSameBits) {
   for (const int dtype : {FCSA_F32, FCSA_BF16}) {
     fcsa_problem p = problem(dtype);

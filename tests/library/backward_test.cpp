@@ -1,11 +1,13 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "tests/library/gradient_case.h"
 #include "tests/library/library_fixture.h"
+#include "tests/library/tuned_database.h"
 
 namespace fcsa::library {
 namespace {
@@ -119,6 +121,63 @@ TEST_F(BackwardTest, TakesRawRowsAndWritesTheGradientOfOneScale) {
   problem.scale = 0.25f;
   problem.scale_gradient = 1;
   expect_right(problem);
+}
+
+// Where dQ is a walk of its own, and where it is added up with dK and dV.
+class OmittedGradientsTest : public BackwardTest {
+ protected:
+  static fcsa_problem problem() {
+    // No kernel for 48 channels is built in, which would need a workspace of its own.
+    fcsa_problem problem = backward_problem(FCSA_F32, 4, 130, 48);
+    problem.kv_heads = 2;
+    return problem;
+  }
+  LibraryPtr open_with(const std::string& configuration) {
+    const auto file = home() / (configuration + ".db");
+    write_tuned_database(file, problem_of(problem()), runner::cpu::describe_cpu(""), configuration);
+    return open(file.c_str());
+  }
+};
+
+TEST_F(OmittedGradientsTest, ChangeNothingAboutTheOthers) {
+  for (const char* configuration : {"cpu.backward{sum_rows=8,sum_vectors=3,key_splits=0}",
+                                    "cpu.backward{sum_rows=8,sum_vectors=3,key_splits=2}"}) {
+    library_ = open_with(configuration);
+    const std::string text = fcsa_describe(plan(library_, problem()).get());
+    ASSERT_TRUE(contains(text, std::string("configuration: ") + configuration)) << text;
+    for (int omitted = 1; omitted < 8; ++omitted)
+      for (const int scale : {0, 1}) {
+        fcsa_problem p = problem();
+        p.omitted_gradients = omitted;
+        p.scale_gradient = scale;
+        if (omitted == 7 && scale == 0) continue;
+        SCOPED_TRACE(omitted);
+        expect_right(p);
+        p.nk = 0;
+        expect_right(p);
+      }
+  }
+}
+
+TEST_F(OmittedGradientsTest, TakeNoWorkspaceWhereTheyAreNotComputed) {
+  const auto apart = open_with("cpu.backward{sum_rows=8,sum_vectors=3,key_splits=0}"),
+             together = open_with("cpu.backward{sum_rows=8,sum_vectors=3,key_splits=2}");
+  const auto more = [&](const LibraryPtr& library, int omitted, bool scale = false) {
+    fcsa_problem p = problem();
+    p.scale_gradient = scale ? 1 : 0;
+    const std::size_t all = fcsa_workspace_bytes(plan(library, p).get());
+    p.omitted_gradients = omitted;
+    return fcsa_workspace_bytes(plan(library, p).get()) - all;
+  };
+  const std::size_t query_bytes = sizeof(float) * 4 * 130 * 48, key_bytes = query_bytes / 2;
+  EXPECT_EQ(more(apart, FCSA_DQ), 0U);
+  EXPECT_EQ(more(apart, FCSA_DK | FCSA_DV), 0U);
+  EXPECT_EQ(more(apart, FCSA_DK), key_bytes);
+  EXPECT_EQ(more(apart, FCSA_DQ | FCSA_DV), key_bytes);
+  // What the gradient of the scale is summed from is computed with dq.
+  EXPECT_EQ(more(apart, FCSA_DQ, true), query_bytes);
+  EXPECT_EQ(more(together, FCSA_DQ), query_bytes);
+  EXPECT_EQ(more(together, FCSA_DK | FCSA_DV), 2 * key_bytes);
 }
 
 TEST_F(BackwardTest, FollowsAForwardPassWithTheSameTensors) {

@@ -162,6 +162,38 @@ TEST_F(CudaContextTest, GetsAMaskFromLengthsOnTheCallersStreamAheadOfTheKernels)
   }
 }
 
+TEST_F(CudaContextTest, HasFewerLaunchesWhereGradientsAreOmitted) {
+  const auto launches = [&](std::int32_t dtype, std::int32_t omitted, bool scale = false) {
+    fake_cuda::forget_launches();
+    fcsa_problem p = backward_problem();
+    p.dtype = dtype, p.omitted_gradients = omitted, p.scale_gradient = scale ? 1 : 0;
+    const auto made = plan(library_, p);
+    fcsa_tensors t = backward_tensors(made.get());
+    if ((omitted & FCSA_DQ) != 0) t.dq = nullptr;
+    if ((omitted & FCSA_DK) != 0) t.dk = nullptr;
+    if ((omitted & FCSA_DV) != 0) t.dv = nullptr;
+    if (scale) t.dscale = static_cast<float*>(address(11));
+    EXPECT_EQ(fcsa_backward(made.get(), &t, nullptr), FCSA_OK) << fcsa_last_error();
+    return fake_cuda::launches().size();
+  };
+  // Of simt, which computes in f32: prepare, keys, queries.
+  EXPECT_EQ(launches(FCSA_F32, 0), 3U);
+  EXPECT_EQ(launches(FCSA_F32, FCSA_DQ), 2U);
+  EXPECT_EQ(launches(FCSA_F32, FCSA_DK | FCSA_DV), 2U);
+  EXPECT_EQ(launches(FCSA_F32, FCSA_DK), 3U);
+  // Into the workspace.
+  for (const auto& launch : fake_cuda::launches()) {
+    EXPECT_GE(launch.args.dk, address(6));
+    EXPECT_EQ(launch.args.dv, address(10));
+  }
+  // What the gradient of the scale is summed from is computed with dq.
+  EXPECT_EQ(launches(FCSA_F32, FCSA_DQ, true), 4U);
+  // Of wgmma: all at once, and dq is rounded by a launch of its own.
+  EXPECT_EQ(launches(FCSA_BF16, 0), 3U);
+  EXPECT_EQ(launches(FCSA_BF16, FCSA_DQ), 2U);
+  EXPECT_EQ(launches(FCSA_BF16, FCSA_DK | FCSA_DV), 3U);
+}
+
 TEST_F(CudaContextTest, IsNotWaitedForByACompilerThatHangs) {
   const testing::ScopedEnvironment nvrtc("FCSA_NVRTC", FCSA_HANGING_NVRTC),
       deadline("FCSA_COMPILER_DEADLINE", "0.1"), cache("XDG_CACHE_HOME", home() / "none");

@@ -29,7 +29,7 @@ class GradientCase {
   const AttentionCase& attention() const { return attention_; }
   const Memory& dout() const { return dout_; }
   const std::vector<Gradient>& gradients() const { return gradients_; }  // dq, dk, dv, dbias, dscale
-  // Pointers to the tensors that the problem has; no workspace.
+  // Pointers to the tensors that the problem has; no workspace. Gradients that it omits have no bytes.
   fcsa_tensors tensors() const;
   // Puts addresses, in the order of gradients(), where they belong.
   static void set_gradients(fcsa_tensors& tensors, const std::vector<void*>& addresses);

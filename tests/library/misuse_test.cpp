@@ -119,6 +119,10 @@ TEST_F(MisuseTest, OfAProblemIsAnErrorThatNamesTheFieldAndWhatIsAllowed) {
        "bias_gradient is set, and op is FCSA_FORWARD: it is for FCSA_BACKWARD"},
       {[](P p) { p.scale_gradient = 1; }, FCSA_INVALID_ARGUMENT, "scale_gradient is set"},
       {[](P p) { p.deterministic = 1; }, FCSA_INVALID_ARGUMENT, "deterministic is set"},
+      {[](P p) { p.omitted_gradients = FCSA_DQ; }, FCSA_INVALID_ARGUMENT,
+       "omitted_gradients is set, and op is FCSA_FORWARD"},
+      {[](P p) { p.omitted_gradients = 8; }, FCSA_INVALID_ARGUMENT,
+       "omitted_gradients is 8: add up FCSA_DQ, FCSA_DK and FCSA_DV, or leave it at 0"},
       {[](P p) { p.dq_strides.row = 32; }, FCSA_INVALID_ARGUMENT, "dq_strides is set"},
       {[](P p) { p.dbias_strides.row = 32; }, FCSA_INVALID_ARGUMENT, "dbias_strides is set"},
   };
@@ -130,6 +134,8 @@ TEST_F(MisuseTest, OfABackwardProblemIsAnErrorThatNamesTheFieldAndWhatIsAllowed)
   const std::vector<Misuse> misuses = {
       {[](P p) { p.bias_gradient = 1; }, FCSA_INVALID_ARGUMENT,
        "bias_gradient is 1, and there is no bias: set bias, or leave it at 0"},
+      {[](P p) { p.omitted_gradients = FCSA_DQ | FCSA_DK | FCSA_DV; }, FCSA_INVALID_ARGUMENT,
+       "omitted_gradients leaves nothing to compute"},
       {[](P p) { p.deterministic = -1; }, FCSA_INVALID_ARGUMENT, "deterministic is -1: set it to 0 or 1"},
       {[](P p) {
          p.dout_strides = {1280, 640, 34};

@@ -25,13 +25,13 @@ inline std::string configuration_of_tuned_database(int head_dim, kernels::Op op 
 }
 
 inline void write_tuned_database(const std::filesystem::path& file, const kernels::Problem& problem,
-                                 const kernels::DeviceInfo& device) {
+                                 const kernels::DeviceInfo& device, const std::string& configuration) {
   tuner::Session session;
   session.id = "session";
   session.device = device;
   tuner::Trial trial;
   trial.problem = problem;
-  trial.configuration = configuration_of_tuned_database(problem.head_dim, problem.op);
+  trial.configuration = configuration;
   trial.source_hash = "hash";
   trial.finished_at = "2026-01-02T03:05:00Z";
   trial.evaluation.measurement.samples_ms = {0.25};
@@ -39,6 +39,11 @@ inline void write_tuned_database(const std::filesystem::path& file, const kernel
   tuner::Store store(file, tuner::Store::Mode::read_write);
   store.begin_session(session);
   store.record(trial);
+}
+
+inline void write_tuned_database(const std::filesystem::path& file, const kernels::Problem& problem,
+                                 const kernels::DeviceInfo& device) {
+  write_tuned_database(file, problem, device, configuration_of_tuned_database(problem.head_dim, problem.op));
 }
 
 }  // namespace fcsa::library

@@ -1,7 +1,7 @@
 """torch.compile, torch.export and the operators that they see."""
 import pytest
 import torch
-from flash_cosine_sim_attention import execute, flash_cosine_sim_attention
+from flash_cosine_sim_attention import execute, flash_cosine_sim_attention, native
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import reference
@@ -50,7 +50,7 @@ def test_opcheck_of_the_backward_operator(device):
     for q, k, v in layouts(device):
         bias, scale = torch.randn(2, 1, q.shape[2], k.shape[2], device=device), torch.rand(4, device=device)
         o, lse = execute.forward(q, k, v, None, bias, scale, torch_options(), True)
-        for wants in ((False, False), (True, True)):
+        for wants in ((0, False, False), (0, True, True), (native.DQ | native.DV, False, True)):
             opcheck(torch.ops.fcsa.attention_backward.default, (torch.randn_like(o), q, k, v, o, lse, None, bias, scale, *OPTIONS,
                                                                 *wants), test_utils=("test_schema", "test_faketensor"))
 

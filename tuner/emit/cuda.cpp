@@ -219,7 +219,12 @@ std::string cuda_header_text(const Emission& emission) {
   text.add(tables(emission));
   text.section("Implementation of the interface");
   text.add_fragment("cuda_calls.h");
-  if (!source) add_cubins(text, emission);
+  if (source) {
+    text.add("\n");
+    text.add_fragment("cuda_key_mask.h");
+  } else {
+    add_cubins(text, emission);
+  }
   return text.str(frame_of(emission, use_of(emission)));
 }
 

@@ -69,6 +69,11 @@ inline Status backward(const Attention& attention, void* workspace, Isa isa) {
   return detail::call(attention, Op::backward, workspace, isa);
 }
 
+inline void write_key_mask(const int* lengths, int batch, int nk, unsigned char* mask) {
+  for (int b = 0; b < batch; ++b)
+    for (int j = 0; j < nk; ++j) mask[1LL * b * nk + j] = j < lengths[b] ? 1 : 0;
+}
+
 inline Selection describe(const Attention& attention, Op op, Isa isa) {
   const detail::Request request = detail::request_of(attention, op, isa);
   if (request.status.ok())

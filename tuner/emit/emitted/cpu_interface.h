@@ -15,5 +15,8 @@ std::size_t workspace_bytes(const Attention& attention, Op op = Op::forward, Isa
 Status forward(const Attention& attention, void* workspace = nullptr, Isa isa = best_isa());
 Status backward(const Attention& attention, void* workspace = nullptr, Isa isa = best_isa());
 
+// Writes the key_mask of padded batches, [batch, nk] dense: key j of batch b is visible where j < lengths[b].
+void write_key_mask(const int* lengths, int batch, int nk, unsigned char* mask);
+
 // Looks at sizes and flags only.
 Selection describe(const Attention& attention, Op op = Op::forward, Isa isa = best_isa());

@@ -205,9 +205,21 @@ void bias_and_head_scale_decide() {
   expect_values("a bias that all share", [](int) { return 0; });
 }
 
+void a_mask_of_lengths_shows_so_many_keys() {
+  const int lengths[] = {-1, 0, 3, 5, 9};
+  unsigned char mask[26];
+  std::memset(mask, 7, sizeof(mask));
+  write_key_mask(lengths, 5, 5, mask);
+  for (int b = 0; b < 5; ++b)
+    for (int j = 0; j < 5; ++j)
+      expect(mask[5 * b + j] == (j < lengths[b] ? 1 : 0), "a key of a mask of lengths");
+  expect(mask[25] == 7, "a mask of lengths ends where it should");
+}
+
 }  // namespace
 
 int main() {
+  a_mask_of_lengths_shows_so_many_keys();
   bad_input_is_refused_with_the_reason();
   without_keys_the_output_is_zero();
   a_backward_pass_that_was_not_tuned_is_refused();

@@ -16,6 +16,19 @@ namespace {
 namespace sm_80 = fcsa_tuned::sm_80;
 namespace sm_90 = fcsa_tuned::sm_90;
 
+void a_mask_of_lengths_is_written_on_the_device() {
+  const auto stream = reinterpret_cast<CUstream>(0x100);
+  expect(sm_90::write_key_mask(nullptr, 3, 1000, nullptr, stream).ok(), "a mask is written from lengths");
+  const FakeGpu::Launch launch = fake_gpu().launches.back();
+  expect(launch.kernel.find("write_key_mask") != std::string::npos, "by its kernel, not " + launch.kernel);
+  expect(launch.grid_x * launch.threads >= 3000 && (launch.grid_x - 1) * launch.threads < 3000,
+         "with a thread for each key");
+  expect(launch.stream == stream, "on the caller's stream");
+  const std::size_t launches = fake_gpu().launches.size();
+  expect(sm_90::write_key_mask(nullptr, 3, 0, nullptr, stream).ok() && fake_gpu().launches.size() == launches,
+         "a mask without keys needs no launch");
+}
+
 void nearest_shape_is_chosen() {
   auto a = without_memory<sm_90::Attention>();
   const sm_90::Selection exact = describe(a);
@@ -93,6 +106,7 @@ void kernels_that_are_not_compiled_are_not_launched() {
 }  // namespace
 
 int main() {
+  a_mask_of_lengths_is_written_on_the_device();
   nearest_shape_is_chosen();
   bad_input_is_refused_with_the_reason();
   each_runs_on_its_own_gpu_only();
