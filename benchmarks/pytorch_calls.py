@@ -163,11 +163,13 @@ def merged(row, other):
 
 
 def graph_of_backward_ms(fn, inputs, dout, seconds):
-    """The same of the backward pass alone: autograd runs it on the stream of the forward pass, which has to be the captured one."""
+    """The same of the backward pass alone: autograd runs it on the stream of the forward pass, which has to be the captured one,
+    and ends with the streams on which leaves were first used: these are new ones."""
     import torch
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
+        inputs = [x.detach().clone().requires_grad_() for x in inputs]
         out = fn(*inputs)
         torch.autograd.grad(out, inputs, dout, retain_graph=True)
     torch.cuda.synchronize()
