@@ -243,16 +243,12 @@ std::string until_text(const tuner::TuningOutcome& outcome, double until) {
       most = std::max(most, *problem.expected_loss);
     }
   }
-  if (left == 0) return fmt::format("every problem was searched (--until {:.4g}%)", 100 * until);
-  const std::string expected = fmt::format(
-      "{} problems were not searched, where at most {:.1f}% is expected "
-      "to be lost",
-      left - unknown, 100 * most);
-  if (unknown == 0 && most <= until)
-    return fmt::format("ended early: {} (--until {:.4g}%)", expected, 100 * until);
-  const std::string nothing =
-      unknown > 0 ? fmt::format("; {} more, like which nothing was tuned", unknown) : "";
-  return fmt::format("--until {:.4g}% was not reached: {}{}", 100 * until, expected, nothing);
+  const std::string bound = fmt::format("--until {:.4g}%", 100 * until);
+  if (left == 0) return bound + ": every problem was searched";
+  std::string rest = fmt::format("problems not searched: {}", left);
+  if (left > unknown) rest += fmt::format(", expected to lose at most {:.1f}% each", 100 * most);
+  if (unknown > 0) rest += fmt::format("; like {} of them nothing was tuned", unknown);
+  return bound + (unknown == 0 && most <= until ? " reached; " : " not reached; ") + rest;
 }
 
 void tune(const TuneOptions& options, Context& context) {
