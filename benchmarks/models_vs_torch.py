@@ -46,11 +46,11 @@ class Key(NamedTuple):
     passes: tuple  # compiled, each has a process: compiling is what takes long
 
 
-def contenders_of(model):
+def contenders_of(model, passes):
     """The first is what the others are compared with."""
     names = ("timm", "fcsa") if model in SWIN else ("eager", "sdpa", "fcsa")
-    return [*(Key(name, False, PASSES) for name in names),
-            *(Key(name, True, (which,)) for name in names if name != "eager" for which in PASSES)]
+    return [*(Key(name, False, passes) for name in names),
+            *(Key(name, True, (which,)) for name in names if name != "eager" for which in passes)]
 
 
 def redrawn(model):
@@ -231,7 +231,7 @@ class Race:
         self.model, self.options = model, options
         command = [os.path.abspath(__file__), "--models", model, "--device", options.device, "--contender"]
         self.processes = {key: Contender(*command, f"{key.attention}-{'compiled' if key.compiled else 'eager'}")
-                          for key in contenders_of(model)}
+                          for key in contenders_of(model, options.passes)}
         self.lengths = [options.batch] if model in SWIN else options.lengths
         self.out = {}
 
@@ -305,6 +305,7 @@ def arguments():
     p.add_argument("--device", choices=("cpu", "cuda"))
     p.add_argument("--batch", type=int, default=64, help="images of Swin V2")
     p.add_argument("--lengths", type=lambda text: [int(n) for n in text.split(",")], default=[1024, 2048, 4096], help="of Qwen3, ascending")
+    p.add_argument("--passes", type=lambda text: tuple(text.split(",")), default=PASSES, help=",".join(PASSES))
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=float, default=0.1, help="of each contender in a round")
     p.add_argument("--compile-limit", type=float, default=600, help="seconds; a contender that isn't ready then is left out")

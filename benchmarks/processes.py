@@ -51,10 +51,11 @@ def processor_name():
 
 
 def provenance():
-    """Of a file of results: when, what, on which device."""
+    """Of a file of results: when, what (of other folders the names alone), on which device."""
     import torch
     gpu = torch.cuda.is_available()
-    found = {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": " ".join(["python3", *sys.argv]),
+    words = [os.path.basename(word) if word.startswith("/") else word for word in sys.argv]
+    found = {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": " ".join(["python3", *words]),
              "torch": torch.__version__, "device": torch.cuda.get_device_name() if gpu else processor_name()}
     if not gpu:
         return {**found, "threads": torch.get_num_threads(), "load_average": os.getloadavg()[0]}

@@ -3,6 +3,7 @@ of q, k and v (b, h, n, d), with q and k normalised already; it raises Refused f
 import importlib
 
 import torch
+import torch._functorch.config
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -66,8 +67,8 @@ def flex(p, device):
     offset, block_mask = p.nk - p.nq, None
     if p.causal:
         block_mask = create_block_mask(lambda b, h, i, j: j <= i + offset, None, None, p.nq, p.nk, device=device)
-    compiled = torch.compile(flex_attention, dynamic=False)
-    return lambda q, k, v: compiled(q, k, v, block_mask=block_mask, scale=p.scale, enable_gqa=p.kv_heads != p.heads)
+    attend = compiled(flex_attention, dynamic=False)
+    return lambda q, k, v: attend(q, k, v, block_mask=block_mask, scale=p.scale, enable_gqa=p.kv_heads != p.heads)
 
 
 def flash_attention(function):
@@ -113,7 +114,13 @@ def normalisation(device):
     """(q, k) -> rows divided by their norms: one kernel on a GPU, by torch.compile."""
     def normalise(q, k):
         return tuple(F.normalize(t.float(), dim=-1).to(t.dtype) for t in (q, k))
-    return torch.compile(normalise, dynamic=True) if device == "cuda" else normalise
+    return compiled(normalise, dynamic=True) if device == "cuda" else normalise
+
+
+def compiled(function, **options):
+    """By torch.compile, but so that its backward pass can be repeated, which is how one is timed alone."""
+    torch._functorch.config.donated_buffer = False
+    return torch.compile(function, **options)
 
 
 def with_normalisation(name, peer, normalise):
