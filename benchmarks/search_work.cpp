@@ -11,6 +11,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,8 +22,6 @@
 namespace {
 
 using namespace fcsa;
-
-constexpr int kShapes = 4;
 
 double seconds(std::chrono::steady_clock::time_point from) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
@@ -33,15 +33,19 @@ double peak_mib() {
   return static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
-std::vector<kernels::Problem> shapes(int head_dim) {
-  std::vector<kernels::Problem> list(kShapes);
-  int length = 512;
-  for (auto& problem : list) {
-    problem.dtype = kernels::DType::bf16, problem.head_dim = head_dim, problem.causal = true;
-    problem.heads = problem.kv_heads = 2048 / head_dim;
-    problem.nq = problem.nk = length, problem.batch = 16384 / length;
-    length *= 2;
-  }
+// As many queries as keys, or every number of queries with every number of keys.
+std::vector<kernels::Problem> shapes(int head_dim, bool all_pairs) {
+  kernels::Problem problem;
+  problem.dtype = kernels::DType::bf16, problem.head_dim = head_dim, problem.causal = true;
+  problem.heads = problem.kv_heads = 2048 / head_dim;
+  problem.batch = 4;
+  std::vector<kernels::Problem> list;
+  for (int nq = 256; nq <= (all_pairs ? 8192 : 2048); nq *= 2)
+    for (int nk = 256; nk <= 8192; nk *= 2) {
+      if (!all_pairs && nk != nq) continue;
+      problem.nq = nq, problem.nk = nk;
+      list.push_back(problem);
+    }
   return list;
 }
 
@@ -87,18 +91,27 @@ class InstantEvaluator final : public tuner::Evaluator {
   kernels::DeviceInfo info_;
 };
 
-class NoSink final : public tuner::TrialSink {
+// Keeps everything and finds nothing.
+class ForgetfulSink final : public tuner::TrialSink {
  public:
-  void record(std::span<const tuner::Trial>) override {}
+  explicit ForgetfulSink(const kernels::DeviceInfo& device) { session_.device = device; }
+  void record(std::span<const tuner::Trial> trials) override {
+    for (const auto& trial : trials)
+      trials_.push_back({static_cast<std::int64_t>(trials_.size()) + 1, session_, trial});
+  }
   std::optional<tuner::Trial> find(const tuner::TrialKey&) override { return std::nullopt; }
-  std::vector<tuner::StoredTrial> recorded() const override { return {}; }
+  std::vector<tuner::StoredTrial> recorded() const override { return trials_; }
+
+ private:
+  tuner::Session session_;
+  std::vector<tuner::StoredTrial> trials_;
 };
 
 void measure(int head_dim, const tuner::TuningOptions& options) {
   const auto& family = kernels::family_named("wgmma");
   InstantEvaluator evaluator;
   const auto& target = evaluator.device().target;
-  const auto problems = shapes(head_dim);
+  const auto problems = shapes(head_dim, options.dispatch == tuner::TuningOptions::Dispatch::yes);
   {
     auto start = std::chrono::steady_clock::now();
     const tuner::Space space(family, problems[0], target);
@@ -106,17 +119,18 @@ void measure(int head_dim, const tuner::TuningOptions& options) {
     start = std::chrono::steady_clock::now();
     for (const auto& problem : problems) space.worth_trying(problem, target);
     std::printf("D = %d: %zu configurations; class %.1f ms, shape %.1f ms\n", head_dim, space.size(),
-                1e3 * class_s, 1e3 * seconds(start) / kShapes);
+                1e3 * class_s, 1e3 * seconds(start) / static_cast<double>(problems.size()));
   }
-  NoSink sink;
+  ForgetfulSink sink(evaluator.device());
   const std::atomic<bool> stop{false};
   const auto outcome = tuner::tune(problems, {&family}, evaluator, sink, options, {}, stop);
   const double own_s = outcome.total_s - outcome.evaluating_s;
   std::size_t evaluations = 0;
   for (const auto& problem : outcome.problems) evaluations += problem.measured;
-  std::printf("D = %d: %zu evaluations of %d shapes by %s: own work %.2f s, %.1f ms each; peak %.0f MiB\n",
-              head_dim, evaluations, kShapes, options.strategy.c_str(), own_s,
-              1e3 * own_s / static_cast<double>(evaluations), peak_mib());
+  std::size_t probes = 0;
+  for (const auto& dispatch : outcome.classes) probes += dispatch.probes;
+  std::printf("D = %d: %zu shapes, %zu evaluations by %s, %zu probes: own work %.2f s, peak %.0f MiB\n",
+              head_dim, problems.size(), evaluations, options.strategy.c_str(), probes, own_s, peak_mib());
 }
 
 }  // namespace
@@ -126,6 +140,7 @@ int main(int argc, char** argv) {
     tuner::TuningOptions options;
     options.max_evaluations = argc > 1 ? static_cast<std::size_t>(std::max(1, std::atoi(argv[1]))) : 200;
     if (argc > 2) options.strategy = argv[2];
+    if (argc > 3) options.dispatch = tuner::TuningOptions::Dispatch::yes;
     for (const int head_dim : {128, 64}) measure(head_dim, options);
     return 0;
   } catch (const std::exception& error) {

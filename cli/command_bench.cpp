@@ -1,5 +1,6 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <iterator>
@@ -21,6 +22,7 @@ struct BenchOptions {
   ProblemSource problems;
   std::string device = "auto", db, cache = "warm", cache_directory;
   std::vector<std::string> configurations;
+  std::vector<double> key_lengths;
   int jobs = 0;
   std::uint64_t seed = 1;
   bool json = false;
@@ -176,6 +178,10 @@ std::vector<BenchRow> all_rows(const BenchOptions& options, const kernels::Devic
   const auto table = tuned_table(options, device);
   std::vector<BenchRow> rows;
   for (const auto& problem : options.problems.problems(device.target)) {
+    if (!options.key_lengths.empty() && !problem.key_mask)
+      throw UsageError(
+          fmt::format("--key-lengths says what a key mask shows, and {} has none: add --mask yes",
+                      kernels::to_text(problem)));
     auto more = bench_rows(problem, device, table ? &*table : nullptr, options.configurations);
     std::move(more.begin(), more.end(), std::back_inserter(rows));
   }
@@ -191,6 +197,8 @@ void add_context(const BenchOptions& options, const kernels::DeviceInfo& device)
   benchmark::AddCustomContext("compiler", device.compiler);
   benchmark::AddCustomContext("cache", options.cache);
   benchmark::AddCustomContext("input_seed", std::to_string(options.seed));
+  if (!options.key_lengths.empty())
+    benchmark::AddCustomContext("key_lengths", fmt::format("{}", fmt::join(options.key_lengths, ",")));
 }
 
 void bench(const BenchOptions& options, const std::vector<std::string>& flags, Context& context) {
@@ -203,6 +211,7 @@ void bench(const BenchOptions& options, const std::vector<std::string>& flags, C
   evaluator_options.cache_directory = options.cache_directory;
   evaluator_options.measurement.cache = tuner::cache_state_from_text(options.cache);
   evaluator_options.seed = options.seed;
+  evaluator_options.key_lengths = options.key_lengths;
   evaluator_options.stop = context.stop;
   runner::ProcessEvaluator evaluator(evaluator_options);
   add_context(options, evaluator.device());
@@ -230,6 +239,12 @@ void add_bench(CLI::App& app, Context& context) {
       ->check(CLI::IsMember({"warm", "cold"}))
       ->capture_default_str();
   add_jobs_option(*command, options->jobs);
+  command
+      ->add_option("--key-lengths", options->key_lengths,
+                   "What the key mask shows of the batches in turn: so many of the first keys, below 1 that "
+                   "share of them; FLOP/s count the hidden ones too (with --mask yes; else 3/4 at random)")
+      ->delimiter(',')
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--seed", options->seed, "Of the inputs")->capture_default_str();
   add_cache_dir_option(*command, options->cache_directory);
   command->add_flag("--json", options->json, "The same as --benchmark_format=json");

@@ -83,12 +83,13 @@ std::vector<kernels::Configuration> configurations(const CompileOptions& options
                                                    const kernels::Problem& problem,
                                                    const kernels::Target& target) {
   if (!options.all && options.sample == 0) return {family.baseline(problem, target)};
-  auto valid = tuner::Space(family, problem, target).valid();
-  if (options.all) return valid;
+  const tuner::Space space(family, problem, target);
+  if (options.all) return space.valid();
   std::mt19937_64 random(options.seed);
-  std::shuffle(valid.begin(), valid.end(), random);
-  valid.resize(std::min(valid.size(), static_cast<std::size_t>(options.sample)));
-  return valid;
+  std::vector<kernels::Configuration> drawn;
+  for (const auto position : space.sample(static_cast<std::size_t>(options.sample), random))
+    drawn.push_back(space.at(position));
+  return drawn;
 }
 
 std::vector<runner::CompileJob> make_jobs(const CompileOptions& options) {
@@ -188,8 +189,10 @@ void add_compile(CLI::App& app, Context& context) {
   command->add_option("--op", options->op, "Operations: fwd, bwd")->capture_default_str();
   command->add_option("--dtype", options->dtype, "Storage types")->capture_default_str();
   command->add_option("--head-dim", options->head_dim, "Head dimensions")->capture_default_str();
-  command->add_option("--sample", options->sample,
-                      "N random configurations of every space instead of its baseline");
+  command
+      ->add_option("--sample", options->sample,
+                   "N random configurations of every space instead of its baseline")
+      ->check(CLI::NonNegativeNumber);
   command->add_flag("--all", options->all, "Every valid configuration");
   auto* variants =
       command->add_flag("--variants", options->variants,

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <thread>
 
 #include "cli/commands.h"
@@ -29,7 +30,7 @@ namespace {
 struct TuneOptions {
   ProblemSource problems;
   std::string device = "auto", family, strategy = "auto", budget = "10m", shard, db, cache = "warm",
-              cache_directory, probes = "yes";
+              cache_directory, probes = "yes", until;
   std::vector<std::string> suggestions;
   int evaluations = 0, jobs = 0;
   std::uint64_t seed = 1;
@@ -220,9 +221,34 @@ void call_unsearched(tuner::TuningOutcome& outcome) {
 void print_unreached(const tuner::TuningOutcome& outcome, const tuner::TuningOptions& tuning) {
   if (!outcome.out_of_time) return;
   for (const auto& problem : outcome.problems)
-    if (problem.measured + problem.reused == 0)
+    if (problem.measured + problem.reused == 0 && !problem.expected_loss)
       fmt::print("not reached in the budget of {:.4g} s: {}\n", tuning.budget.count(),
                  kernels::to_text(problem.problem));
+}
+
+bool is_left_out(const tuner::ProblemOutcome& problem, const tuner::TuningOptions& tuning) {
+  return problem.expected_loss && *problem.expected_loss <= *tuning.until;
+}
+
+// Why the search ended where it did, by what is expected of the problems that it left out.
+std::string until_text(const tuner::TuningOutcome& outcome, double until) {
+  std::size_t left = 0, unknown = 0;
+  double most = 0;
+  for (const auto& problem : outcome.problems) {
+    if (!problem.expected_loss) continue;
+    ++left;
+    if (std::isinf(*problem.expected_loss)) {
+      ++unknown;
+    } else {
+      most = std::max(most, *problem.expected_loss);
+    }
+  }
+  const std::string bound = fmt::format("--until {:.4g}%", 100 * until);
+  if (left == 0) return bound + ": every problem was searched";
+  std::string rest = fmt::format("problems not searched: {}", left);
+  if (left > unknown) rest += fmt::format(", expected to lose at most {:.1f}% each", 100 * most);
+  if (unknown > 0) rest += fmt::format("; like {} of them nothing was tuned", unknown);
+  return bound + (unknown == 0 && most <= until ? " reached; " : " not reached; ") + rest;
 }
 
 void tune(const TuneOptions& options, Context& context) {
@@ -235,6 +261,9 @@ void tune(const TuneOptions& options, Context& context) {
   tuning.pending = pending_for(options.jobs);
   tuning.cold = options.cold;
   tuning.dispatch = parse_probes(options.probes);
+  if (!options.until.empty()) tuning.until = parse_percentage("--until", options.until);
+  if (tuning.until && tuning.dispatch == tuner::TuningOptions::Dispatch::only)
+    throw UsageError("--until is about what to search, and --probes only searches nothing: leave out one");
   tuning.first = parse_suggestions(options.suggestions);
   if (options.cache != "warm" && options.cache != "cold")
     throw UsageError(fmt::format("--cache: '{}' is not warm or cold", options.cache));
@@ -287,13 +316,15 @@ void tune(const TuneOptions& options, Context& context) {
                100 * (outcome.total_s - outcome.evaluating_s) / outcome.total_s,
                outcome.interrupted ? "; interrupted: run the same command again to go on" : "");
     print_unreached(outcome, tuning);
+    if (tuning.until) fmt::print("{}\n", until_text(outcome, *tuning.until));
   }
   if (!evaluator.missing_compiler().empty()) {
     say_no_compiler(evaluator.missing_compiler());
     context.exit_status = 1;
   }
-  const bool all_found = std::all_of(outcome.problems.begin(), outcome.problems.end(),
-                                     [](const auto& problem) { return !problem.best.empty(); });
+  const bool all_found =
+      std::all_of(outcome.problems.begin(), outcome.problems.end(),
+                  [&](const auto& problem) { return !problem.best.empty() || is_left_out(problem, tuning); });
   if (!all_found || outcome.interrupted) context.exit_status = 1;
 }
 
@@ -313,6 +344,9 @@ void add_tune(CLI::App& app, Context& context) {
       ->capture_default_str();
   search->add_option("--budget", options->budget, "Wall time, such as 90s, 10m or 1.5h")
       ->capture_default_str();
+  search->add_option("--until", options->until,
+                     "Search where the most is expected to be lost, until that is at most so much on each "
+                     "problem that is left, such as 5% [search every problem]");
   search->add_option("--evals", options->evaluations, "Most trials per problem [no limit]")
       ->check(CLI::NonNegativeNumber);
   auto* cold = search->add_flag("--cold", options->cold,

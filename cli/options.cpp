@@ -164,6 +164,16 @@ std::chrono::duration<double> parse_duration(const std::string& option, const st
   return std::chrono::duration<double>(value * seconds);
 }
 
+double parse_percentage(const std::string& option, const std::string& text) {
+  double percent = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), percent);
+  if (error != std::errc{} || std::string_view(end, text.data() + text.size()) != "%")
+    throw UsageError(fmt::format("{}: '{}' is not a percentage such as 5%", option, text));
+  if (!(percent > 0 && percent <= 100))
+    throw UsageError(fmt::format("{}: {} is not above 0% and at most 100%", option, text));
+  return percent / 100;
+}
+
 Shard parse_shard(const std::string& text) {
   Shard shard;
   shard.local_rank = local_rank();

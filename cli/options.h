@@ -25,6 +25,8 @@ std::vector<int> parse_sizes(const std::string& option, const std::string& text)
 std::vector<std::string> parse_words(const std::string& option, const std::string& text);
 // "90", "90s", "10m", "1.5h".
 std::chrono::duration<double> parse_duration(const std::string& option, const std::string& text);
+// "5%" is 0.05. Throws UsageError for what isn't above 0 and at most 100%.
+double parse_percentage(const std::string& option, const std::string& text);
 
 // Part i (from 0) of n: `--shard i/n`, or the rank and size that srun, mpirun or torchrun put into the
 // environment.

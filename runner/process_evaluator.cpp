@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <stdexcept>
@@ -66,6 +67,16 @@ CompilePoolOptions pool_options(const ProcessEvaluatorOptions& options, kernels:
           .interrupted = std::move(interrupted)};
 }
 
+std::vector<int> key_lengths_of(const kernels::Problem& problem, const std::vector<double>& given) {
+  std::vector<int> lengths;
+  for (int batch = 0; problem.key_mask && !given.empty() && batch < problem.batch; ++batch) {
+    const double length = given[static_cast<std::size_t>(batch) % given.size()];
+    const double keys = length < 1 ? std::round(length * problem.nk) : length;
+    lengths.push_back(static_cast<int>(std::min<double>(keys, problem.nk)));
+  }
+  return lengths;
+}
+
 }  // namespace
 
 struct ProcessEvaluator::Impl {
@@ -108,8 +119,13 @@ struct ProcessEvaluator::Impl {
 
   CandidateJob job(const Candidate& candidate, const Binary& binary, Placement placement) const {
     const auto& [problem, family, configuration] = candidate;
-    return {binary, small_checks(*family, problem, configuration, options.seed),
-            full_check(*family, problem, configuration, options.seed, placement)};
+    return with_lengths({binary, small_checks(*family, problem, configuration, options.seed),
+                         full_check(*family, problem, configuration, options.seed, placement)});
+  }
+
+  CandidateJob with_lengths(CandidateJob job) const {
+    job.full_check.key_lengths = key_lengths_of(job.full_check.problem, options.key_lengths);
+    return job;
   }
 
   // `job` says what to do; its candidates are filled in, then `adjust` may change them.
@@ -169,7 +185,7 @@ struct ProcessEvaluator::Impl {
                                        Placement placement) const {
     evaluation = {};
     auto ready = builtin_job(candidate, device.target, options.seed, placement);
-    if (ready) return ready;
+    if (ready) return with_lengths(std::move(*ready));
     evaluation.status = Status::compile_failed;
     evaluation.message = no_compiler;
     return std::nullopt;

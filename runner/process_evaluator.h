@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "runner/verification/inputs.h"
 #include "runner/verification/verification.h"
@@ -26,6 +27,9 @@ struct ProcessEvaluatorOptions {
       60};  // of a job in the worker, on top of what its size needs
   MeasurementOptions measurement;
   std::uint64_t seed = 1;
+  // Of the batches in turn, what the key mask of the measured problem shows: so many of its first keys, below
+  // 1 that share of them. Empty: the mask is drawn.
+  std::vector<double> key_lengths;
   const std::atomic<bool>* stop =
       nullptr;  // what is under way ends with tuner::Interrupted soon after it is set
 };

@@ -124,6 +124,15 @@ std::vector<unsigned char> draw_key_mask(const Problem& p, Values values, const 
   return mask;
 }
 
+std::vector<unsigned char> mask_of_lengths(const Problem& p, const std::vector<int>& lengths) {
+  std::vector<unsigned char> mask(static_cast<std::size_t>(p.batch) * static_cast<std::size_t>(p.nk));
+  for (int batch = 0; batch < p.batch; ++batch)
+    std::fill_n(mask.begin() + static_cast<std::ptrdiff_t>(batch) * p.nk,
+                std::clamp(lengths.at(static_cast<std::size_t>(batch)), 0, p.nk),
+                static_cast<unsigned char>(1));
+  return mask;
+}
+
 std::vector<unsigned char> draw_bias(const Problem& p, Values values, float largest, const Bits& bits,
                                      const Bits& entries) {
   const kernels::BackwardArgs shape = kernels::shape_args(p);

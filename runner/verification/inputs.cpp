@@ -238,7 +238,8 @@ Values values_for(kernels::DeviceKind kind, Values values) {
   return kind == kernels::DeviceKind::cuda && values == Values::huge_rows ? Values::large_rows : values;
 }
 
-HostInputs make_inputs(const Problem& problem, Values values, std::uint64_t seed) {
+HostInputs make_inputs(const Problem& problem, Values values, std::uint64_t seed,
+                       const std::vector<int>& key_lengths) {
   HostInputs inputs;
   inputs.problem = problem;
   if (values == Values::clamped_rows) inputs.eps = 0.05f;
@@ -246,7 +247,9 @@ HostInputs make_inputs(const Problem& problem, Values values, std::uint64_t seed
   inputs.k = draw_qk(problem, values, seed, kK);
   inputs.v = draw_rows(problem.dtype, key_rows(problem), problem.head_dim, Bits(seed, kV),
                        [](std::size_t, std::vector<float>&) {});
-  if (problem.key_mask) inputs.key_mask = draw_key_mask(problem, values, Bits(seed, kMask));
+  if (problem.key_mask)
+    inputs.key_mask = key_lengths.empty() ? draw_key_mask(problem, values, Bits(seed, kMask))
+                                          : mask_of_lengths(problem, key_lengths);
   if (problem.bias != kernels::Bias::none)
     inputs.bias =
         draw_bias(problem, values, largest_bias(problem), Bits(seed, kBias), Bits(seed, kBiasEntry));

@@ -60,7 +60,9 @@ struct HostInputs {
 // (equal on every machine whose C library has the same exp and log). Of large problems with normal values
 // they are estimates from a sample of the keys (forward_results.h): the formula of the backward pass is
 // defined for any o and lse, and what a kernel makes of these is compared with what follows from them.
-HostInputs make_inputs(const kernels::Problem& problem, Values values, std::uint64_t seed);
+// `key_lengths`, of each batch: the mask shows so many keys instead, the first ones; empty: it is drawn.
+HostInputs make_inputs(const kernels::Problem& problem, Values values, std::uint64_t seed,
+                       const std::vector<int>& key_lengths = {});
 
 // For every query row [batch, heads, nq], whether it sees a key: what the causal and the key mask and a bias
 // of minus infinity leave.

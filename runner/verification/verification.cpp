@@ -1,6 +1,7 @@
 #include "runner/verification/verification.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,8 +24,10 @@ constexpr int kLaunchesOfTheSameBits = 3;
 std::string describe(const Check& check) {
   const std::string placed =
       check.placement == Placement::dense ? "" : fmt::format(", {} tensors", to_text(check.placement));
-  return fmt::format("{} ({} values{}, seed {})", kernels::to_text(check.problem), to_text(check.values),
-                     placed, check.seed);
+  const std::string lengths =
+      check.key_lengths.empty() ? "" : fmt::format(", {} keys visible", fmt::join(check.key_lengths, " "));
+  return fmt::format("{} ({} values{}{}, seed {})", kernels::to_text(check.problem), to_text(check.values),
+                     placed, lengths, check.seed);
 }
 
 // What one problem costs to check once: inputs on the device, expected rows.
@@ -121,7 +124,7 @@ struct Verifier::Impl {
   }
 
   Case make_case(const std::string& key, const Check& check) {
-    HostInputs inputs = make_inputs(check.problem, check.values, check.seed);
+    HostInputs inputs = make_inputs(check.problem, check.values, check.seed, check.key_lengths);
     std::unique_ptr<Judge> judge = make_judge(inputs, check);
     hide_with_nan(inputs);  // whatever the kernel reads of what nobody sees, it must not let in
     return {.key = key, .tensors = DeviceTensors(device, inputs, check.placement), .judge = std::move(judge)};

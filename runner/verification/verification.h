@@ -21,6 +21,7 @@ struct Check {
   std::uint64_t seed = 1;
   double reference_flops = kFullReferenceFlops;  // what the rows compared may cost
   int launches = 1;                              // more: all have to give the same bits
+  std::vector<int> key_lengths = {};             // of make_inputs()
 };
 
 // Small adversarial problems with the traits of `problem` (so that one binary serves them all): lengths at

@@ -202,12 +202,14 @@ std::vector<kernels::BackwardArgs> Worker::argument_sets(const Check& check, tun
   if (cache == tuner::CacheState::warm) return sets;
   const auto set_bytes = static_cast<std::size_t>(kernels::bytes(check.problem));
   const std::size_t further = std::min(2 * cache_bytes(device_.info().target) / set_bytes, kMaxRotation);
-  const std::string key = fmt::format("{} {}", kernels::to_text(check.problem), check.seed);
+  const std::string key =
+      fmt::format("{} {} {}", kernels::to_text(check.problem), check.seed, fmt::join(check.key_lengths, " "));
   if (key != rotation_key_) {
     rotation_.clear();
     rotation_key_.clear();
     for (std::size_t i = 0; i < further; ++i)
-      rotation_.emplace_back(device_, make_inputs(check.problem, Values::normal, check.seed + 1 + i));
+      rotation_.emplace_back(
+          device_, make_inputs(check.problem, Values::normal, check.seed + 1 + i, check.key_lengths));
     rotation_key_ = key;
   }
   for (auto& tensors : rotation_) {

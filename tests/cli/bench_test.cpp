@@ -111,5 +111,21 @@ TEST_F(BenchTest, FlagsThatNobodyTakesAreWrongUsage) {
   }
 }
 
+TEST_F(BenchTest, MeasuresPaddedBatches) {
+  const auto result = run("bench", {"--op", "fwd,bwd", "--mask", "yes", "--key-lengths", "0.25,0,64",
+                                    "--benchmark_min_time=0.01", "--benchmark_filter=baseline", "--json"});
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["context"]["key_lengths"], "0.25,0,64");
+  EXPECT_EQ(json["benchmarks"].size(), 2U) << result.out;
+}
+
+TEST_F(BenchTest, RefusesKeyLengthsWithoutAMask) {
+  const auto result = run("bench", {"--key-lengths", "10"});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_NE(result.err.find("add --mask yes"), std::string::npos) << result.err;
+  EXPECT_EQ(run("bench", {"--mask", "yes", "--key-lengths", "-1"}).status, 2);
+}
+
 }  // namespace
 }  // namespace fcsa::cli

@@ -46,6 +46,19 @@ TEST(Duration, TakesSecondsMinutesAndHours) {
     EXPECT_NE(usage_error([&] { parse_duration("--budget", text); }), "no error") << text;
 }
 
+TEST(Percentage, IsAboveZeroAndSaysWhatIsWrong) {
+  EXPECT_DOUBLE_EQ(parse_percentage("--until", "5%"), 0.05);
+  EXPECT_DOUBLE_EQ(parse_percentage("--until", "0.5%"), 0.005);
+  for (const char* text : {"", "5", "%", "5 %", "5%%", "x%", "nan%"})
+    EXPECT_NE(usage_error([&] { parse_percentage("--until", text); }), "no error") << text;
+  EXPECT_EQ(usage_error([] { parse_percentage("--until", "5"); }),
+            "--until: '5' is not a percentage such as 5%");
+  EXPECT_EQ(usage_error([] { parse_percentage("--until", "0%"); }),
+            "--until: 0% is not above 0% and at most 100%");
+  EXPECT_NE(usage_error([] { parse_percentage("--until", "-3%"); }), "no error");
+  EXPECT_NE(usage_error([] { parse_percentage("--until", "101%"); }), "no error");
+}
+
 TEST(ShardOption, CountsPartsFromZero) {
   const Shard shard = parse_shard("2/8");
   EXPECT_EQ(shard.index, 2);

@@ -14,19 +14,25 @@
 namespace fcsa::tuner {
 namespace {
 
-std::vector<std::string> fewest_configurations(const std::vector<ShapeTimes>& shapes, double epsilon) {
-  std::set<std::string> all;
-  for (const auto& shape : shapes) {
-    for (const auto& [configuration, time_ms] : shape.times) all.insert(configuration);
+// Of some of the shapes of a class: every shape is left out once, and what was measured on all of them is
+// large.
+using Shapes = std::vector<const ShapeTimes*>;
+
+std::vector<std::string> fewest_configurations(const Shapes& shapes, double epsilon) {
+  // A search leaves thousands, of which few are good enough anywhere.
+  std::set<std::string> good;
+  for (const auto* shape : shapes) {
+    for (const auto& [configuration, time_ms] : shape->times)
+      if (time_ms / shape->best_ms - 1 <= epsilon) good.insert(configuration);
   }
   std::vector<std::string> names;
   std::vector<std::vector<double>> regrets;
-  for (const auto& configuration : all) {
+  for (const auto& configuration : good) {
     std::vector<double> row;
-    for (const auto& shape : shapes) {
-      const auto time = shape.times.find(configuration);
-      row.push_back(time == shape.times.end() ? std::numeric_limits<double>::infinity()
-                                              : time->second / shape.best_ms - 1);
+    for (const auto* shape : shapes) {
+      const auto time = shape->times.find(configuration);
+      row.push_back(time == shape->times.end() ? std::numeric_limits<double>::infinity()
+                                               : time->second / shape->best_ms - 1);
     }
     names.push_back(configuration);
     regrets.push_back(std::move(row));
@@ -41,8 +47,7 @@ std::string baseline_text(const kernels::Family& family, const kernels::Problem&
   return kernels::to_text(family, problem.op, family.baseline(problem, target));
 }
 
-DispatchEntry make_entry(const ShapeTimes& shape, const std::vector<std::string>& chosen,
-                         const kernels::Target& target) {
+DispatchEntry make_entry(const ShapeTimes& shape, const std::vector<std::string>& chosen) {
   DispatchEntry entry{.problem = shape.problem, .best_ms = shape.best_ms};
   entry.chosen_ms = std::numeric_limits<double>::infinity();
   for (std::size_t i = 0; i < chosen.size(); ++i) {
@@ -52,20 +57,16 @@ DispatchEntry make_entry(const ShapeTimes& shape, const std::vector<std::string>
     entry.choice = i;
     entry.chosen_ms = time->second;
   }
-  const auto& family = kernels::family_of_kernel(chosen[entry.choice]);
-  const auto baseline = shape.times.find(baseline_text(family, shape.problem, target));
-  if (baseline != shape.times.end()) entry.baseline_ms = baseline->second;
   return entry;
 }
 
-DispatchClass make_class(const std::vector<ShapeTimes>& shapes, const kernels::Target& target,
-                         double epsilon) {
+DispatchClass make_class(const Shapes& shapes, const kernels::Target& target, double epsilon) {
   DispatchClass dispatch;
-  dispatch.class_text = kernels::class_text(shapes.front().problem);
-  dispatch.traits = kernels::traits_of(shapes.front().problem);
+  dispatch.class_text = kernels::class_text(shapes.front()->problem);
+  dispatch.traits = kernels::traits_of(shapes.front()->problem);
   dispatch.configurations = fewest_configurations(shapes, epsilon);
-  for (const auto& shape : shapes) {
-    dispatch.entries.push_back(make_entry(shape, dispatch.configurations, target));
+  for (const auto* shape : shapes) {
+    dispatch.entries.push_back(make_entry(*shape, dispatch.configurations));
     const auto& entry = dispatch.entries.back();
     dispatch.worst_regret = std::max(dispatch.worst_regret, entry.chosen_ms / entry.best_ms - 1);
   }
@@ -81,20 +82,28 @@ LeftOut summary_of(std::vector<double> regrets, std::size_t shapes) {
   return summary;
 }
 
+// Of the chosen configuration's family, where it was measured.
+double baseline_ms(const DispatchClass& dispatch, const DispatchEntry& entry, const ShapeTimes& shape,
+                   const kernels::Target& target) {
+  const auto& family = kernels::family_of_kernel(dispatch.configurations[entry.choice]);
+  const auto baseline = shape.times.find(baseline_text(family, shape.problem, target));
+  return baseline == shape.times.end() ? 0 : baseline->second;
+}
+
 // What each entry would get if it hadn't been tuned.
-void leave_out_each(DispatchClass& dispatch, const std::vector<ShapeTimes>& shapes,
-                    const kernels::Target& target, double epsilon) {
+void leave_out_each(DispatchClass& dispatch, const Shapes& shapes, const kernels::Target& target,
+                    double epsilon) {
   std::vector<double> regrets;
   for (std::size_t i = 0; i < shapes.size() && shapes.size() > 1; ++i) {
     auto others = shapes;
     others.erase(others.begin() + static_cast<std::ptrdiff_t>(i));
     const auto without = make_class(others, target, epsilon);
-    const auto prediction = kernels::predict(without.rule.view(), shapes[i].problem, target.multiprocessors);
+    const auto prediction = kernels::predict(without.rule.view(), shapes[i]->problem, target.multiprocessors);
     auto& entry = dispatch.entries[i];
     entry.left_out_choice = without.configurations[static_cast<std::size_t>(prediction.model)];
-    const auto time = shapes[i].times.find(entry.left_out_choice);
-    if (time == shapes[i].times.end()) continue;
-    entry.left_out_regret = time->second / shapes[i].best_ms - 1;
+    const auto time = shapes[i]->times.find(entry.left_out_choice);
+    if (time == shapes[i]->times.end()) continue;
+    entry.left_out_regret = time->second / shapes[i]->best_ms - 1;
     regrets.push_back(*entry.left_out_regret);
   }
   dispatch.left_out = summary_of(std::move(regrets), shapes.size());
@@ -232,8 +241,12 @@ DispatchRule fit_rule(const DispatchClass& dispatch, int multiprocessors) {
 
 DispatchClass make_dispatch_class(const std::vector<ShapeTimes>& shapes, const kernels::Target& target,
                                   double epsilon) {
-  DispatchClass dispatch = make_class(shapes, target, epsilon);
-  leave_out_each(dispatch, shapes, target, epsilon);
+  Shapes all;
+  for (const auto& shape : shapes) all.push_back(&shape);
+  DispatchClass dispatch = make_class(all, target, epsilon);
+  for (std::size_t i = 0; i < shapes.size(); ++i)
+    dispatch.entries[i].baseline_ms = baseline_ms(dispatch, dispatch.entries[i], shapes[i], target);
+  leave_out_each(dispatch, all, target, epsilon);
   return dispatch;
 }
 

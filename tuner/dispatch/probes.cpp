@@ -67,7 +67,13 @@ void ProbedClass::update() {
 }
 
 bool ProbedClass::tried(const kernels::Problem& problem, const std::string& configuration) const {
-  return tried_.contains({kernels::to_text(problem), configuration});
+  return tried_of(problem).contains(configuration);
+}
+
+const std::set<std::string>& ProbedClass::tried_of(const kernels::Problem& problem) const {
+  static const std::set<std::string> kNone;
+  const auto found = tried_.find(kernels::to_text(problem));
+  return found == tried_.end() ? kNone : found->second;
 }
 
 Probe ProbedClass::with_choices(ProbeKind kind, const kernels::Problem& problem,
@@ -132,14 +138,19 @@ std::optional<Probe> ProbedClass::unlike_choice() const {
   };
   std::mt19937_64 random(XXH3_64bits(class_text_.data(), class_text_.size()) + shapes_.size());
   double most = std::log(1 + epsilon_);
+  const auto problems = problems_of(dispatch_);
+  std::vector<std::size_t> unchosen;
+  for (std::size_t i = 0; i < all.configurations.size(); ++i)
+    if (!chosen(i)) unchosen.push_back(i);
   std::optional<Probe> best;
   for (std::size_t draw = 0; draw < kRandomShapes; ++draw) {
-    const auto problem = random_shape(problems_of(dispatch_), random);
+    const auto problem = random_shape(problems, random);
+    const auto& tried = tried_of(problem);
     const auto ms = all.predicted_ms(problem, multiprocessors);
     const auto choice = kernels::predict(dispatch_.rule.view(), problem, multiprocessors);
     std::vector<std::size_t> others;
-    for (std::size_t i = 0; i < ms.size(); ++i)
-      if (!chosen(i) && !tried(problem, all.configurations[i])) others.push_back(i);
+    for (const auto i : unchosen)
+      if (!tried.contains(all.configurations[i])) others.push_back(i);
     std::stable_sort(others.begin(), others.end(), [&](auto a, auto b) { return ms[a] < ms[b]; });
     if (others.empty() || std::log(choice.ms / ms[others.front()]) <= most) continue;
     most = std::log(choice.ms / ms[others.front()]);
@@ -162,7 +173,7 @@ std::optional<Probe> ProbedClass::left_out() const {
 
 void ProbedClass::add(const std::vector<Trial>& trials) {
   for (const auto& trial : trials) {
-    tried_.insert({kernels::to_text(trial.problem), trial.configuration});
+    tried_[kernels::to_text(trial.problem)].insert(trial.configuration);
     Session session;
     session.device = device_;
     trials_.push_back({trials_.back().id + 1, std::move(session), trial});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -47,6 +48,7 @@ class ProbedClass {
  private:
   void update();
   bool tried(const kernels::Problem& problem, const std::string& configuration) const;
+  const std::set<std::string>& tried_of(const kernels::Problem& problem) const;
   Probe with_choices(ProbeKind kind, const kernels::Problem& problem,
                      const std::vector<std::string>& more) const;
   bool foresees() const;
@@ -61,7 +63,7 @@ class ProbedClass {
   std::vector<StoredTrial> trials_;
   std::vector<ShapeTimes> shapes_;
   DispatchClass dispatch_;
-  std::set<std::pair<std::string, std::string>> tried_;  // problem and configuration
+  std::map<std::string, std::set<std::string>> tried_;  // configurations, by problem
   std::size_t probes_ = 0;
 };
 

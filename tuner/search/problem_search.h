@@ -29,6 +29,7 @@ struct ProblemSearch {
   };
 
   kernels::Problem problem;
+  std::size_t place = 0;              // among the problems of the run
   std::vector<PerFamily> families;    // tunable ones that serve the problem, in order of preference
   std::vector<Contender> yardsticks;  // their baselines
   std::vector<Contender> succeeded;   // each configuration once, with its search median

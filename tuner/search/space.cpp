@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <utility>
 
@@ -102,6 +103,14 @@ std::size_t Space::simplest() const {
     defaults.push_back(static_cast<int>(at - parameter.values.begin()));
   }
   return diagram_.nearest(defaults);
+}
+
+// Floyd's: a draw for each, also where nearly all are wanted.
+std::vector<std::size_t> Space::sample(std::size_t count, std::mt19937_64& random) const {
+  std::set<std::size_t> drawn;
+  for (std::size_t last = size() - std::min(count, size()); last < size(); ++last)
+    if (!drawn.insert(random() % (last + 1)).second) drawn.insert(last);
+  return {drawn.begin(), drawn.end()};
 }
 
 std::vector<kernels::Configuration> Space::valid() const {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,8 @@ class Space {
   kernels::Configuration at(std::size_t position) const;  // throws std::out_of_range
   std::optional<std::size_t> find(const kernels::Configuration& configuration) const;
   bool contains(const kernels::Configuration& configuration) const { return find(configuration).has_value(); }
+  // Distinct random positions, ascending; all of them where there are no more than `count`.
+  std::vector<std::size_t> sample(std::size_t count, std::mt19937_64& random) const;
   // The one with most parameters at their default, of several the first. Precondition: not empty.
   std::size_t simplest() const;
   std::vector<kernels::Configuration> valid() const;      // all of them: a copy, use size() and at() in loops

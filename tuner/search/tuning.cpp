@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -12,6 +13,7 @@
 
 #include "tuner/dispatch/break_points.h"
 #include "tuner/dispatch/probes.h"
+#include "tuner/search/expected_losses.h"
 #include "tuner/search/pending_queue.h"
 #include "tuner/search/problem_search.h"
 #include "tuner/search/space.h"
@@ -48,6 +50,8 @@ class Tuning {
                       std::chrono::duration_cast<std::chrono::steady_clock::duration>(options_.budget));
     if (options_.dispatch != TuningOptions::Dispatch::only) search(problems, families);
     if (options_.dispatch != TuningOptions::Dispatch::no) outcome.classes = probe(problems);
+    std::sort(searches_.begin(), searches_.end(),
+              [](const auto& a, const auto& b) { return a.place < b.place; });
     for (auto& search : searches_) outcome.problems.push_back(std::move(search.outcome));
     outcome.interrupted = interrupted_;
     outcome.out_of_time = out_of_time_;
@@ -84,14 +88,64 @@ class Tuning {
     const auto add = [&](const kernels::Problem& problem) -> ProblemSearch& {
       auto& search =
           searches_.emplace_back(make_problem_search(problem, families, evaluator_.device().target));
+      search.place = searches_.size() - 1;
       if (options_.cold) forget_baselines(search);
       return search;
     };
     for (const auto& problem : problems) add(problem);
     if (options_.dispatch == TuningOptions::Dispatch::yes)
       for (const auto& problem : emptiest_shapes(problems)) add(problem).outcome.added = true;
-    measure_baselines();
-    for (current_ = 0; current_ < searches_.size(); ++current_) tune_current();
+    prefetch_baselines();
+    if (options_.until) return search_where_most_is_lost();
+    for (current_ = 0; current_ < searches_.size(); ++current_) measure_baselines();
+    for (current_ = 0; current_ < searches_.size(); ++current_) {
+      to_come_ = searches_.size() - current_;
+      tune_current();
+    }
+  }
+
+  void search_where_most_is_lost() {
+    for (current_ = 0; current_ < searches_.size(); ++current_) {
+      to_come_ = bring_forward_most_lost();
+      if (to_come_ == 0 || stopping() || now_s() >= search_deadline_s_) break;
+      searches_[current_].outcome.expected_loss.reset();
+      measure_baselines();
+      tune_current();
+    }
+    enough_ = current_ < searches_.size() && to_come_ == 0;
+    for (std::size_t i = current_; i < searches_.size(); ++i) leave_out(searches_[i]);
+  }
+
+  // To the current place. How many are expected to lose too much.
+  std::size_t bring_forward_most_lost() {
+    const ExpectedLosses losses(sink_.recorded(), evaluator_.device(), options_.epsilon,
+                                [&](const Trial& trial) { return is_current(trial); });
+    const auto left = std::span(searches_).subspan(current_);
+    for (auto& search : left)
+      search.outcome.expected_loss = search.families.empty() ? 0 : losses.of(search.problem);
+    const auto loss = [](const ProblemSearch& search) { return *search.outcome.expected_loss; };
+    const auto most = std::max_element(left.begin(), left.end(),
+                                       [&](const auto& a, const auto& b) { return loss(a) < loss(b); });
+    std::rotate(left.begin(), most, most + 1);
+    return static_cast<std::size_t>(
+        std::count_if(left.begin(), left.end(), [&](const auto& s) { return loss(s) > *options_.until; }));
+  }
+
+  bool is_current(const Trial& trial) {
+    try {
+      return evaluator_.source_hash(candidate_of(trial.problem, trial.configuration)) == trial.source_hash;
+    } catch (const std::invalid_argument&) {
+      return false;  // of a family or a parameter that is no more
+    }
+  }
+
+  void leave_out(ProblemSearch& search) const {
+    const double loss = *search.outcome.expected_loss;
+    const std::string expected =
+        std::isinf(loss) ? "nothing like it was tuned" : fmt::format("expected to lose {:.1f}%", 100 * loss);
+    if (!search.outcome.message.empty()) return;  // no family serves it
+    search.outcome.message =
+        loss <= *options_.until ? "not searched: " + expected : unfinished(search) + "; " + expected;
   }
 
   std::vector<DispatchOutcome> probe(const std::vector<kernels::Problem>& problems) {
@@ -106,12 +160,13 @@ class Tuning {
       return started == 0 ? expected_race_s()
                           : evaluator_.spent_s(Phase::probe) / static_cast<double>(started);
     };
-    const ProbeCalls calls{.may_start = [&] { return !stopping() && now_s() + each_s() < deadline_s_; },
-                           .starting =
-                               [&](const ProbedClass& probed, const Probe& probe) {
-                                 ++started;
-                                 report_probe(probed, probe);
-                               }};
+    const ProbeCalls calls{
+        .may_start = [&] { return !enough_ && !stopping() && now_s() + each_s() < deadline_s_; },
+        .starting =
+            [&](const ProbedClass& probed, const Probe& probe) {
+              ++started;
+              report_probe(probed, probe);
+            }};
     unless_interrupted([&] {
       run_probes(classes, evaluator_, calls);
       return true;
@@ -143,18 +198,20 @@ class Tuning {
     }
   }
 
-  // Before any search, so that even a budget that is too short compares every problem with something.
-  void measure_baselines() {
+  void prefetch_baselines() {
     std::vector<Candidate> baselines;
     for (const auto& search : searches_) {
       for (const auto& per_family : search.families) baselines.push_back(per_family.baseline);
     }
     evaluator_.prefetch(baselines);
-    for (current_ = 0; current_ < searches_.size(); ++current_) {
-      for (auto& per_family : searches_[current_].families) {
-        if (stopping()) return;
-        evaluate(per_family, per_family.baseline);
-      }
+  }
+
+  // Of the current problem. Before any search, so that even a budget that is too short compares every problem
+  // with something.
+  void measure_baselines() {
+    for (auto& per_family : searches_[current_].families) {
+      if (stopping()) return;
+      evaluate(per_family, per_family.baseline);
     }
   }
 
@@ -228,7 +285,7 @@ class Tuning {
 
   // An equal share of what is left of the budget, less the coming race: while that is a guess, at least half.
   double share_s() const {
-    const double equal_s = (search_deadline_s_ - now_s()) / static_cast<double>(searches_.size() - current_);
+    const double equal_s = (search_deadline_s_ - now_s()) / static_cast<double>(to_come_);
     return std::max(equal_s - expected_race_s(), races_ == 0 ? equal_s / 2 : 0.0);
   }
 
@@ -411,6 +468,8 @@ class Tuning {
   std::vector<ProblemSearch> searches_;
   std::map<std::pair<const kernels::Family*, std::string>, Space> spaces_;
   std::size_t current_ = 0;  // of searches_
+  std::size_t to_come_ = 0;  // problems that share what is left of the budget
+  bool enough_ = false;      // little is expected to be lost on what is left
   std::size_t untried_ = 0;  // in the space being searched
   double search_until_s_ = 0;
   double latest_race_s_ = 0;

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,10 @@ struct TuningOptions {
   enum class Dispatch { no, yes, only };
   Dispatch dispatch = Dispatch::no;
   double epsilon = 0.02;  // of the dispatch table
+  // The problem on which the most is expected to be lost is searched next, and none when that is at most this
+  // (0.05: 5% of its time) on each that is left; then there are no probes either. Problems that were tuned
+  // before are not searched again.
+  std::optional<double> until = std::nullopt;
   // Of every problem, tried right after the baselines where they are valid.
   std::vector<kernels::Configuration> first = {};
   // Of a problem, tried after those and what won on the problems before it: what was best in earlier runs, or
@@ -68,8 +73,10 @@ struct ProblemOutcome {
   std::size_t pruned = 0;    // by constraints, or by the evaluator (registers, spills)
   std::size_t space = 0;     // configurations that the constraints allow
   bool added = false;        // not asked for: the emptiest shape of its class
-  std::string finished;      // why the search ended before its time; empty when it didn't
-  std::string message;       // why there is no best, that it is a tie, or that the race didn't run
+  // Not searched, with TuningOptions::until: what is expected to be lost there. Infinite: nothing is known.
+  std::optional<double> expected_loss = std::nullopt;
+  std::string finished;  // why the search ended before its time; empty when it didn't
+  std::string message;   // why there is no best, that it is a tie, or that the race didn't run
 };
 
 // What the dispatch table of a class is like after the probes.

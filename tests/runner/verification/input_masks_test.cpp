@@ -96,5 +96,17 @@ TEST(Inputs, OneVisibleKeyIsOneInEveryBatch) {
   }
 }
 
+TEST(Inputs, MaskOfLengthsShowsAsManyOfTheFirstKeysAsTheySay) {
+  kernels::Problem problem;
+  problem.batch = 4;
+  problem.nq = problem.nk = 10;
+  problem.key_mask = true;
+  const HostInputs inputs = make_inputs(problem, Values::normal, 1, {0, 3, 10, 12});
+  const int shown[] = {0, 3, 10, 10};
+  ASSERT_EQ(inputs.key_mask.size(), 40U);
+  for (std::size_t i = 0; i < 40; ++i)
+    EXPECT_EQ(inputs.key_mask[i] != 0, static_cast<int>(i % 10) < shown[i / 10]) << i;
+}
+
 }  // namespace
 }  // namespace fcsa::runner

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <random>
 #include <set>
 #include <stdexcept>
 
@@ -136,6 +137,24 @@ TEST(Space, OfMillionsOfConfigurationsTakesSomeHundredNodes) {
   const Space here = space.worth_trying(problem, target);
   EXPECT_LT(here.size(), space.size());
   EXPECT_LT(here.nodes(), 1000u);
+}
+
+TEST(Space, SamplesDistinctPositionsFromAllOfIt) {
+  std::vector<kernels::Parameter> parameters;
+  for (const char* name : {"a", "b", "c", "d", "e", "f", "g", "h"})
+    parameters.push_back(parameter(name, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, 1));
+  const ToyFamily family("toy", parameters);
+  const Space space(family, {}, {});
+  std::mt19937_64 random(3);
+  const auto drawn = space.sample(1000, random);
+  EXPECT_EQ(std::set<std::size_t>(drawn.begin(), drawn.end()).size(), 1000u);
+  EXPECT_LT(drawn.front(), space.size() / 50);
+  EXPECT_GT(drawn.back(), space.size() / 50 * 49);
+  EXPECT_LT(drawn.back(), space.size());
+  EXPECT_NE(space.sample(1000, random), drawn);
+  const auto small = two_by_three();
+  EXPECT_EQ(Space(small, {}, {}).sample(9, random), (std::vector<std::size_t>{0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(Space(small, {}, {}).sample(5, random).size(), 5u);
 }
 
 TEST(Space, LeavesToAShapeWhatIsWorthTryingThere) {
