@@ -173,8 +173,6 @@ class Answers:
 
     def __init__(self, options):
         self.device = options.device
-        if self.device == "cpu":  # libraries that stand in for CUDA's don't know what transformers asks for
-            torch.cuda.is_current_stream_capturing = lambda: False
         attention, compiled = options.contender.rsplit("-", 1)
         self.model = (Swin if options.models in SWIN else Qwen3)(options.models, attention, compiled == "compiled", self.device)
         self.steps = {}

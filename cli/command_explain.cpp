@@ -45,6 +45,11 @@ std::optional<kernels::DeviceInfo> present_device(const std::string& selector) {
   return std::nullopt;
 }
 
+kernels::DeviceInfo usable_device(const std::string& selector) {
+  if (const auto present = present_device(selector)) return *present;
+  throw std::runtime_error(fmt::format("{} can't be used: `fcsa devices` says what is missing", selector));
+}
+
 // auto, cpu, cuda or cuda:N: a device of this machine; else a name or uuid.
 bool is_selector(const std::string& device) {
   return device == "auto" || device == "cpu" || device == "cuda" || device.starts_with("cuda:");
@@ -62,8 +67,7 @@ kernels::DeviceInfo device_to_explain(const std::string& wanted,
                     wanted));
   const std::string selector = resolve_device(wanted, {});
   if (wanted == "auto" && selector == "cpu" && !trials.empty()) return trials.back().session.device;
-  if (const auto present = present_device(selector)) return *present;
-  throw std::runtime_error(fmt::format("{} can't be used: `fcsa devices` says what is missing", selector));
+  return usable_device(selector);
 }
 
 void print_explanations(const ExplainOptions& options, const std::vector<tuner::StoredTrial>& trials,
@@ -106,7 +110,7 @@ void explain(const ExplainOptions& options, bool filtered, Context& context) {
     if (regret.record.empty()) regret.record = std::filesystem::path(file).replace_extension(".regret.db");
     const auto kind = regret.device == "cpu" ? kernels::DeviceKind::cpu : kernels::DeviceKind::cuda;
     if (!options.problems.file.empty()) {
-      regret.problems = options.problems.problems(kind);
+      regret.problems = options.problems.problems(usable_device(regret.device).target);
     } else if (filtered) {
       for (const auto& problem : options.problems.problems(kind))
         regret.classes.insert(kernels::class_text(problem));

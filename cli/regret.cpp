@@ -185,11 +185,10 @@ bool measure_regret(const RegretOptions& options, const std::vector<tuner::Store
   const auto& device = evaluator.device();
   const auto table = tuner::dispatch_table_for(tuned, device, options.epsilon);
   const auto count = static_cast<std::size_t>(options.shapes);
-  auto shapes =
-      options.problems.empty()
-          ? tuner::draw_untuned_shapes(tuned, table, device,
-                                       {.classes = options.classes, .count = count, .seed = options.seed})
-          : tuner::untuned_shapes_of(tuned, table, device, options.problems, count);
+  auto shapes = options.problems ? tuner::untuned_shapes_of(tuned, table, device, *options.problems, count)
+                                 : tuner::draw_untuned_shapes(
+                                       tuned, table, device,
+                                       {.classes = options.classes, .count = count, .seed = options.seed});
   if (shapes.empty())
     throw std::runtime_error("--regret: every one of these problems was tuned: name others in --problems");
   tuner::Store store(options.record, tuner::Store::Mode::read_write, patience());

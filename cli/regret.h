@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -18,9 +19,9 @@ struct RegretOptions {
   int evaluations = 0;  // of a search of each shape, per family; 0: none
   std::string device;   // selector
   double epsilon = 0.02;
-  std::set<std::string> classes = {};           // class texts; empty: all that were tuned on the device
-  std::vector<kernels::Problem> problems = {};  // shapes to measure instead of random ones
-  std::filesystem::path record;                 // database for the trials
+  std::set<std::string> classes = {};  // class texts; empty: all that were tuned on the device
+  std::optional<std::vector<kernels::Problem>> problems = {};  // to measure instead of random shapes
+  std::filesystem::path record;                                // database for the trials
   int jobs = 0;
   std::string cache_directory = {};
 };

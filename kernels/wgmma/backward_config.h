@@ -3,6 +3,7 @@
 
 #include "kernels/common/backward_maps.h"
 #include "kernels/common/normalise.h"
+#include "kernels/common/sizes.h"
 
 namespace fcsa::kernels::wgmma {
 
@@ -165,6 +166,7 @@ struct BackwardConfig {
 
   // Kernels: 0 prepare_backward, 1 backward, 2 convert_queries, 3 grad_scale. Maps: 0 q, 1 k, 2 v, 3 dout.
   FCSA_HD constexpr LaunchPlan plan(const Traits& t, const BackwardArgs& a) const {
+    if (is_empty(a)) return empty_plan(t, true);
     LaunchPlan plan;
     plan.workspace_bytes = workspace(t, a).bytes;
     plan.map_count = 4;

@@ -15,7 +15,7 @@
 namespace fcsa::runner {
 namespace {
 
-// What a program's first thread usually has: compilers recurse.
+// Twice what a program's first thread usually has: compilers recurse.
 constexpr std::size_t kStackBytes = std::size_t{16} << 20;
 
 struct Work {
@@ -43,15 +43,13 @@ void* begin(void* shared) {
 }
 
 // Signals that arrive meanwhile are for the program's own threads.
-int start_thread(std::shared_ptr<Work>* shared) {
+int start_thread(pthread_t& thread, std::shared_ptr<Work>* shared) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_attr_t attributes;
   if (const int error = pthread_attr_init(&attributes)) return error;
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize(&attributes, kStackBytes);
   pthread_sigmask(SIG_BLOCK, &all, &before);
-  pthread_t thread;
   const int error = pthread_create(&thread, &attributes, &begin, shared);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_attr_destroy(&attributes);
@@ -71,14 +69,18 @@ bool ends_within(std::chrono::milliseconds deadline, std::function<void()> run) 
   const auto work = std::make_shared<Work>();
   work->run = std::move(run);
   auto handed = std::make_unique<std::shared_ptr<Work>>(work);
-  if (const int error = start_thread(handed.get()))
+  pthread_t thread;
+  if (const int error = start_thread(thread, handed.get()))
     throw std::system_error(error, std::generic_category(), "cannot start a thread");
   [[maybe_unused]] const auto* now_the_threads = handed.release();
   std::unique_lock lock(work->mutex);
   if (!work->changed.wait_for(lock, deadline, [&] { return work->ended; })) {
     stay_loaded();
+    pthread_detach(thread);
     return false;
   }
+  lock.unlock();
+  pthread_join(thread, nullptr);  // nothing of it runs when the caller goes on
   if (work->failure) std::rethrow_exception(work->failure);
   return true;
 }

@@ -7,6 +7,7 @@
 #include <random>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 #include "tests/kernels/changed_problems.h"
 
@@ -172,6 +173,24 @@ TEST(EveryFamily, PlansWithinWhatItsConstraintsPromise) {
           EXPECT_LE(plan.steps[i].smem_bytes, target.smem_per_block_bytes);
         }
       }
+}
+
+TEST(EveryFamily, ComputesNothingWhereThereIsNothing) {
+  for (const auto& family : families())
+    for (const auto& target : targets(family->device_kind()))
+      for (const Op op : {Op::forward, Op::backward})
+        for (Problem p : problems()) {
+          p.op = op;
+          if (!family->unsupported(p, target).empty()) continue;
+          const auto baseline = family->baseline(p, target);
+          for (int* size : {&p.nq, &p.nk, &p.batch}) {
+            const int before = std::exchange(*size, 0);
+            const auto plan = family->plan(traits_of(p), baseline, shape_args(p));
+            EXPECT_TRUE(plan.nothing.to_compute) << family->name() << " " << to_text(p);
+            EXPECT_EQ(plan.count, 0) << family->name() << " " << to_text(p);
+            *size = before;
+          }
+        }
 }
 
 TEST(EveryFamily, SourceIsSelfContainedAndInstantiatesEveryKernel) {

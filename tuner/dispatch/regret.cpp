@@ -64,6 +64,17 @@ std::vector<std::string> contenders_for(const UntunedShape& shape, const Measure
   return contenders;
 }
 
+// The choice, then the baselines of all families.
+std::vector<std::string> baselines_for(const UntunedShape& shape, const kernels::Target& target) {
+  const auto& problem = shape.problem;
+  std::vector<std::string> contenders{shape.choice.configuration};
+  for (const auto& family : kernels::families())
+    if (family->tunable() && family->device_kind() == target.kind &&
+        family->unsupported(problem, target).empty())
+      add_once(contenders, kernels::to_text(*family, problem.op, family->baseline(problem, target)));
+  return contenders;
+}
+
 // One that isn't among the tuned ones and was not drawn before, if there is any to be had.
 kernels::Problem new_shape(const std::vector<kernels::Problem>& known,
                            const std::vector<kernels::Problem>& tuned, std::mt19937_64& random) {
@@ -113,7 +124,7 @@ std::vector<UntunedShape> untuned_shapes_of(const std::vector<StoredTrial>& tria
     if (tuned) continue;
     UntunedShape shape{problem, choose(table, problem, device), {}};
     shape.contenders = measured == classes.end()
-                           ? std::vector<std::string>{shape.choice.configuration}
+                           ? baselines_for(shape, device.target)
                            : contenders_for(shape, *measured, device.target.multiprocessors);
     shapes.push_back(std::move(shape));
   }

@@ -31,8 +31,8 @@ std::vector<UntunedShape> draw_untuned_shapes(const std::vector<StoredTrial>& tr
                                               const DispatchTable& table, const kernels::DeviceInfo& device,
                                               const UntunedShapes& wanted);
 
-// Those of `problems` that were not tuned, in their order, at most `count`. One whose class was not tuned has
-// the choice as its only contender.
+// Those of `problems` that were not tuned, in their order, at most `count`. Where a class was not
+// tuned the choice meets the baselines of the families that serve it.
 std::vector<UntunedShape> untuned_shapes_of(const std::vector<StoredTrial>& trials,
                                             const DispatchTable& table, const kernels::DeviceInfo& device,
                                             const std::vector<kernels::Problem>& problems, std::size_t count);

@@ -26,6 +26,7 @@ std::vector<std::size_t> read_by(const kernels::Constraint& constraint,
     read.push_back(static_cast<std::size_t>(found - parameters.begin()));
   }
   std::sort(read.begin(), read.end());
+  read.erase(std::unique(read.begin(), read.end()), read.end());
   return read;
 }
 

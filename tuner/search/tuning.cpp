@@ -140,10 +140,11 @@ class Tuning {
   }
 
   void leave_out(ProblemSearch& search) const {
+    if (search.families.empty())
+      return search.outcome.expected_loss.reset();  // its message says that none serves it
     const double loss = *search.outcome.expected_loss;
     const std::string expected =
         std::isinf(loss) ? "nothing like it was tuned" : fmt::format("expected to lose {:.1f}%", 100 * loss);
-    if (!search.outcome.message.empty()) return;  // no family serves it
     search.outcome.message =
         loss <= *options_.until ? "not searched: " + expected : unfinished(search) + "; " + expected;
   }
