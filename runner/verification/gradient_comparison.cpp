@@ -15,8 +15,6 @@ using kernels::Gradients;
 using kernels::Problem;
 using kernels::RowIndex;
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
 // What the row of an element is multiplied with.
 double norm_at(const ExpectedGradient& e, std::size_t element) {
   if (e.norms.empty()) return 1.0;
@@ -41,7 +39,7 @@ RowNorms norms_of_row(std::span<const double> actual, const ExpectedGradient& e,
   for (std::size_t i = first; i < first + e.width(); ++i) {
     const double expected = e.values[i], off = actual[i] - expected;
     const double norm = norm_at(e, i);
-    if (norm == 0 && off != 0) return {0, kInfinity};
+    if (norm == 0 && off != 0) return {0, std::numeric_limits<double>::infinity()};
     squares.expected += std::pow(norm * expected, 2);
     squares.off += std::pow(norm * off, 2);
   }
@@ -131,7 +129,7 @@ Worst worst_gradient(std::span<const double> actual, const ExpectedGradient& exp
   return worst_of(expected.rows.size(), expected.tolerance.rows, [&](std::size_t row) {
     const RowNorms norms = norms_of_row(actual, expected, row);
     const double size = std::max(norms.expected, expected.sizes[row]);
-    return norms.off == 0 ? 0.0 : size == 0 ? kInfinity : norms.off / size;
+    return norms.off == 0 ? 0.0 : size == 0 ? std::numeric_limits<double>::infinity() : norms.off / size;
   });
 }
 
@@ -143,7 +141,7 @@ std::string describe(const OutputShape& shape, const ExpectedGradient& expected,
                      std::span<const double> actual, const Worst& off) {
   const auto off_by = [&](std::size_t i) {
     const double difference = std::fabs(actual[i] - expected.values[i]);
-    return std::isnan(difference) ? kInfinity : difference;
+    return std::isnan(difference) ? std::numeric_limits<double>::infinity() : difference;
   };
   const std::size_t width = expected.width();
   std::size_t worst = off.row * width;
