@@ -38,6 +38,7 @@ AS_OF(dlclose, "GLIBC_2.2.5");
 AS_OF(dlerror, "GLIBC_2.2.5");
 AS_OF(dlopen, "GLIBC_2.2.5");
 AS_OF(dlsym, "GLIBC_2.2.5");
+AS_OF(pthread_attr_setstacksize, "GLIBC_2.2.5");
 AS_OF(pthread_create, "GLIBC_2.2.5");
 AS_OF(pthread_detach, "GLIBC_2.2.5");
 AS_OF(pthread_getspecific, "GLIBC_2.2.5");
