@@ -284,10 +284,12 @@ class Tuning {
                        options_.budget.count(), when);
   }
 
-  // An equal share of what is left of the budget, less the coming race: while that is a guess, at least half.
+  // An equal share of what is left of the budget, less the trial that runs when it is over and the coming
+  // race, which may take longer than those before: while that is a guess, at least half.
   double share_s() const {
     const double equal_s = (search_deadline_s_ - now_s()) / static_cast<double>(to_come_);
-    return std::max(equal_s - expected_race_s(), races_ == 0 ? equal_s / 2 : 0.0);
+    const double after_s = mean_evaluation_s() + kRaceMargin * expected_race_s();
+    return std::max(equal_s - after_s, races_ == 0 ? equal_s / 2 : 0.0);
   }
 
   // The mean of races, or the latest where it was shorter: the first ones compile and verify yardsticks, too.
@@ -459,6 +461,7 @@ class Tuning {
   }
 
   static constexpr double kProbeShare = 0.2;  // of the budget
+  static constexpr double kRaceMargin = 1.25;
 
   TrialSink& sink_;
   RecordingEvaluator evaluator_;
