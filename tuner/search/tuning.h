@@ -1,5 +1,5 @@
-// The tuning loop: the baselines of all problems first, then for every problem what is known to be good, what
-// the strategy asks for and a confirmation race.
+// The tuning loop: the baselines of all problems first (with `until` those of a problem when its turn comes),
+// then for every problem what is known to be good, what the strategy asks for and a confirmation race.
 #pragma once
 
 #include <atomic>
